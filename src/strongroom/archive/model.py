@@ -1,0 +1,94 @@
+"""The words of the archive: levels, what is stored, and what the trail says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from strongroom.types import Principal
+
+
+class Level(IntEnum):
+    """Query/Retrieve level (DICOM PS3.4 C.6), from the top down."""
+
+    PATIENT = 0
+    STUDY = 1
+    SERIES = 2
+    IMAGE = 3
+
+
+class Action(StrEnum):
+    """What an entry of the trail says was done."""
+
+    SERVICE_START = "service.start"
+    SERVICE_STOP = "service.stop"
+    ASSOCIATION = "association"
+    ECHO = "echo"
+    STORE = "store"
+    QUERY = "query"
+    RETRIEVE = "retrieve"
+    MOVE = "move"
+    COMMITMENT = "commitment"
+    DELETE = "delete"
+    IMPORT = "import"
+    EXPORT = "export"
+    CHECK = "check"
+    CONFIG_CHANGE = "config.change"
+    PEER_CHANGE = "peer.change"
+    USER_CHANGE = "user.change"
+    KEY_ROTATION = "keys.rotate"
+    TRAIL_EXPORT = "trail.export"
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    SUCCESS = "success"
+    WARNING = "warning"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+Detail = str | int | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One act, as the trail records it.
+
+    ``details`` holds UIDs, counts, statuses, names of limits and AE titles; never a patient's value and never the
+    value of a query key.
+    """
+
+    action: Action
+    outcome: Outcome
+    principal: Principal
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """One study's data key (AES-256). ``wrapped`` is it under the master key ``master_id``; ``key_id`` names it."""
+
+    key_id: bytes
+    key: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
+    master_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Where and how one instance is stored: enough to open it and to say what it is."""
+
+    object_id: bytes
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    transfer_syntax: str
+    data_bytes: int
+    sha256: bytes
+    key: DataKey
+    received: datetime

@@ -1,0 +1,58 @@
+"""The seams of the archive: what it needs from the outside, as protocols. Every adapter passes the port's contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+
+class BlobWriter(Protocol):
+    """One object on its way in. Not thread-safe: it belongs to the connection that writes it."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Seal and write ``data``; the caller may reuse the buffer afterwards. Raises StorageUnavailable."""
+
+    def commit(self) -> int:
+        """Make all bytes and the name durable; returns the sealed size in bytes. Raises StorageUnavailable."""
+
+    def abort(self) -> None:
+        """Forget the object and remove what was written. Safe to call at any time, also after a failed commit."""
+
+
+class BlobReader(Protocol):
+    """One sealed object, open for reading. Not thread-safe."""
+
+    size: int
+    """Plain size in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` plain bytes from ``offset`` (fewer at the end). Raises IntegrityError, StorageUnavailable."""
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield the plain bytes from ``offset`` to the end, a segment at a time, each authenticated first."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class BlobStore(Protocol):
+    """Sealed objects by id. Thread-safe."""
+
+    def create(self, object_id: bytes, key: bytes) -> BlobWriter:
+        """Begin a new object sealed under the 32-byte ``key``. ``object_id`` is 16 bytes and never used twice."""
+
+    def open(self, object_id: bytes, key: bytes) -> BlobReader:
+        """Open an object. Raises NotFound if there is none, IntegrityError if its header or size cannot be right."""
+
+    def delete(self, object_id: bytes) -> None:
+        """Remove an object's bytes durably; does nothing if it is gone already."""
+
+    def ids(self) -> Iterator[tuple[bytes, float]]:
+        """Yield every object's id and modification time (seconds since 1970), finished or not, in no order."""
+
+    def foreign(self) -> Iterator[str]:
+        """Yield the relative path of everything in the store that is no object."""
+
+
+Clock = Callable[[], float]
+"""Seconds since 1970, UTC. Passed in, so that tests own the time."""

@@ -1,0 +1,86 @@
+"""The one exception tree.
+
+Pure code raises only these; the edges map them to a DIMSE status or an exit code by table. A message holds sizes,
+names of limits and UIDs, never a patient's value. Any other exception is a bug: the edge aborts that association,
+answers a generic failure and keeps the trace for the log.
+"""
+
+from __future__ import annotations
+
+
+class StrongroomError(Exception):
+    """Base of every error that Strongroom raises on purpose."""
+
+
+class RemoteProtocolError(StrongroomError):
+    """The peer broke the protocol; the association is to be aborted.
+
+    ``abort_source`` and ``abort_reason`` are the A-ABORT fields of DICOM PS3.8 9.3.8 (source 2 = service provider).
+    """
+
+    def __init__(self, message: str, *, abort_reason: int = 0, abort_source: int = 2) -> None:
+        super().__init__(message)
+        self.abort_source = abort_source
+        self.abort_reason = abort_reason
+
+
+class LocalProtocolError(StrongroomError):
+    """Our own code asked for something the protocol state does not allow: a bug on this side."""
+
+
+class MalformedDataset(StrongroomError):
+    """A data set that does not follow DICOM PS3.5 7; ``tag`` and ``offset`` (bytes into the data set) say where."""
+
+    def __init__(self, what: str, *, tag: int | None = None, offset: int | None = None) -> None:
+        where = "" if tag is None else f" at ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        super().__init__(what + where + ("" if offset is None else f" byte {offset}"))
+        self.what, self.tag, self.offset = what, tag, offset
+
+
+class LimitExceeded(StrongroomError):
+    """A configured cap was passed. ``limit_name`` is its name in the configuration."""
+
+    def __init__(self, limit_name: str, limit: int, found: int | None = None) -> None:
+        tail = "" if found is None else f" (found {found})"
+        super().__init__(f"over the limit {limit_name} = {limit}{tail}")
+        self.limit_name, self.limit, self.found = limit_name, limit, found
+
+
+class Denied(StrongroomError):
+    """The caller has no right to do this; ``reason`` is a short word for the trail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"denied: {reason}")
+        self.reason = reason
+
+
+class NotFound(StrongroomError):
+    """The thing named is not here, or the caller may not know that it is."""
+
+
+class Refused(StrongroomError):
+    """An object that is not taken in; ``reason`` is a short word for the trail and for docs/STATUS.md."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+
+
+class InvalidQuery(StrongroomError):
+    """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4)."""
+
+
+class IntegrityError(StrongroomError):
+    """Stored bytes are not what was stored. Never caught below the edge, always recorded."""
+
+
+class StorageUnavailable(StrongroomError):
+    """Bytes could not be made durable or could not be read (disk full, I/O error, database away)."""
+
+
+class PeerUnavailable(StrongroomError):
+    """A remote application entity could not be reached, or refused the association."""
+
+
+class ConfigError(StrongroomError):
+    """The configuration does not hold together; the message says what to change."""
