@@ -1,0 +1,251 @@
+"""Starting and stopping the archives under test, each in its own directory on a free loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import wire
+
+BENCH_DIR = Path(__file__).resolve().parent
+OUT_DIR = BENCH_DIR / "out"
+CALLING = "BENCH"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Server:
+    """A running archive: its process group, where it listens, and where its data lies."""
+
+    name: str
+    endpoint: wire.Endpoint
+    process: subprocess.Popen[bytes]
+    directory: Path
+
+    def pids(self) -> list[int]:
+        """Return the server's process and all its descendants."""
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    children.setdefault(parent, []).append(int(entry.name))
+        found = [self.process.pid]
+        for pid in found:
+            found += children.get(pid, [])
+        return found
+
+    def cpu_s(self) -> float:
+        """Return the processor time, user and system, of the whole tree so far."""
+        ticks = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def peak_rss_bytes(self) -> int:
+        """Return the sum over the tree of each process's largest resident set so far (VmHWM)."""
+        return self._memory_bytes("VmHWM:")
+
+    def rss_bytes(self) -> int:
+        return self._memory_bytes("VmRSS:")
+
+    def _memory_bytes(self, key: str) -> int:
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    if line.startswith(key):
+                        total += int(line.split()[1]) * 1024
+        return total
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def certificates(directory: Path) -> Path:
+    """Make a throw-away CA with one server and one client certificate by the openssl command; return ``directory``."""
+    if (directory / "client" / "cert.pem").exists():
+        return directory
+    (directory / "client").mkdir(parents=True, exist_ok=True)
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    ca, ca_key = directory / "ca.pem", directory / "ca.key"
+    commands = [[*new, "-subj", "/CN=bench CA", "-keyout", str(ca_key), "-out", str(ca)]]
+    issued_by = ["-CA", str(ca), "-CAkey", str(ca_key), "-addext", "basicConstraints=critical,CA:FALSE"]
+    for name, place in (("127.0.0.1", directory), (CALLING, directory / "client")):
+        out = ["-keyout", str(place / "key.pem"), "-out", str(place / "cert.pem")]
+        commands.append([*new, *issued_by, "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", *out])
+    for command in commands:
+        subprocess.run(command, check=True, capture_output=True)
+    shutil.copy(ca, directory / "client" / "ca.pem")
+    return directory
+
+
+def _spawn(command: list[str], directory: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    with (directory / "server.log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+
+def _wait_ready(server: Server) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    contexts = [(wire.VERIFICATION, [wire.IMPLICIT_VR_LITTLE_ENDIAN])]
+    while True:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"{server.name} ended at start; see {server.directory / 'server.log'}")
+        try:
+            with wire.Association(server.endpoint, contexts, timeout_s=5) as association:
+                association.echo(association.require_context())
+                return
+        except (OSError, wire.PeerError) as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{server.name} does not answer: {error}") from error
+            time.sleep(0.1)
+
+
+def stop(server: Server) -> None:
+    """End the server's whole process group: politely, then not."""
+    for number, patience_s in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, 10.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, number)
+        try:
+            server.process.wait(patience_s)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.process.pid, signal.SIGKILL)
+
+
+def start_orthanc(directory: Path, *, tls: bool, max_pdu_bytes: int | None = None) -> Server:
+    """Orthanc as Debian ships it, with HTTP off; ``max_pdu_bytes`` None leaves its default of 16384."""
+    port = free_port()
+    config: dict[str, object] = {
+        "Name": "bench",
+        "StorageDirectory": str(directory / "db"),
+        "IndexDirectory": str(directory / "db"),
+        "DicomPort": port,
+        "DicomAet": "ORTHANC",
+        "HttpServerEnabled": False,
+        "DicomModalities": {"bench": {"AET": CALLING, "Host": "127.0.0.1", "Port": 104, "AllowTranscoding": False}},
+    }
+    if max_pdu_bytes is not None:
+        config["MaximumPduLength"] = max_pdu_bytes
+    endpoint = wire.Endpoint("127.0.0.1", port, "ORTHANC", CALLING)
+    if tls:
+        keys = certificates(OUT_DIR / "certificates")
+        config |= {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(keys / "cert.pem"),
+            "DicomTlsPrivateKey": str(keys / "key.pem"),
+            "DicomTlsTrustedCertificates": str(keys / "ca.pem"),
+        }
+        endpoint = wire.Endpoint("127.0.0.1", port, "ORTHANC", CALLING, keys / "client")
+    (directory / "orthanc.json").write_text(json.dumps(config, indent=1))
+    return Server("orthanc", endpoint, _spawn(["/usr/sbin/Orthanc", "orthanc.json"], directory), directory)
+
+
+def start_dcmqrscp(directory: Path, *, tls: bool) -> Server:
+    """DCMTK's dcmqrscp with its default of one process per association and its own index file."""
+    port = free_port()
+    (directory / "db").mkdir(exist_ok=True)
+    (directory / "dcmqrscp.cfg").write_text(
+        f'NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n'
+        f'HostTable BEGIN\nbench = ({CALLING}, localhost, 104)\nHostTable END\n'
+        'VendorTable BEGIN\nVendorTable END\n'
+        f'AETable BEGIN\nDCMQRSCP {directory / "db"} RW (1000000, 1024gb) ANY\nAETable END\n'
+    )
+    command = ["dcmqrscp", "-c", "dcmqrscp.cfg"]
+    endpoint = wire.Endpoint("127.0.0.1", port, "DCMQRSCP", CALLING)
+    if tls:
+        keys = certificates(OUT_DIR / "certificates")
+        command += ["+tls", str(keys / "key.pem"), str(keys / "cert.pem"), "+cf", str(keys / "ca.pem"), "-rc"]
+        endpoint = wire.Endpoint("127.0.0.1", port, "DCMQRSCP", CALLING, keys / "client")
+    return Server("dcmqrscp", endpoint, _spawn(command, directory), directory)
+
+
+def start_strongroom(directory: Path, *, tls: bool) -> Server:
+    """Strongroom by its command line; plain loopback needs its time-limited unsafe_plaintext exception."""
+    program = str(Path(sys.executable).parent / "strongroom")
+    home, port, plain_port = directory / "home", free_port(), free_port()
+    if not home.exists():
+        for arguments in (
+            ["init", "--home", str(home), "--dicom-port", str(port)],
+            ["peer", "add", "--home", str(home), CALLING, "--allow", "echo,store,find,get,move,commit"],
+        ):
+            subprocess.run([program, *arguments], check=True, capture_output=True, cwd=directory)
+        (directory / "ports.json").write_text(json.dumps([port, plain_port]))
+        expires = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=7)).date()
+        with (home / "config.toml").open("a") as config:
+            config.write(
+                f'\n[[unsafe_plaintext]]\npeer = "{CALLING}"\naddresses = "127.0.0.1/32"\nport = {plain_port}\n'
+                f'expires = {expires.isoformat()}\nreason = "benchmark"\n'
+            )
+    port, plain_port = json.loads((directory / "ports.json").read_text())
+    endpoint = wire.Endpoint("127.0.0.1", plain_port, "STRONGROOM", CALLING)
+    if tls:
+        endpoint = wire.Endpoint("127.0.0.1", port, "STRONGROOM", CALLING, home / "peers" / CALLING)
+    return Server("strongroom", endpoint, _spawn([program, "serve", "--home", str(home)], directory), directory)
+
+
+STARTERS = {
+    "strongroom": start_strongroom,
+    "orthanc": start_orthanc,
+    "dcmqrscp": start_dcmqrscp,
+}
+
+
+@contextlib.contextmanager
+def running(name: str, directory: Path, *, tls: bool = False, keep: bool = False) -> Iterator[Server]:
+    """Start the server called ``name`` in ``directory``, wait until it answers C-ECHO, and stop it on the way out.
+
+    Without ``keep`` the directory is emptied before, so that every run starts from the same state, and removed after.
+    """
+    if not keep and directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    server = STARTERS[name](directory, tls=tls)
+    try:
+        _wait_ready(server)
+        yield server
+    finally:
+        stop(server)
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main() -> None:
+    """Run one server in the foreground until Ctrl-C, for tuning by hand with load.py."""
+    name, tls = sys.argv[1], "--tls" in sys.argv
+    with contextlib.suppress(KeyboardInterrupt), running(name, OUT_DIR / f"hand-{name}", tls=tls) as server:
+        print(json.dumps({"port": server.endpoint.port, "called": server.endpoint.called, "pid": server.process.pid,
+                          "tls": str(server.endpoint.tls) if server.endpoint.tls else None}), flush=True)
+        server.process.wait()
+
+
+if __name__ == "__main__":
+    main()
