@@ -86,9 +86,9 @@ class LimitsSection(_Section):
     max_identifier_bytes: int = 2**20
     max_header_bytes: int = 4 * 2**20
     max_element_depth: int = 32
-    max_element_count: int = 1_000_000
+    max_element_count: int = 200_000
     max_element_value_bytes: int = 2**20
-    max_inflate_ratio: int = 1200
+    max_inflate_ratio: int = 200
     max_query_results: int = 10_000
     max_retrieve_objects: int = 100_000
 

@@ -78,6 +78,10 @@ class StorageUnavailable(StrongroomError):
     """Bytes could not be made durable or could not be read (disk full, I/O error, database away)."""
 
 
+class StaleKey(StorageUnavailable):
+    """A data key that was destroyed while an object was being sealed under it."""
+
+
 class PeerUnavailable(StrongroomError):
     """A remote application entity could not be reached, or refused the association."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from strongroom.types import Principal
@@ -91,4 +90,29 @@ class StoredObject:
     data_bytes: int
     sha256: bytes
     key: DataKey
-    received: datetime
+    received_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class LevelAttributes:
+    """What one level keeps of an instance: the index's narrow columns (``keys.COLUMNS`` order) and the DICOM JSON."""
+
+    columns: tuple[str, ...] = field(repr=False)
+    attributes: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """An instance whose bytes are durable, on its way into the index. ``levels`` is indexed by Level."""
+
+    stored: StoredObject
+    modality: str
+    levels: tuple[LevelAttributes, LevelAttributes, LevelAttributes, LevelAttributes]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRow:
+    """One candidate answer: the DICOM JSON of its level and of those above (top first), and what the index counts."""
+
+    attributes: tuple[bytes, ...] = field(repr=False)
+    counts: Mapping[int, int | tuple[str, ...]] = field(repr=False)

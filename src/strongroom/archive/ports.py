@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+from strongroom.archive.model import DataKey, Event, NewInstance, SearchRow, StoredObject
+from strongroom.archive.query import Query, Retrieval
 
 
 class BlobWriter(Protocol):
@@ -52,6 +55,39 @@ class BlobStore(Protocol):
 
     def foreign(self) -> Iterator[str]:
         """Yield the relative path of everything in the store that is no object."""
+
+
+class Keys(Protocol):
+    """The key ring. Thread-safe."""
+
+    def new_data_key(self) -> DataKey:
+        """A fresh data key, wrapped under the active master key."""
+
+
+class Index(Protocol):
+    """What is stored, and the trail of what was done. Thread-safe. All may raise StorageUnavailable."""
+
+    def add(self, new: NewInstance, event: Event) -> bool:
+        """Make an instance visible, with its event in the trail; durable on return.
+
+        False, and nothing written, if its SOP Instance UID is there already. Raises Refused if its study stands under
+        another patient, or its series in another study.
+        """
+
+    def record(self, *events: Event) -> None:
+        """Append to the trail; durable on return."""
+
+    def study_key(self, study_uid: str) -> DataKey | None:
+        """The data key for new objects of a study, if the study is here."""
+
+    def find_object(self, sop_uid: str) -> StoredObject | None:
+        """The stored object of a SOP Instance UID."""
+
+    def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
+        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
+
+    def search(self, query: Query) -> Iterator[SearchRow]:
+        """Rows of the query's level that may match, in order of arrival: a superset, to be matched exactly."""
 
 
 Clock = Callable[[], float]

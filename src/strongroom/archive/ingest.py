@@ -1,0 +1,241 @@
+"""The one door for objects: C-STORE, import and whatever comes later all write here.
+
+Bytes go through once: scanned, hashed and sealed as they arrive, never decoded, never copied to a temporary file. ``commit``
+returns when the object, its index rows and its trail record are durable, and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import Lock
+
+from strongroom.archive.attributes import AttributeReader
+from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
+from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
+from strongroom.dicom.canonical import canonical_digest
+from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.dicom.elements import HeaderScan, ScanLimits
+from strongroom.errors import LimitExceeded, MalformedDataset, Refused, StrongroomError
+from strongroom.types import Principal, Uid
+
+STUDY_INSTANCE_UID = 0x0020000D
+MAX_CACHED_KEYS = 1024
+
+
+class Verdict(StrEnum):
+    """What became of an object whose store succeeded."""
+
+    STORED = "stored"
+    RESENT = "resent"
+    VARIANT = "variant"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is known of an object before its data set: from the C-STORE command, or from the file meta information."""
+
+    sop_class: Uid
+    sop_uid: Uid
+    transfer_syntax: TransferSyntax
+    principal: Principal
+    action: Action = Action.STORE
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLimits:
+    """Caps on one incoming object."""
+
+    scan: ScanLimits
+    max_header_bytes: int
+    max_message_bytes: int
+
+
+class StudyKeys:
+    """Data keys of the studies now arriving. Thread-safe."""
+
+    def __init__(self, index: Index, keys: Keys) -> None:
+        self._index = index
+        self._keys = keys
+        self._lock = Lock()
+        self._cached: OrderedDict[str, DataKey] = OrderedDict()
+
+    def of(self, study_uid: str) -> DataKey:
+        """The key for new objects of a study; made now if the study has none."""
+        with self._lock:
+            key = self._cached.get(study_uid)
+            if key is None:
+                key = self._index.study_key(study_uid) or self._keys.new_data_key()
+                self._cached[study_uid] = key
+                if len(self._cached) > MAX_CACHED_KEYS:
+                    self._cached.popitem(last=False)
+            return key
+
+    def forget(self, study_uid: str) -> None:
+        """Ask the index again next time."""
+        with self._lock:
+            self._cached.pop(study_uid, None)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPorts:
+    """What ingest needs from the outside."""
+
+    blobs: BlobStore
+    index: Index
+    study_keys: StudyKeys
+    attributes: AttributeReader
+    clock: Clock
+    new_object_id: Callable[[], bytes]
+
+
+class Ingest:
+    """One object on its way in: ``write`` any number of times, then ``commit`` or ``abort``. Owned by one thread."""
+
+    def __init__(self, ports: IngestPorts, limits: IngestLimits, arrival: Arrival) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._arrival = arrival
+        self._scan = HeaderScan(arrival.transfer_syntax, ports.attributes.wanted, limits.scan)
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._early = bytearray()
+        self._writer: BlobWriter | None = None
+        self._object_id = b""
+        self._key: DataKey | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the data set; the caller may reuse the buffer.
+
+        Raises MalformedDataset, LimitExceeded, Refused or StorageUnavailable; the caller then calls ``abort``.
+        """
+        self._size += len(data)
+        if self._size > self._limits.max_message_bytes:
+            raise LimitExceeded("max_message_bytes", self._limits.max_message_bytes)
+        self._scan.feed(data)
+        self._sha256.update(data)
+        if self._writer is None:
+            if not self._begin(data):
+                return
+        assert self._writer is not None
+        self._writer.write(data)
+
+    def _begin(self, data: bytes | memoryview) -> bool:
+        """Open the sealed object once the study, whose key seals it, is known; until then keep the bytes."""
+        element = self._scan.elements.get(STUDY_INSTANCE_UID)
+        if element is None:
+            if len(self._early) + len(data) > self._limits.max_header_bytes:
+                raise LimitExceeded("max_header_bytes", self._limits.max_header_bytes)
+            self._early += data
+            return False
+        try:
+            study_uid = Uid.parse(element.value.decode("ascii", "replace"))
+        except MalformedDataset:
+            raise Refused("study-instance-uid-invalid") from None
+        self._key = self._ports.study_keys.of(study_uid)
+        self._object_id = self._ports.new_object_id()
+        self._writer = self._ports.blobs.create(self._object_id, self._key.key)
+        if self._early:
+            self._writer.write(self._early)
+            self._early = bytearray()
+        return True
+
+    def commit(self) -> Verdict:
+        """Make the object durable, indexed and recorded.
+
+        Raises Refused (with a reason for the sender), MalformedDataset, LimitExceeded, StorageUnavailable, IntegrityError;
+        nothing of the object is then left, and the refusal is in the trail.
+        """
+        try:
+            new = self._described()
+            assert self._writer is not None
+            self._writer.commit()
+            if self._ports.index.add(new, self._event(Outcome.SUCCESS, {"verdict": Verdict.STORED.value})):
+                self._writer = None
+                return Verdict.STORED
+            return self._seen_again(new.stored)
+        finally:
+            self._drop()
+
+    def abort(self) -> None:
+        """Forget the object. Safe at any time, also after ``commit``."""
+        self._drop()
+
+    def refuse(self, reason: str) -> None:
+        """Record that the object was not taken in, and forget it."""
+        self._drop()
+        self._ports.index.record(self._event(Outcome.REFUSED, {"reason": reason}))
+
+    def _drop(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        self._early = bytearray()
+
+    def _described(self) -> NewInstance:
+        arrival = self._arrival
+        self._scan.finish()
+        described = self._ports.attributes.describe(self._scan.elements, arrival.transfer_syntax)
+        if described.sop_uid != arrival.sop_uid:
+            raise Refused("sop-instance-uid-differs")
+        if described.sop_class != arrival.sop_class:
+            raise Refused("sop-class-uid-differs")
+        if self._writer is None or self._key is None:
+            raise Refused("study-instance-uid-missing")
+        stored = StoredObject(
+            object_id=self._object_id,
+            sop_class=described.sop_class,
+            sop_uid=described.sop_uid,
+            series_uid=described.series_uid,
+            study_uid=described.study_uid,
+            transfer_syntax=arrival.transfer_syntax.uid,
+            data_bytes=self._size,
+            sha256=self._sha256.digest(),
+            key=self._key,
+            received_us=int(self._ports.clock() * 1e6),
+        )
+        self._study_uid = described.study_uid
+        return NewInstance(stored, described.modality, described.levels)
+
+    def _event(self, outcome: Outcome, more: Mapping[str, Detail]) -> Event:
+        arrival = self._arrival
+        details: dict[str, Detail] = {
+            "sop_class": arrival.sop_class,
+            "sop_uid": arrival.sop_uid,
+            "transfer_syntax": arrival.transfer_syntax.uid,
+            "bytes": self._size,
+            "sha256": self._sha256.hexdigest(),
+        }
+        details.update(more)
+        return Event(arrival.action, outcome, arrival.principal, details)
+
+    # -- the same SOP Instance UID again: the first copy always stays
+
+    def _seen_again(self, new: StoredObject) -> Verdict:
+        ports = self._ports
+        first = ports.index.find_object(new.sop_uid)
+        if first is None:
+            raise StrongroomError("the stored object vanished while its copy arrived")
+        if first.sha256 == new.sha256 and first.transfer_syntax == new.transfer_syntax:
+            verdict = Verdict.RESENT
+        elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
+            self._refuse_copy("sop-instance-in-another-series")
+        elif self._canonical(first) == self._canonical(new):
+            verdict = Verdict.VARIANT
+        else:
+            self._refuse_copy("sop-instance-altered")
+        ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
+        return verdict
+
+    def _refuse_copy(self, reason: str) -> None:
+        raise Refused(reason)
+
+    def _canonical(self, stored: StoredObject) -> bytes:
+        reader: BlobReader = self._ports.blobs.open(stored.object_id, stored.key.key)
+        try:
+            return canonical_digest(reader.read, reader.size, stored.transfer_syntax)
+        finally:
+            reader.close()

@@ -1,0 +1,91 @@
+"""TLS for every DICOM connection, to BCP 195 (RFC 8996, RFC 9325) as DICOM PS3.15 B.12 and B.13 profile it.
+
+The only module that touches ``ssl``. Both sides always present a certificate. A peer's certificate is trusted if this
+archive issued it, or if it is one of the outside certificates that peers were bound to; whose it is, and whether it has
+been revoked, is decided afterwards from its fingerprint.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from strongroom.errors import ConfigError
+
+Profile = Literal["bcp195", "bcp195-strict"]
+
+_AEAD_TLS12 = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:"
+    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+# B.13 narrows B.12 to a closed list: AES-GCM with ECDHE or DHE of the sizes that OpenSSL's security level 2 enforces.
+_STRICT_TLS12 = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:"
+    "ECDHE-RSA-AES128-GCM-SHA256"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """This side's certificate and private key, PEM; the key is encrypted under ``password`` while it is a file."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+    password: bytes = field(repr=False)
+
+
+def server_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
+    """A context for accepting: TLS 1.2 or 1.3, a trusted client certificate required.
+
+    ``trusted_pem`` are CA certificates and bound leaf certificates. Raises ConfigError if the material does not load.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context, profile)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    # A resumed session would skip the certificate check that a revocation relies on.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    _load(context, identity, trusted_pem)
+    return context
+
+
+def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
+    """A context for calling a registered peer: its certificate must be trusted; who it is, its binding says, not DNS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _harden(context, profile)
+    _load(context, identity, trusted_pem)
+    return context
+
+
+def _harden(context: ssl.SSLContext, profile: Profile) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    # Trust may end at a bound leaf certificate: the peer's own, with no CA of its in the store.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.options |= ssl.OP_NO_COMPRESSION
+    context.set_ciphers(_STRICT_TLS12 if profile == "bcp195-strict" else _AEAD_TLS12)
+
+
+def _load(context: ssl.SSLContext, identity: Identity, trusted_pem: Sequence[str]) -> None:
+    try:
+        # OpenSSL reads a chain from files only. The key is encrypted under a password that never leaves memory.
+        with TemporaryDirectory(prefix="strongroom-") as folder:
+            certificate, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
+            certificate.write_bytes(identity.certificate_pem)
+            key.write_bytes(identity.key_pem)
+            context.load_cert_chain(certificate, key, password=identity.password)
+        context.load_verify_locations(cadata="\n".join(trusted_pem))
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ConfigError(f"the TLS certificate material does not load: {error}") from None
+
+
+def fingerprint_of(connection: ssl.SSLSocket) -> str:
+    """SHA-256 of the peer's certificate (DER), lower-case hex."""
+    der = connection.getpeercert(binary_form=True)
+    return sha256(der).hexdigest() if der else ""

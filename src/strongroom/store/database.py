@@ -1,0 +1,245 @@
+"""Connections and transactions: one encrypted SQLite file, or PostgreSQL, behind the same few calls.
+
+Writers use group commit: whoever gets the writer lock runs everything that has queued up meanwhile in one transaction,
+so that concurrent commits share one fsync. Statements are SQLAlchemy Core, compiled once per dialect and run on the
+driver's own cursor: executing through SQLAlchemy costs more than the statement itself (measured: 40 against 6 us).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import sqlalchemy
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.expression import ClauseElement
+
+from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
+
+T = TypeVar("T")
+MAX_BATCH = 64
+"""Jobs in one transaction: beyond some dozens the shared fsync is paid for, and a longer one only adds latency."""
+
+MAX_IDLE_READERS = 8
+BUSY_TIMEOUT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One database engine: how to connect with the driver itself, and what SQLAlchemy needs to compile for it."""
+
+    dialect: Dialect
+    connect: Callable[[], Any]
+    error: type[Exception]
+    engine: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether transactions are begun by hand, with the write lock taken first."""
+        return self.dialect.name == "sqlite"
+
+
+class Sql:
+    """One statement compiled for one dialect: ``text`` and, in order, the names of the parameters it takes."""
+
+    __slots__ = ("names", "text")
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.text = str(compiled)
+        self.names: tuple[str, ...] = tuple(getattr(compiled, "positiontup", None) or ())
+
+    def run(self, cursor: Any, **values: Any) -> Any:
+        """Execute with named values; returns the cursor."""
+        cursor.execute(self.text, tuple([values[name] for name in self.names]))
+        return cursor
+
+
+class UnitOfWork(Protocol):
+    """What the jobs of one transaction work on."""
+
+    def flush(self) -> None:
+        """Write what was gathered; called once, before the commit."""
+
+    def rolled_back(self) -> None:
+        """Forget everything learnt in this transaction."""
+
+
+class _Job(Generic[T]):
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[Any], T]) -> None:
+        self.work = work
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.done = False
+
+
+class Database:
+    """Connections to one index, and its writer. Thread-safe."""
+
+    def __init__(self, backend: Backend, unit_of_work: Callable[[Any], UnitOfWork]) -> None:
+        self.backend = backend
+        self.dialect = backend.dialect
+        self._unit_of_work = unit_of_work
+        self._queue: deque[_Job[Any]] = deque()
+        self._writer_lock = threading.Lock()
+        self._writer: Any = None
+        self._readers: deque[Any] = deque()
+
+    @contextmanager
+    def read(self) -> Iterator[Any]:
+        """A cursor in a read transaction. Raises StorageUnavailable when the database fails."""
+        connection = self._readers.pop() if self._readers else self._connect()
+        keep = False
+        try:
+            cursor = connection.cursor()
+            if self.backend.is_sqlite:
+                cursor.execute("BEGIN")
+            yield cursor
+            keep = True
+        except self.backend.error as error:
+            raise StorageUnavailable(f"the index cannot be read: {type(error).__name__}") from error
+        except StrongroomError:
+            keep = True
+            raise
+        finally:
+            if keep and _rolled_back(connection) and len(self._readers) < MAX_IDLE_READERS:
+                self._readers.append(connection)
+            else:
+                _close(connection)
+
+    def write(self, work: Callable[[Any], T]) -> T:
+        """Run ``work(unit)`` in a transaction that is durable when this returns, together with whatever else waits.
+
+        ``work`` may run more than once, so it has no effect besides the transaction; it raises a StrongroomError before
+        it writes, or not at all. Raises StorageUnavailable when the transaction cannot be committed.
+        """
+        job = _Job(work)
+        self._queue.append(job)
+        with self._writer_lock:
+            if not job.done:
+                self._run([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[return-value]  # set by _attempt whenever there is no error
+
+    def _run(self, batch: Sequence[_Job[Any]]) -> None:
+        try:
+            self._attempt(batch)
+        except BaseException as error:
+            if len(batch) > 1:  # one job's failure must not fail its neighbours
+                for job in batch:
+                    self._run([job])
+                return
+            batch[0].error = self._named(error)
+        for job in batch:
+            job.done = True
+
+    def _attempt(self, batch: Sequence[_Job[Any]]) -> None:
+        if self._writer is None:
+            self._writer = self._connect()
+        connection = self._writer
+        cursor = connection.cursor()
+        unit = self._unit_of_work(cursor)
+        try:
+            if self.backend.is_sqlite:
+                cursor.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                job.error = None
+                try:
+                    job.result = job.work(unit)
+                except StrongroomError as error:
+                    job.error = error
+            unit.flush()
+            connection.commit()
+        except BaseException:
+            unit.rolled_back()
+            if not _rolled_back(connection):
+                self._writer = None
+                _close(connection)
+            raise
+
+    def _connect(self) -> Any:
+        try:
+            return self.backend.connect()
+        except self.backend.error as error:
+            raise StorageUnavailable(f"the index cannot be opened: {type(error).__name__}") from error
+
+    def _named(self, error: BaseException) -> BaseException:
+        if not isinstance(error, self.backend.error):
+            return error
+        named = StorageUnavailable(f"the index cannot be written: {type(error).__name__}")
+        named.__cause__ = error
+        return named
+
+    def close(self) -> None:
+        """Close every connection. No call may be under way."""
+        while self._readers:
+            _close(self._readers.pop())
+        if self._writer is not None:
+            _close(self._writer)
+            self._writer = None
+
+
+def _rolled_back(connection: Any) -> bool:
+    try:
+        connection.rollback()
+    except Exception:
+        return False
+    return not getattr(connection, "closed", False)
+
+
+def _close(connection: Any) -> None:
+    with contextlib.suppress(Exception):  # a connection that cannot even be closed is gone
+        connection.close()
+
+
+def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
+    """An SQLCipher file under a 48-byte raw key (32 key, 16 salt): no passphrase to stretch, so opening is instant."""
+    import sqlcipher3.dbapi2 as driver
+
+    if len(key) != 48:
+        raise ConfigError("the index key has the wrong size")
+
+    def connect() -> Any:
+        connection = driver.connect(str(path), isolation_level=None, check_same_thread=False, cached_statements=256)
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        # FULL: a commit in WAL mode is on disk when it returns. MEMORY: no temporary file ever holds index pages.
+        cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
+        return connection
+
+    engine = sqlalchemy.create_engine("sqlite+pysqlite://", module=driver, creator=connect, poolclass=NullPool)
+    return Backend(engine.dialect, connect, driver.Error, engine)
+
+
+def open_postgresql(url: str) -> Backend:
+    """PostgreSQL through psycopg. Raises ConfigError for any other URL, or when psycopg is not installed."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigError("index.url must begin with postgresql://, or be empty for the built-in encrypted file")
+    try:
+        import psycopg
+    except ImportError:
+        raise ConfigError("index.url needs the PostgreSQL driver: pip install 'strongroom[postgres]'") from None
+    engine = sqlalchemy.create_engine(
+        parsed.set(drivername="postgresql+psycopg"), paramstyle="format", poolclass=NullPool
+    )
+
+    def connect() -> Any:
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        return psycopg.connect(*arguments, **options)
+
+    return Backend(engine.dialect, connect, psycopg.Error, engine)

@@ -1,0 +1,1 @@
+"""The SQL schema: table definitions and the migrations that make them."""

@@ -1,0 +1,155 @@
+"""Tables of the index. Text has no width and compares byte by byte on every engine; times are microseconds since 1970.
+
+Each level keeps its attributes as encoded DICOM JSON (``attributes``), so that an answer never opens an object, beside
+the few narrow columns that a query may use (``strongroom.archive.keys``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+TABLES = MetaData()
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _text(name: str, **options: bool) -> Column[str]:
+    return Column(name, TEXT, nullable=False, **options)
+
+
+def _blob(name: str, **options: bool) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False, **options)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BIG, nullable=False)
+
+
+META = Table("meta", TABLES, Column("name", TEXT, primary_key=True), _text("value"))
+
+PATIENT = Table(
+    "patient",
+    TABLES,
+    Column("id", BIG, primary_key=True),
+    _text("patient_id"),
+    _text("issuer"),
+    _text("patient_name"),
+    _text("birth_date"),
+    _blob("attributes"),
+    _count("num_studies"),
+    _count("num_series"),
+    _count("num_instances"),
+    Index("patient_identity", "patient_id", "issuer", unique=True),
+    Index("patient_by_name", "patient_name"),
+)
+
+STUDY = Table(
+    "study",
+    TABLES,
+    Column("id", BIG, primary_key=True),
+    Column("patient", BIG, ForeignKey("patient.id"), nullable=False),
+    _text("study_uid"),
+    _text("study_date"),
+    _text("study_time"),
+    _text("accession"),
+    _text("study_id"),
+    _text("referring"),
+    _text("description"),
+    _text("modalities"),
+    _text("sop_classes"),
+    _blob("attributes"),
+    _count("num_series"),
+    _count("num_instances"),
+    Index("study_identity", "study_uid", unique=True),
+    Index("study_of_patient", "patient"),
+    Index("study_by_date", "study_date"),
+    Index("study_by_accession", "accession"),
+)
+
+SERIES = Table(
+    "series",
+    TABLES,
+    Column("id", BIG, primary_key=True),
+    Column("study", BIG, ForeignKey("study.id"), nullable=False),
+    _text("series_uid"),
+    _text("modality"),
+    _text("series_number"),
+    _text("body_part"),
+    _text("pps_start_date"),
+    _blob("attributes"),
+    _count("num_instances"),
+    Index("series_identity", "series_uid", unique=True),
+    Index("series_of_study", "study"),
+)
+
+DATA_KEY = Table(
+    "data_key",
+    TABLES,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("study", BIG, ForeignKey("study.id"), nullable=False),
+    _blob("wrapped"),
+    _text("master_id"),
+    Index("data_key_of_study", "study"),
+)
+
+INSTANCE = Table(
+    "instance",
+    TABLES,
+    Column("id", BIG, primary_key=True),
+    Column("series", BIG, ForeignKey("series.id"), nullable=False),
+    _text("sop_uid"),
+    _text("sop_class"),
+    _text("instance_number"),
+    _text("transfer_syntax"),
+    _blob("object_id"),
+    Column("key_id", LargeBinary, ForeignKey("data_key.key_id"), nullable=False),
+    _count("data_bytes"),
+    _blob("sha256"),
+    _count("received_us"),
+    _blob("attributes"),
+    Index("instance_identity", "sop_uid", unique=True),
+    Index("instance_of_series", "series"),
+)
+
+PEER = Table(
+    "peer",
+    TABLES,
+    Column("aet", TEXT, primary_key=True),
+    _text("rights"),
+    _text("address"),
+    _text("binding"),
+    _text("fingerprint"),
+    _text("subject"),
+    _text("certificate"),
+    _count("require_user"),
+    _count("added_us"),
+    _count("revoked_us"),
+)
+
+ACCOUNT = Table(
+    "account",
+    TABLES,
+    Column("name", TEXT, primary_key=True),
+    _text("passcode_hash"),
+    _text("role"),
+    _count("added_us"),
+    _count("disabled_us"),
+)
+
+COMMITMENT = Table(
+    "commitment",
+    TABLES,
+    Column("id", BIG, primary_key=True),
+    _text("peer"),
+    _text("transaction_uid"),
+    _text("report"),
+    _count("next_try_us"),
+    _count("tries"),
+    Index("commitment_due", "next_try_us"),
+)
+
+DESTROYED_KEY = Table("destroyed_key", TABLES, Column("key_id", LargeBinary, primary_key=True))
+"""Keys that were destroyed with their study: none may ever come back."""
+
+IMPORTED = Table("imported", TABLES, Column("source", LargeBinary, primary_key=True))

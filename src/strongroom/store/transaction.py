@@ -1,0 +1,298 @@
+"""The unit of work: what one transaction may do to the index, and the trail records that go with it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from strongroom.archive.keys import COLUMNS
+from strongroom.archive.model import Event, Level, NewInstance, StoredObject
+from strongroom.archive.ports import Clock
+from strongroom.errors import Refused, StaleKey
+from strongroom.store.database import Sql
+from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, STUDY
+
+MAX_CACHED_SERIES = 4096
+GENERATION = "generation"
+COLUMN_NAMES = {level: tuple(c.name for c in columns if not c.maintained) for level, columns in COLUMNS.items()}
+
+
+class TrailAppender(Protocol):
+    """Appends events to this process's trail within the caller's transaction."""
+
+    def append(
+        self, cursor: Any, events: Sequence[Event], *, now: float, random: Callable[[int], bytes]
+    ) -> list[int]: ...
+
+
+class WriteStatements:
+    """Every hot statement, compiled once for the dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        def counter(table: Any, name: str) -> Sql:
+            more = {name: table.c[name] + bindparam("more")}
+            return Sql(update(table).where(table.c.id == bindparam("row")).values(more), dialect)
+
+        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        self.dialect = dialect
+        self.meta = Sql(select(META.c.value).where(META.c.name == bindparam("a")), dialect)
+        self.has_instance = Sql(select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a")), dialect)
+        self.find_patient = Sql(
+            select(PATIENT.c.id).where(PATIENT.c.patient_id == bindparam("a"), PATIENT.c.issuer == bindparam("b")),
+            dialect,
+        )
+        self.find_study = Sql(
+            select(
+                STUDY.c.id,
+                STUDY.c.patient,
+                STUDY.c.modalities,
+                STUDY.c.sop_classes,
+                PATIENT.c.patient_id,
+                PATIENT.c.issuer,
+            )
+            .join_from(STUDY, PATIENT)
+            .where(STUDY.c.study_uid == bindparam("a")),
+            dialect,
+        )
+        self.find_series = Sql(
+            select(SERIES.c.id, SERIES.c.study).where(SERIES.c.series_uid == bindparam("a")), dialect
+        )
+        self.keys_of_study = Sql(select(DATA_KEY.c.key_id).where(DATA_KEY.c.study == bindparam("a")), dialect)
+        self.is_destroyed = Sql(select(DESTROYED_KEY.c.key_id).where(DESTROYED_KEY.c.key_id == bindparam("a")), dialect)
+        self.add_patient = Sql(insert(PATIENT).returning(PATIENT.c.id), dialect)
+        self.add_study = Sql(insert(STUDY).returning(STUDY.c.id), dialect)
+        self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
+        self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
+        self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing(), dialect)
+        self.count_patient_study = counter(PATIENT, "num_studies")
+        self.count_patient_series = counter(PATIENT, "num_series")
+        self.count_patient = counter(PATIENT, "num_instances")
+        self.count_study_series = counter(STUDY, "num_series")
+        self.count_study = counter(STUDY, "num_instances")
+        self.count_series = counter(SERIES, "num_instances")
+        self.kinds_of_study = Sql(
+            select(STUDY.c.modalities, STUDY.c.sop_classes).where(STUDY.c.id == bindparam("a")), dialect
+        )
+        self.set_kinds = Sql(
+            update(STUDY)
+            .where(STUDY.c.id == bindparam("row"))
+            .values(modalities=bindparam("m"), sop_classes=bindparam("s")),
+            dialect,
+        )
+
+
+class SeriesPlace:
+    """Where the instances of one series go: row ids, and the sets its study has seen. Kept between transactions."""
+
+    __slots__ = ("keys", "modalities", "patient", "patient_identity", "series", "sop_classes", "study", "study_uid")
+
+    def __init__(self, patient_identity: tuple[str, str], study_uid: str) -> None:
+        self.patient_identity = patient_identity
+        self.study_uid = study_uid
+        self.patient = self.study = self.series = 0
+        self.modalities: set[str] = set()
+        self.sop_classes: set[str] = set()
+        self.keys: set[bytes] = set()
+
+
+class PlaceCache:
+    """Series places by UID, valid for one generation of the index: a deletion begins the next."""
+
+    def __init__(self) -> None:
+        self.generation = ""
+        self.places: OrderedDict[str, SeriesPlace] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.places.clear()
+
+    def put(self, series_uid: str, place: SeriesPlace) -> None:
+        """Remember a place, dropping the oldest beyond the cap."""
+        self.places[series_uid] = place
+        if len(self.places) > MAX_CACHED_SERIES:
+            self.places.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every transaction of a process shares."""
+
+    sql: WriteStatements
+    cache: PlaceCache
+    trail: TrailAppender
+    clock: Clock
+    random: Callable[[int], bytes]
+
+
+class Transaction:
+    """One transaction on the index and the trail. Belongs to the thread that runs the batch."""
+
+    def __init__(self, cursor: Any, shared: Shared) -> None:
+        self.cursor = cursor
+        self.sql = shared.sql
+        self._shared = shared
+        self._events: list[Event] = []
+        self._added: dict[int, tuple[SeriesPlace, int]] = {}
+        self._generation_checked = False
+
+    # -- what jobs do
+
+    def record(self, event: Event) -> None:
+        """Append to the trail when the transaction ends; if that fails, so does everything in it."""
+        self._events.append(event)
+
+    def meta(self, name: str) -> str:
+        """One value of the ``meta`` table, "" if there is none."""
+        row = self.sql.meta.run(self.cursor, a=name).fetchone()
+        return row[0] if row else ""
+
+    def store(self, new: NewInstance) -> bool:
+        """Index an instance; False, with nothing written, if its SOP Instance UID is there already.
+
+        Raises Refused if its study stands under another patient, or its series in another study: nothing is merged
+        silently.
+        """
+        stored = new.stored
+        place = self._known_place(new)
+        if place is None:
+            if self.sql.has_instance.run(self.cursor, a=stored.sop_uid).fetchone():
+                return False
+            place = self._new_place(new)
+        if stored.key.key_id not in place.keys:
+            self._add_key(stored, place)
+        if not self._add_instance(new, place):
+            return False
+        self._added[place.series] = (place, self._added.get(place.series, (place, 0))[1] + 1)
+        if new.modality not in place.modalities or stored.sop_class not in place.sop_classes:
+            self._add_kinds(place, new.modality, stored.sop_class)
+        return True
+
+    def flush(self) -> None:
+        """Bring the counters up to date and write the trail; called once, before the commit."""
+        sql, cursor = self.sql, self.cursor
+        for series in sorted(self._added):
+            place, more = self._added[series]
+            sql.count_series.run(cursor, row=series, more=more)
+            sql.count_study.run(cursor, row=place.study, more=more)
+            sql.count_patient.run(cursor, row=place.patient, more=more)
+        if self._events:
+            shared = self._shared
+            shared.trail.append(cursor, self._events, now=shared.clock(), random=shared.random)
+
+    def rolled_back(self) -> None:
+        """Forget every place: some may have been made by the transaction that is gone."""
+        self._shared.cache.clear()
+
+    # -- where an instance goes
+
+    def _known_place(self, new: NewInstance) -> SeriesPlace | None:
+        cache = self._shared.cache
+        if not self._generation_checked:
+            generation = self.meta(GENERATION)
+            if generation != cache.generation:
+                cache.clear()
+                cache.generation = generation
+            self._generation_checked = True
+        place = cache.places.get(new.stored.series_uid)
+        if place is not None:
+            self._check_place(new, place.patient_identity, place.study_uid == new.stored.study_uid)
+        return place
+
+    @staticmethod
+    def _check_place(new: NewInstance, patient_identity: tuple[str, str], same_study: bool) -> None:
+        if not same_study:
+            raise Refused("series-in-another-study")
+        if patient_identity != _identity(new):
+            raise Refused("study-of-another-patient")
+
+    def _new_place(self, new: NewInstance) -> SeriesPlace:
+        sql, cursor, stored = self.sql, self.cursor, new.stored
+        identity = _identity(new)
+        study = sql.find_study.run(cursor, a=stored.study_uid).fetchone()
+        series = sql.find_series.run(cursor, a=stored.series_uid).fetchone()
+        if study:
+            self._check_place(new, (study[4], study[5]), same_study=True)
+        if series:
+            self._check_place(new, identity, bool(study) and series[1] == study[0])
+        place = SeriesPlace(identity, stored.study_uid)
+        if study:
+            place.study, place.patient = study[0], study[1]
+            place.modalities, place.sop_classes = _split(study[2]), _split(study[3])
+            place.keys = {bytes(row[0]) for row in sql.keys_of_study.run(cursor, a=place.study).fetchall()}
+        else:
+            place.patient = self._patient(new)
+            more: dict[str, int | str] = {"patient": place.patient, "modalities": "", "sop_classes": "", "num_series": 0, "num_instances": 0}
+            place.study = self._insert_level(sql.add_study, Level.STUDY, new, more)
+            sql.count_patient_study.run(cursor, row=place.patient, more=1)
+        if series:
+            place.series = series[0]
+        else:
+            parent = {"study": place.study, "num_instances": 0}
+            place.series = self._insert_level(sql.add_series, Level.SERIES, new, parent)
+            sql.count_study_series.run(cursor, row=place.study, more=1)
+            sql.count_patient_series.run(cursor, row=place.patient, more=1)
+        self._shared.cache.put(stored.series_uid, place)
+        return place
+
+    def _patient(self, new: NewInstance) -> int:
+        patient_id, issuer = new.levels[Level.PATIENT].columns[:2]
+        row = self.sql.find_patient.run(self.cursor, a=patient_id, b=issuer).fetchone()
+        if row:
+            return int(row[0])
+        counters = {"num_studies": 0, "num_series": 0, "num_instances": 0}
+        return self._insert_level(self.sql.add_patient, Level.PATIENT, new, counters)
+
+    def _insert_level(self, statement: Sql, level: Level, new: NewInstance, more: Mapping[str, int | str]) -> int:
+        """Insert a row of an upper level: its columns, its attributes and ``more``; returns its id."""
+        kept = new.levels[level]
+        values: dict[str, Any] = dict(zip(COLUMN_NAMES[level], kept.columns, strict=True))
+        values.update(more, attributes=kept.attributes)
+        return int(statement.run(self.cursor, **values).fetchone()[0])
+
+    def _add_key(self, stored: StoredObject, place: SeriesPlace) -> None:
+        key = stored.key
+        if self.sql.is_destroyed.run(self.cursor, a=key.key_id).fetchone():
+            raise StaleKey("the study was deleted while this object arrived: send it again")
+        self.sql.add_key.run(
+            self.cursor, key_id=key.key_id, study=place.study, wrapped=key.wrapped, master_id=key.master_id
+        )
+        place.keys.add(key.key_id)
+
+    def _add_instance(self, new: NewInstance, place: SeriesPlace) -> bool:
+        stored, level = new.stored, new.levels[Level.IMAGE]
+        self.sql.add_instance.run(
+            self.cursor, series=place.series, sop_uid=stored.sop_uid, sop_class=stored.sop_class,
+            instance_number=level.columns[2], transfer_syntax=stored.transfer_syntax, object_id=stored.object_id,
+            key_id=stored.key.key_id, data_bytes=stored.data_bytes, sha256=stored.sha256,
+            received_us=stored.received_us, attributes=level.attributes,
+        )  # fmt: skip
+        return bool(self.cursor.rowcount == 1)
+
+    def _add_kinds(self, place: SeriesPlace, modality: str, sop_class: str) -> None:
+        # Another series of the same study has a place of its own: read the row, not the cache.
+        row = self.sql.kinds_of_study.run(self.cursor, a=place.study).fetchone()
+        place.modalities = _split(row[0]) | ({modality} if modality else set())
+        place.sop_classes = _split(row[1]) | {sop_class}
+        self.sql.set_kinds.run(self.cursor, row=place.study, m=_join(place.modalities), s=_join(place.sop_classes))
+        place.modalities.add(modality)
+
+
+def _identity(new: NewInstance) -> tuple[str, str]:
+    """A patient is (Patient ID, Issuer of Patient ID)."""
+    patient_id, issuer, *_ = new.levels[Level.PATIENT].columns
+    return patient_id, issuer
+
+
+def _split(text: str) -> set[str]:
+    return {part for part in text.split("\\") if part}
+
+
+def _join(parts: set[str]) -> str:
+    """``\\A\\B\\``: a value is found with its delimiters, so CT never matches inside PET-CT."""
+    return "\\" + "\\".join(sorted(parts)) + "\\" if parts else ""
