@@ -1,0 +1,1 @@
+"""Data sets as bytes: dictionary, bounded scanning, Part 10 headers, character sets, DICOM JSON, encoding."""
