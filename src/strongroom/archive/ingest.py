@@ -1,7 +1,7 @@
 """The one door for objects: C-STORE, import and whatever comes later all write here.
 
-Bytes go through once: scanned, hashed and sealed as they arrive, never decoded, never copied to a temporary file. ``commit``
-returns when the object, its index rows and its trail record are durable, and not before.
+Bytes go through once: scanned, hashed and sealed as they arrive, never decoded, never copied to a temporary file.
+``commit`` returns when the object, its index rows and its trail record are durable, and not before.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
 
-from strongroom.archive.attributes import AttributeReader
+from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
 from strongroom.dicom.canonical import canonical_digest
 from strongroom.dicom.dictionary import TransferSyntax
 from strongroom.dicom.elements import HeaderScan, ScanLimits
-from strongroom.errors import LimitExceeded, MalformedDataset, Refused, StrongroomError
+from strongroom.errors import LimitExceeded, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.types import Principal, Uid
 
-STUDY_INSTANCE_UID = 0x0020000D
 MAX_CACHED_KEYS = 1024
 
 
@@ -87,7 +86,6 @@ class IngestPorts:
     blobs: BlobStore
     index: Index
     study_keys: StudyKeys
-    attributes: AttributeReader
     clock: Clock
     new_object_id: Callable[[], bytes]
 
@@ -99,7 +97,7 @@ class Ingest:
         self._ports = ports
         self._limits = limits
         self._arrival = arrival
-        self._scan = HeaderScan(arrival.transfer_syntax, ports.attributes.wanted, limits.scan)
+        self._scan = HeaderScan(arrival.transfer_syntax, WANTED, limits.scan)
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._early = bytearray()
@@ -117,9 +115,8 @@ class Ingest:
             raise LimitExceeded("max_message_bytes", self._limits.max_message_bytes)
         self._scan.feed(data)
         self._sha256.update(data)
-        if self._writer is None:
-            if not self._begin(data):
-                return
+        if self._writer is None and not self._begin(data):
+            return
         assert self._writer is not None
         self._writer.write(data)
 
@@ -131,10 +128,7 @@ class Ingest:
                 raise LimitExceeded("max_header_bytes", self._limits.max_header_bytes)
             self._early += data
             return False
-        try:
-            study_uid = Uid.parse(element.value.decode("ascii", "replace"))
-        except MalformedDataset:
-            raise Refused("study-instance-uid-invalid") from None
+        study_uid = parse_uid(element, "study-instance-uid")
         self._key = self._ports.study_keys.of(study_uid)
         self._object_id = self._ports.new_object_id()
         self._writer = self._ports.blobs.create(self._object_id, self._key.key)
@@ -146,19 +140,31 @@ class Ingest:
     def commit(self) -> Verdict:
         """Make the object durable, indexed and recorded.
 
-        Raises Refused (with a reason for the sender), MalformedDataset, LimitExceeded, StorageUnavailable, IntegrityError;
-        nothing of the object is then left, and the refusal is in the trail.
+        Raises Refused, MalformedDataset, LimitExceeded, StorageUnavailable or IntegrityError; the caller then says
+        ``refuse``, so that the trail knows.
         """
         try:
             new = self._described()
             assert self._writer is not None
             self._writer.commit()
-            if self._ports.index.add(new, self._event(Outcome.SUCCESS, {"verdict": Verdict.STORED.value})):
+            if self._is_added(new):
                 self._writer = None
                 return Verdict.STORED
             return self._seen_again(new.stored)
         finally:
             self._drop()
+
+    def _is_added(self, new: NewInstance) -> bool:
+        try:
+            return self._ports.index.add(new, self._event(Outcome.SUCCESS, {"verdict": Verdict.STORED.value}))
+        except StaleKey:
+            self._ports.study_keys.forget(new.stored.study_uid)
+            raise
+        except StorageUnavailable:
+            # Whether that commit reached the disk is unknown until the database is opened again. The bytes stay: if
+            # the row is there its object must be, and if it is not, the next start removes them.
+            self._writer = None
+            raise
 
     def abort(self) -> None:
         """Forget the object. Safe at any time, also after ``commit``."""
@@ -178,7 +184,7 @@ class Ingest:
     def _described(self) -> NewInstance:
         arrival = self._arrival
         self._scan.finish()
-        described = self._ports.attributes.describe(self._scan.elements, arrival.transfer_syntax)
+        described = describe(self._scan.elements, arrival.transfer_syntax)
         if described.sop_uid != arrival.sop_uid:
             raise Refused("sop-instance-uid-differs")
         if described.sop_class != arrival.sop_class:
@@ -197,7 +203,6 @@ class Ingest:
             key=self._key,
             received_us=int(self._ports.clock() * 1e6),
         )
-        self._study_uid = described.study_uid
         return NewInstance(stored, described.modality, described.levels)
 
     def _event(self, outcome: Outcome, more: Mapping[str, Detail]) -> Event:
@@ -222,16 +227,13 @@ class Ingest:
         if first.sha256 == new.sha256 and first.transfer_syntax == new.transfer_syntax:
             verdict = Verdict.RESENT
         elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
-            self._refuse_copy("sop-instance-in-another-series")
+            raise Refused("sop-instance-in-another-series")
         elif self._canonical(first) == self._canonical(new):
             verdict = Verdict.VARIANT
         else:
-            self._refuse_copy("sop-instance-altered")
+            raise Refused("sop-instance-altered")
         ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
         return verdict
-
-    def _refuse_copy(self, reason: str) -> None:
-        raise Refused(reason)
 
     def _canonical(self, stored: StoredObject) -> bytes:
         reader: BlobReader = self._ports.blobs.open(stored.object_id, stored.key.key)

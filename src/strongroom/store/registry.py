@@ -74,8 +74,7 @@ class Registry:
 
     def accounts(self, cursor: Any) -> Iterator[tuple[str, str, str, int, int]]:
         """Every account: name, passcode hash, role, when added, when disabled (0 = not)."""
-        for name, passcode_hash, role, added_us, disabled_us in self._accounts.run(cursor).fetchall():
-            yield name, passcode_hash, role, added_us, disabled_us
+        yield from self._accounts.run(cursor).fetchall()
 
     def put_account(self, cursor: Any, name: str, passcode_hash: str, role: str, now_us: int) -> None:
         """Add an account, or give it a new passcode."""

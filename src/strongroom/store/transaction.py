@@ -227,7 +227,8 @@ class Transaction:
             place.keys = {bytes(row[0]) for row in sql.keys_of_study.run(cursor, a=place.study).fetchall()}
         else:
             place.patient = self._patient(new)
-            more: dict[str, int | str] = {"patient": place.patient, "modalities": "", "sop_classes": "", "num_series": 0, "num_instances": 0}
+            more: dict[str, int | str] = {"patient": place.patient, "num_series": 0, "num_instances": 0}
+            more.update(modalities="", sop_classes="")
             place.study = self._insert_level(sql.add_study, Level.STUDY, new, more)
             sql.count_patient_study.run(cursor, row=place.patient, more=1)
         if series:

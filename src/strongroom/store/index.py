@@ -1,0 +1,158 @@
+"""The index: what is stored, read back. One encrypted SQLite file or PostgreSQL, with the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, false, select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import ColumnElement
+
+from strongroom.archive import keys as kept
+from strongroom.archive.constraint import Single, UidList
+from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredObject
+from strongroom.archive.ports import Clock
+from strongroom.archive.query import Retrieval
+from strongroom.errors import LimitExceeded
+from strongroom.store.database import Backend, Database, Sql
+from strongroom.store.schema.tables import DATA_KEY, INSTANCE, PATIENT, SERIES, STUDY
+from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
+
+UnwrapKey = Callable[[bytes, bytes, str], bytes]
+"""(key id, wrapped key, master key id) -> the key."""
+
+FETCH_ROWS = 256
+_TABLES = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
+_STORED_COLUMNS = (
+    INSTANCE.c.object_id,
+    INSTANCE.c.sop_class,
+    INSTANCE.c.sop_uid,
+    SERIES.c.series_uid,
+    STUDY.c.study_uid,
+    INSTANCE.c.transfer_syntax,
+    INSTANCE.c.data_bytes,
+    INSTANCE.c.sha256,
+    INSTANCE.c.received_us,
+    DATA_KEY.c.key_id,
+    DATA_KEY.c.wrapped,
+    DATA_KEY.c.master_id,
+)
+
+
+class Index:
+    """The adapter of ``archive.ports.Index``. Thread-safe."""
+
+    def __init__(
+        self, backend: Backend, trail: TrailAppender, unwrap: UnwrapKey, clock: Clock, random: Callable[[int], bytes]
+    ) -> None:
+        shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, clock, random)
+        self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
+        self._unwrap = unwrap
+        self._dialect = backend.dialect
+        stored = select(*_STORED_COLUMNS).select_from(_joined(Level.IMAGE).join(DATA_KEY))
+        self._by_sop = Sql(stored.where(INSTANCE.c.sop_uid == bindparam("a")), backend.dialect)
+        self._study_key = Sql(
+            select(DATA_KEY.c.key_id, DATA_KEY.c.wrapped, DATA_KEY.c.master_id)
+            .join_from(DATA_KEY, STUDY)
+            .where(STUDY.c.study_uid == bindparam("a"))
+            .limit(1),
+            backend.dialect,
+        )
+
+    def add(self, new: NewInstance, event: Event) -> bool:
+        """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already."""
+
+        def work(transaction: Transaction) -> bool:
+            if not transaction.store(new):
+                return False
+            transaction.record(event)
+            return True
+
+        return self.database.write(work)
+
+    def record(self, *events: Event) -> None:
+        """Append to the trail; durable on return."""
+
+        def work(transaction: Transaction) -> None:
+            for event in events:
+                transaction.record(event)
+
+        self.database.write(work)
+
+    def study_key(self, study_uid: str) -> DataKey | None:
+        """The data key for new objects of a study, if the study is here."""
+        with self.database.read() as cursor:
+            row = self._study_key.run(cursor, a=study_uid).fetchone()
+        return self._data_key(*row) if row else None
+
+    def find_object(self, sop_uid: str) -> StoredObject | None:
+        """The stored object of a SOP Instance UID."""
+        with self.database.read() as cursor:
+            row = self._by_sop.run(cursor, a=sop_uid).fetchone()
+        return self._stored(row) if row else None
+
+    def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
+        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
+        shape, values = _unique_keys(retrieval)
+        statement = _retrieve_sql(self._dialect, shape)
+        with self.database.read() as cursor:
+            rows = statement.run(cursor, **values, row_limit=limit + 1).fetchall()
+        if len(rows) > limit:
+            raise LimitExceeded("max_retrieve_objects", limit)
+        return [self._stored(row) for row in rows]
+
+    def _stored(self, row: Sequence[Any]) -> StoredObject:
+        object_id, sop_class, sop_uid, series, study, syntax, size, sha256, received_us, *key = row
+        return StoredObject(
+            object_id=bytes(object_id),
+            sop_class=sop_class,
+            sop_uid=sop_uid,
+            series_uid=series,
+            study_uid=study,
+            transfer_syntax=syntax,
+            data_bytes=size,
+            sha256=bytes(sha256),
+            key=self._data_key(*key),
+            received_us=received_us,
+        )
+
+    def _data_key(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey:
+        key_id, wrapped = bytes(key_id), bytes(wrapped)
+        return DataKey(key_id, self._unwrap(key_id, wrapped, master_id), wrapped, master_id)
+
+
+def _joined(level: Level) -> Any:
+    """The tables of ``level`` and above, joined."""
+    joined: Any = PATIENT
+    for table in (STUDY, SERIES, INSTANCE)[: int(level)]:
+        joined = joined.join(table)
+    return joined
+
+
+def _unique_keys(retrieval: Retrieval) -> tuple[tuple[tuple[str, str, int], ...], dict[str, str]]:
+    """Column and number of values of every key, and the values by parameter name."""
+    shape, values = [], {}
+    for key in retrieval.keys:
+        column = kept.COLUMN_OF[key.tag]
+        wanted = key.match.values if isinstance(key.match, UidList) else (_single(key.match),)
+        shape.append((column.level.name, column.name, len(wanted)))
+        values.update({f"{column.name}_{number}": value for number, value in enumerate(wanted)})
+    return tuple(shape), values
+
+
+def _single(match: object) -> str:
+    assert isinstance(match, Single)
+    return match.value
+
+
+@lru_cache(256)
+def _retrieve_sql(dialect: Dialect, shape: tuple[tuple[str, str, int], ...]) -> Sql:
+    terms: list[ColumnElement[bool]] = [
+        _TABLES[Level[level]].c[name].in_([bindparam(f"{name}_{number}") for number in range(count)])
+        for level, name, count in shape
+    ]
+    statement: Select[Any] = select(*_STORED_COLUMNS).select_from(_joined(Level.IMAGE).join(DATA_KEY))
+    statement = statement.where(and_(*terms) if terms else false())
+    return Sql(statement.order_by(INSTANCE.c.id).limit(bindparam("row_limit")), dialect)
