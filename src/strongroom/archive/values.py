@@ -153,7 +153,8 @@ def local_us(day: str, time: str) -> int | None:
         ordinal = date(int(day[:4]), int(day[4:6]), int(day[6:8])).toordinal()
     except ValueError:
         return None
-    seconds = int(time[:2]) * 3600 + int(time[2:4]) * 60 + int(time[4:6])
+    # A leap second stays on its day, so that whoever narrows by date alone never loses it.
+    seconds = int(time[:2]) * 3600 + int(time[2:4]) * 60 + min(int(time[4:6]), 59)
     return ordinal * US_PER_DAY + seconds * 1_000_000 + int(time[6:])
 
 
