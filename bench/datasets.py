@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import wire
 
 _LONG_VRS = frozenset({"OB", "OW", "SQ", "UN", "UT"})
 _BINARY = {"US": "<H", "SS": "<h", "UL": "<I", "FD": "<d"}
-
-# Texts of fixed width: `{...}` are replaced by digits of the same width in every object.
-UID_PATTERN = "2.25.1{run:010d}{association:04d}{study:08d}{series:04d}{instance:012d}"
-PATIENT_PATTERN = "P{run:010d}{association:04d}{study:08d}X"
-ACCESSION_PATTERN = "A{association:04d}{study:08d}{run3:03d}"
-NAME_PATTERN = "SYNTHETIC{study:08d}^SUBJECT{association:04d}"
 
 _HEADER: tuple[tuple[int, str, object], ...] = (
     (0x00080005, "CS", "ISO_IR 100"),
@@ -152,19 +146,26 @@ class Layout:
             number += 1
 
 
+def uid(place: Place, series: int, instance: int) -> str:
+    """Return a UID of 44 characters, whatever the numbers (PS3.5 annex B.2: 2.25 and an integer under 2**128)."""
+    return f"2.25.1{place.run:010d}{place.association:04d}{place.study:08d}{series:04d}{instance:012d}"
+
+
+def instance_identifiers(place: Place) -> dict[str, str]:
+    """Return the texts that differ between two objects of one series, each of fixed width."""
+    return {"sop": uid(place, place.series, place.instance), "number": f"{place.instance:6d}"}
+
+
 def identifiers(place: Place) -> dict[str, str]:
     """Return the texts that differ between objects, all of the same width in every object."""
     run, association, study = place.run, place.association, place.study
-    prefix = {"run": run, "association": association, "study": study}
-    return {
-        "sop": UID_PATTERN.format(**prefix, series=place.series, instance=place.instance),
-        "series": UID_PATTERN.format(**prefix, series=place.series, instance=0),
-        "study": UID_PATTERN.format(**prefix, series=0, instance=0),
-        "frame": UID_PATTERN.format(**prefix, series=9000, instance=0),
-        "patient": PATIENT_PATTERN.format(**prefix),
-        "accession": ACCESSION_PATTERN.format(association=association, study=study, run3=run % 1000),
-        "name": NAME_PATTERN.format(association=association, study=study),
-        "number": f"{place.instance:6d}",
+    return instance_identifiers(place) | {
+        "series": uid(place, place.series, 0),
+        "study": uid(place, 0, 0),
+        "frame": uid(place, 9000, 0),
+        "patient": f"P{run:010d}{association:04d}{study:08d}X",
+        "accession": f"A{association:04d}{study:08d}{run % 1000:03d}",
+        "name": f"SYNTHETIC{study:08d}^SUBJECT{association:04d}",
     }
 
 
@@ -184,7 +185,7 @@ def encode_element(tag: int, vr: str, value: object) -> bytes:
     return head + (struct.pack("<xxI", len(raw)) if vr in _LONG_VRS else struct.pack("<H", len(raw))) + raw
 
 
-def encode_header(rows: int, columns: int, place: Place, header: tuple[tuple[int, str, object], ...] = _HEADER) -> bytes:
+def encode_header(rows: int, columns: int, place: Place, header: Sequence[tuple[int, str, object]] = _HEADER) -> bytes:
     """Return everything in front of the pixel data."""
     texts: dict[str, object] = {f"<{name}>": text for name, text in identifiers(place).items()}
     texts |= {"<rows>": rows, "<columns>": columns}
@@ -220,7 +221,7 @@ class Stream:
         self.buffer = bytearray(wire.fragment(context_id, command, max_pdu_bytes, command=True))
         self.buffer += wire.fragment(context_id, data_set, max_pdu_bytes, command=False)
         self.data_set_bytes = len(data_set)
-        self._texts = texts
+        self._place = first
         self._offsets: dict[str, tuple[int, ...]] = {}
         searched = bytes(self.buffer[:16384])
         for name, text in texts.items():
@@ -235,11 +236,11 @@ class Stream:
 
     def patch(self, place: Place) -> bytearray:
         """Overwrite what changes and return the buffer, which stays this object's own until the next call."""
-        buffer, known = self.buffer, self._texts
-        for name, text in identifiers(place).items():
-            if known[name] != text:
-                raw = text.encode()
-                for offset in self._offsets[name]:
-                    buffer[offset : offset + len(raw)] = raw
-                known[name] = text
+        buffer, last = self.buffer, self._place
+        same_series = (place.series, place.study) == (last.series, last.study)
+        for name, text in (instance_identifiers(place) if same_series else identifiers(place)).items():
+            raw = text.encode()
+            for offset in self._offsets[name]:
+                buffer[offset : offset + len(raw)] = raw
+        self._place = place
         return buffer

@@ -1,4 +1,4 @@
-"""The load generator: one process, n associations, pre-encoded C-STORE requests; prints one line of JSON.
+"""The load generator: one process an association, pre-encoded C-STORE requests; prints one line of JSON.
 
     python bench/load.py --host 127.0.0.1 --port 11112 --called STRONGROOM --calling BENCH --size 64 --associations 4
 
@@ -10,19 +10,28 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import datasets
 import wire
 
+FORK = multiprocessing.get_context("fork")
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: ``count`` objects of ``size`` x ``size`` in all, after ``warm_up`` that are not counted."""
+    """What to send: ``count`` objects of ``size`` x ``size`` in all, after ``warm_up`` that are not counted.
+
+    ``run`` makes the UIDs unique, ``start`` is the place in the layout of each association's first object.
+    """
 
     endpoint: wire.Endpoint
     size: int = 64
@@ -31,11 +40,25 @@ class Load:
     warm_up: int = 40
     run: int = 0
     start: int = 0
-    layout: datasets.Layout = datasets.Layout()
+    layout: datasets.Layout = field(default_factory=datasets.Layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one association did between the common start and its last response."""
+
+    started_s: float
+    ended_s: float
+    cpu_s: float
+    latencies_s: list[float]
+    object_bytes: int
+    max_pdu_bytes: int
+    cipher: str | None
+    error: str | None = None
 
 
 class _Sender:
-    """One association in its own thread, as one scanner; a scanner sends its own studies."""
+    """One association, as one scanner that sends its own studies."""
 
     def __init__(self, load: Load, number: int) -> None:
         self.association = wire.Association(
@@ -47,7 +70,6 @@ class _Sender:
         data_set = datasets.encode_image(load.size, first)
         self.stream = datasets.Stream(data_set, first, context_id, self.association.max_pdu_bytes)
         self.latencies_s: list[float] = []
-        self.error: BaseException | None = None
 
     def send_one(self) -> None:
         buffer = self.stream.patch(next(self.places))
@@ -58,78 +80,97 @@ class _Sender:
         if message.status != wire.SUCCESS:
             raise wire.PeerError(f"C-STORE answered 0x{message.status:04X}")
 
-    def send(self, tickets: itertools.count[int], count: int, barrier: threading.Barrier, warm_up: int) -> None:
-        try:
-            for _ in range(warm_up):
-                self.send_one()
-            self.latencies_s.clear()
-            barrier.wait()
-            while next(tickets) < count:
-                self.send_one()
-        except BaseException as error:
-            self.error = error
-            barrier.abort()
+    def send(self, tickets: Synchronized[int], barrier: Barrier, warm_up: int) -> Sent:
+        """Warm up, wait for the others, and send until the tickets are sold out."""
+        for _ in range(warm_up):
+            self.send_one()
+        self.latencies_s.clear()
+        barrier.wait()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
+        while True:
+            with tickets.get_lock():
+                tickets.value -= 1
+                sold_out = tickets.value < 0
+            if sold_out:
+                break
+            self.send_one()
+        ended_s, cpu_s = time.perf_counter(), time.process_time() - cpu_s
+        self.association.__exit__(None)
+        cipher = self.association.cipher
+        return Sent(
+            started_s,
+            ended_s,
+            cpu_s,
+            self.latencies_s,
+            self.stream.data_set_bytes,
+            self.association.max_pdu_bytes,
+            cipher[0] if cipher else None,
+        )
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which ``share`` (0..1) of the sorted ``values`` lie."""
-    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+def _send(load: Load, number: int, tickets: Synchronized[int], barrier: Barrier, results: Connection) -> None:
+    try:
+        results.send(_Sender(load, number).send(tickets, barrier, -(-load.warm_up // load.associations)))
+    except (wire.PeerError, OSError, threading.BrokenBarrierError) as error:
+        barrier.abort()
+        results.send(Sent(0, 0, 0, [], 0, 0, None, f"{type(error).__name__}: {error}"))
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the value below which ``share`` (0..1) of the sorted values lie; 0.0 when there are none."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def run(load: Load) -> dict[str, object]:
     """Send everything and return the measurement; the clock runs from the common start to the last response.
 
+    One process an association: with threads, waiting for each other's interpreter lock doubled the generator's CPU.
+
     Raises:
         wire.PeerError: the server refused something; a rate with failures in it would be worth nothing.
     """
-    senders = [_Sender(load, number) for number in range(load.associations)]
-    tickets = itertools.count()
-    barrier = threading.Barrier(load.associations + 1)
-    warm_up = -(-load.warm_up // load.associations)
-    threads = [
-        threading.Thread(target=sender.send, args=(tickets, load.count, barrier, warm_up), daemon=True)
-        for sender in senders
-    ]
-    for thread in threads:
-        thread.start()
+    tickets, barrier = FORK.Value("q", load.count), FORK.Barrier(load.associations, timeout=120)
+    pipes, processes = [], []
+    for number in range(load.associations):
+        receiving, sending = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_send, args=(load, number, tickets, barrier, sending), daemon=True)
+        process.start()
+        sending.close()
+        pipes.append(receiving)
+        processes.append(process)
     try:
-        barrier.wait()
-    except threading.BrokenBarrierError:
-        pass
-    started, cpu = time.perf_counter(), time.process_time()
-    for thread in threads:
-        thread.join()
-    elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    failures = [sender.error for sender in senders if sender.error is not None]
-    real = [error for error in failures if not isinstance(error, threading.BrokenBarrierError)]
-    if failures:
-        raise (real or failures)[0]
-    for sender in senders:
-        sender.association.__exit__(None)
-    return _measured(load, senders, elapsed_s, cpu_s)
+        sent: list[Sent] = [pipe.recv() for pipe in pipes]
+    except EOFError:
+        raise wire.PeerError("an association of the generator died") from None
+    for process in processes:
+        process.join()
+    errors = sorted((one.error for one in sent if one.error), key=lambda text: text.startswith("BrokenBarrier"))
+    if errors:
+        raise wire.PeerError(errors[0])
+    return _measured(load, sent)
 
 
-def _measured(load: Load, senders: Sequence[_Sender], elapsed_s: float, cpu_s: float) -> dict[str, object]:
-    latencies = sorted(itertools.chain.from_iterable(sender.latencies_s for sender in senders))
-    object_bytes = senders[0].stream.data_set_bytes
-    cipher = senders[0].association.cipher
+def _measured(load: Load, sent: Sequence[Sent]) -> dict[str, object]:
+    latencies = sorted(itertools.chain.from_iterable(one.latencies_s for one in sent))
+    elapsed_s = max(one.ended_s for one in sent) - min(one.started_s for one in sent)
+    cpu_s = sum(one.cpu_s for one in sent)
     return {
         "size": load.size,
         "associations": load.associations,
         "count": load.count,
         "run": load.run,
-        "object_bytes": object_bytes,
-        "max_pdu_bytes": senders[0].association.max_pdu_bytes,
-        "tls": cipher[0] if cipher else None,
+        "object_bytes": sent[0].object_bytes,
+        "max_pdu_bytes": sent[0].max_pdu_bytes,
+        "tls": sent[0].cipher,
         "seconds": round(elapsed_s, 4),
         "objects_per_s": round(load.count / elapsed_s, 2),
-        "mb_per_s": round(load.count * object_bytes / elapsed_s / 1e6, 3),
+        "mb_per_s": round(load.count * sent[0].object_bytes / elapsed_s / 1e6, 3),
         "p50_ms": round(1e3 * percentile(latencies, 0.50), 3),
         "p95_ms": round(1e3 * percentile(latencies, 0.95), 3),
         "p99_ms": round(1e3 * percentile(latencies, 0.99), 3),
         "max_ms": round(1e3 * latencies[-1], 3),
-        "generator_cpu_s": round(cpu_s, 4),
         "generator_cpu_us_per_object": round(1e6 * cpu_s / load.count, 1),
+        "generator_cores": round(cpu_s / elapsed_s, 3),
     }
 
 

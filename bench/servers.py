@@ -174,10 +174,10 @@ def start_dcmqrscp(directory: Path, *, tls: bool) -> Server:
     port = free_port()
     (directory / "db").mkdir(exist_ok=True)
     (directory / "dcmqrscp.cfg").write_text(
-        f'NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n'
-        f'HostTable BEGIN\nbench = ({CALLING}, localhost, 104)\nHostTable END\n'
-        'VendorTable BEGIN\nVendorTable END\n'
-        f'AETable BEGIN\nDCMQRSCP {directory / "db"} RW (1000000, 1024gb) ANY\nAETable END\n'
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nbench = ({CALLING}, localhost, 104)\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nDCMQRSCP {directory / 'db'} RW (1000000, 1024gb) ANY\nAETable END\n"
     )
     command = ["dcmqrscp", "-c", "dcmqrscp.cfg"]
     endpoint = wire.Endpoint("127.0.0.1", port, "DCMQRSCP", CALLING)
@@ -242,8 +242,17 @@ def main() -> None:
     """Run one server in the foreground until Ctrl-C, for tuning by hand with load.py."""
     name, tls = sys.argv[1], "--tls" in sys.argv
     with contextlib.suppress(KeyboardInterrupt), running(name, OUT_DIR / f"hand-{name}", tls=tls) as server:
-        print(json.dumps({"port": server.endpoint.port, "called": server.endpoint.called, "pid": server.process.pid,
-                          "tls": str(server.endpoint.tls) if server.endpoint.tls else None}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "port": server.endpoint.port,
+                    "called": server.endpoint.called,
+                    "pid": server.process.pid,
+                    "tls": str(server.endpoint.tls) if server.endpoint.tls else None,
+                }
+            ),
+            flush=True,
+        )
         server.process.wait()
 
 
