@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -84,14 +84,19 @@ def format_time(time: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """Return the UTC time in ``text``. Raises ValueError unless it is spelled as format_time spells it."""
-    time = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
     if format_time(time) != text:
         raise ValueError("not a time with microseconds and Z")
     return time
 
 
 def encode_record(record: Record) -> bytes:
-    """Return the record's only spelling, at most MAX_RECORD_BYTES.
+    """Return the record's only spelling; see encode_event."""
+    return encode_event(record.event, record.log, record.seq, format_time(record.time), record.salt)
+
+
+def encode_event(event: Event, log: str, seq: int, time_text: str, salt: bytes) -> bytes:
+    """Return the only spelling of an event's record, at most MAX_RECORD_BYTES; ``time_text`` is from format_time.
 
     Texts over MAX_TEXT_CHARS end in an ellipsis; details over a cap are left out and counted in ``cut``; lone
     surrogates become U+FFFD.
@@ -100,7 +105,6 @@ def encode_record(record: Record) -> bytes:
         LimitExceeded: a detail's integer does not fit a double. Texts of strangers never raise.
         LocalProtocolError: a detail's key is not ASCII or its value of no type that Detail allows.
     """
-    event = record.event
     principal = event.principal
     return _encode(
         _Line(
@@ -109,11 +113,11 @@ def encode_record(record: Record) -> bytes:
             _text(principal.aet),
             _details(event.details),
             _text(principal.fingerprint),
-            record.log,
+            log,
             event.outcome,
-            record.salt.hex(),
-            record.seq,
-            format_time(record.time),
+            salt.hex(),
+            seq,
+            time_text,
             _text(principal.user),
             FORMAT_VERSION,
         )
