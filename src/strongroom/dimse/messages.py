@@ -11,6 +11,9 @@ from typing import ClassVar, Final
 
 from strongroom.types import Uid
 
+RESPONSE_BIT: Final = 0x8000
+"""Bit 15 of the Command Field tells a response from a request (PS3.7 E.1)."""
+
 PRIORITY_MEDIUM: Final = 0
 PRIORITY_HIGH: Final = 1
 PRIORITY_LOW: Final = 2
@@ -234,7 +237,7 @@ class UnsupportedRq:
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedRsp:
-    """The answer to an UnsupportedRq; ``command_field`` is the request's with bit 15 set. It is sent, never parsed."""
+    """The answer to an UnsupportedRq, see ``to``. It is sent, never parsed."""
 
     has_dataset: ClassVar[bool] = False
     command_field: int
@@ -245,10 +248,12 @@ class UnsupportedRsp:
     error_comment: str = ""
     error_id: int | None = None
 
+    @classmethod
+    def to(cls, request: UnsupportedRq, status: int) -> UnsupportedRsp:
+        """Return the response to ``request``: its command field with bit 15 set, its message id."""
+        return cls(request.command_field | RESPONSE_BIT, request.message_id, status, request.affected_sop_class_uid)
+
 
 Request = CStoreRq | CFindRq | CGetRq | CMoveRq | CEchoRq | NEventReportRq | NActionRq | UnsupportedRq
 Response = CStoreRsp | CFindRsp | CGetRsp | CMoveRsp | CEchoRsp | NEventReportRsp | NActionRsp | UnsupportedRsp
 Message = Request | Response | CCancelRq
-
-RESPONSE_BIT: Final = 0x8000
-"""Bit 15 of the Command Field tells a response from a request (PS3.7 E.1)."""

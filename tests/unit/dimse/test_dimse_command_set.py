@@ -244,8 +244,9 @@ def test_an_operation_that_is_not_ours_keeps_what_its_answer_needs(command_field
         {"RequestedSOPClassUID": CT, "CommandField": command_field, "MessageID": 5, "CommandDataSetType": 1}
     )
     request = parse_command(raw)
+    assert isinstance(request, UnsupportedRq)
     assert request == UnsupportedRq(command_field, 5, None, CT, True)
-    answer = UnsupportedRsp(command_field | 0x8000, 5, 0x0211, CT)
+    answer = UnsupportedRsp.to(request, 0x0211)
     command = decode(BytesIO(encode_command(answer)), True, True)
     assert (command.CommandField, command.MessageIDBeingRespondedTo) == (command_field | 0x8000, 5)
     assert (command.Status, command.CommandDataSetType) == (0x0211, 0x0101)
