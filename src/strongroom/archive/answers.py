@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,15 +34,14 @@ class AboutArchive:
     charset: str = "ISO_IR 192"
 
 
-def merged(levels: Iterable[Attributes], counts: Mapping[int, int | Sequence[str]]) -> JsonDataset:
+def merged(levels: Sequence[Attributes], counts: Mapping[int, int | Sequence[str]]) -> JsonDataset:
     """Return one record from the attributes of its levels, top first, and the computed ones by tag.
 
     It is what ``matching`` and ``answer`` take. What the upper level says of a tag is not overridden by a lower one.
     """
     record: JsonDataset = {}
-    for level in levels:
-        for name, element in level.items():
-            record.setdefault(name, element)
+    for level in reversed(levels):
+        record.update(level)
     for tag, value in counts.items():
         values = [value] if isinstance(value, int) else list(value)
         record[f"{tag:08X}"] = {"vr": VR_OF[tag], "Value": values} if values else {"vr": VR_OF[tag]}
@@ -94,7 +93,21 @@ def _element(key: ReturnKey, stored: dict[str, Any] | None) -> dict[str, Any]:
         return {"vr": key.vr}
     if key.items:
         return {"vr": key.vr, "Value": [_item(key.items, item) for item in values if isinstance(item, dict)]}
-    return stored
+    return _whole_sequence(stored, values) if key.vr == "SQ" else stored
+
+
+def _whole_sequence(stored: dict[str, Any], values: list[Any]) -> dict[str, Any]:
+    """Return a sequence without the character sets of its items, which no longer hold. Depth is bounded at ingest."""
+    items = []
+    for item in values:
+        if isinstance(item, dict):
+            items.append({name: _inner(element) for name, element in item.items() if name != _CHARSET_NAME})
+    return {**stored, "Value": items}
+
+
+def _inner(element: dict[str, Any]) -> dict[str, Any]:
+    values = element.get("Value")
+    return _whole_sequence(element, values) if values and element.get("vr") == "SQ" else element
 
 
 def _item(items: tuple[ReturnKey, ...], stored: Attributes) -> JsonDataset:

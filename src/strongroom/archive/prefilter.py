@@ -169,7 +169,7 @@ def _first_group(column: Column, group: str) -> list[Condition]:
     """Return conditions for the group that the column begins with."""
     head = "" if group.startswith("^") else _WILDCARD_OR_EMPTY_COMPONENT.split(group, maxsplit=1)[0].rstrip("^")
     conditions: list[Condition] = [Prefix(column, head)] if head else []
-    return conditions if head == group else conditions + _any_group(column, group)
+    return conditions + (_any_group(column, group) if _LITERAL_RUN.search(group, len(head)) else [])
 
 
 def _any_group(column: Column, group: str) -> list[Condition]:

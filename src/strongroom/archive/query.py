@@ -7,6 +7,7 @@ listed in ``Query.unsupported``, for which the caller answers FF01.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,7 @@ from strongroom.archive.values import local_us, offset_us
 from strongroom.errors import InvalidQuery, LimitExceeded
 
 DEFAULT_LIMITS: Final = QueryLimits()
+_TAG: Final = re.compile("[0-9A-Fa-f]{8}")
 _FIRST_TIME: Final = "000000000000"
 _LAST_TIME: Final = "235960999999"
 
@@ -225,13 +227,13 @@ class _JsonReader:
             raise LimitExceeded("max_query_keys", self._limits.max_query_keys, self._keys)
         identifier = {}
         for name, element in attributes.items():
-            try:
-                tag = int(name, 16) if len(name) == 8 else -1
-            except ValueError:
-                tag = -1
-            if tag < 0 or not isinstance(element, Mapping) or not isinstance(element.get("vr"), str):
+            named = isinstance(name, str) and _TAG.fullmatch(name)
+            if not named or not isinstance(element, Mapping) or not isinstance(element.get("vr"), str):
                 raise InvalidQuery("an attribute is eight hexadecimal digits and an object with its VR")
-            identifier[tag] = self._element(tag, element, depth)
+            tag = int(name, 16)
+            # What is not kept is only named in the answer's status: its value, binary or not, is never looked at.
+            heeded = depth > 0 or tag in kept.VR_OF
+            identifier[tag] = self._element(tag, element, depth) if heeded else IdentifierElement(element["vr"])
         return identifier
 
     def _element(self, tag: int, element: Mapping[str, Any], depth: int) -> IdentifierElement:
@@ -305,6 +307,8 @@ class _Parser:
         self.count_keys(items[0])
         matched, returned = [], []
         for inner_tag in sorted(items[0]):
+            if inner_tag == kept.SPECIFIC_CHARACTER_SET:  # of the identifier's own text, which is decoded already
+                continue
             inner = items[0][inner_tag]
             match, inner_items = self.key(inner_tag, inner.vr, inner, depth + 1)
             returned.append(ReturnKey(inner_tag, inner.vr, inner_items))
