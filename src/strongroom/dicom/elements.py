@@ -11,7 +11,6 @@ field unknown, an item outside a sequence, nesting over the cap. What the field 
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count as counter
@@ -19,6 +18,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from strongroom.dicom.dictionary import TransferSyntax, vr_of
+from strongroom.dicom.inflate import Inflater
 from strongroom.errors import LimitExceeded, MalformedDataset
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -42,11 +42,6 @@ _BELOW_DATA_SETS: Final = 0x0003FFFF
 # Values that lie in the bytes at hand are sliced out of a copy of this size: large enough for the header of nearly
 # every image, small enough that copying it costs a few microseconds.
 _WINDOW_BYTES: Final = 65536
-
-_INFLATE_STEP_IN_BYTES: Final = 16384
-_INFLATE_STEP_OUT_BYTES: Final = 262144
-# Small data sets of mostly zeros inflate at any ratio and hurt nobody: the ratio counts from here on.
-_INFLATE_RATIO_FREE_BYTES: Final = 16 << 20
 
 
 class RawElement(NamedTuple):
@@ -145,7 +140,6 @@ class HeaderScan:
 
     __slots__ = (
         "_base",
-        "_behind_deflated",
         "_capture",
         "_capture_from",
         "_capture_tag",
@@ -153,8 +147,6 @@ class HeaderScan:
         "_ceiling",
         "_coding",
         "_count",
-        "_deflated_bytes",
-        "_inflated",
         "_inflater",
         "_kept",
         "_last_wanted",
@@ -187,8 +179,9 @@ class HeaderScan:
         self._wanted, self._last_wanted, self._ceiling = _plan(wanted)
         self._limits = limits
         self._coding = coding_of(transfer_syntax)
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if transfer_syntax.deflated else None
-        self._deflated_bytes = self._inflated = self._behind_deflated = 0
+        self._inflater = (
+            Inflater(limits.max_inflated_bytes, limits.max_inflate_ratio) if transfer_syntax.deflated else None
+        )
         self._offset = self._base = 0  # of the next byte to come, and of the window's first byte
         self._tail = b""
         self._skip = 0
@@ -207,12 +200,15 @@ class HeaderScan:
         if self._inflater is None:
             self._feed(data if isinstance(data, memoryview) else memoryview(data))
         else:
-            self._inflate(memoryview(data))
+            for piece in self._inflater.inflate(data):
+                self._feed(memoryview(piece))
+            if self._inflater.has_trailing_bytes:
+                self.irregularities["bytes after the deflate stream"] = 1
 
     def finish(self) -> None:
         """Declare the end of the data set. Raises MalformedDataset if anything is still open."""
-        if self._inflater is not None and not self._inflater.eof:
-            raise MalformedDataset("the deflated data set ends early", offset=self._offset)
+        if self._inflater is not None:
+            self._inflater.require_end()
         if self._skip:
             raise MalformedDataset("a value runs past the end", offset=self._offset)
         if self._stack:
@@ -244,37 +240,6 @@ class HeaderScan:
                 self._skip, self._tail = position - end, b""
             else:
                 self._tail = buffer[position:]
-
-    def _inflate(self, view: memoryview) -> None:
-        inflater = self._inflater
-        assert inflater is not None
-        for start in range(0, len(view), _INFLATE_STEP_IN_BYTES):
-            pending: bytes | memoryview = view[start : start + _INFLATE_STEP_IN_BYTES]
-            if inflater.eof:
-                self._behind_deflated += len(pending)
-                continue
-            self._deflated_bytes += len(pending)
-            while pending and not inflater.eof:
-                try:
-                    out = inflater.decompress(pending, _INFLATE_STEP_OUT_BYTES)
-                except zlib.error:
-                    raise MalformedDataset("not a deflate stream", offset=self._offset) from None
-                self._check_inflated(len(out))
-                self._feed(memoryview(out))
-                pending = inflater.unconsumed_tail
-            self._behind_deflated += len(inflater.unused_data)
-        if self._behind_deflated > 1:  # one byte pads the stream to an even length (PS3.5 A.5)
-            self.irregularities["bytes after the deflate stream"] = 1
-
-    def _check_inflated(self, more_bytes: int) -> None:
-        limits = self._limits
-        self._inflated += more_bytes
-        if self._inflated > limits.max_inflated_bytes:
-            raise LimitExceeded("max_inflated_bytes", limits.max_inflated_bytes)
-        if self._inflated > _INFLATE_RATIO_FREE_BYTES:
-            ratio = self._inflated // self._deflated_bytes
-            if ratio > limits.max_inflate_ratio:
-                raise LimitExceeded("max_inflate_ratio", limits.max_inflate_ratio, ratio)
 
     def _note(self, irregularity: str) -> None:
         self.irregularities[irregularity] = self.irregularities.get(irregularity, 0) + 1
@@ -441,9 +406,10 @@ class HeaderScan:
                     length = 0
             else:
                 length = self._item_length(tag, length, position)
-            if self._count == limits.max_elements:
-                raise LimitExceeded("max_elements", limits.max_elements)
-            self._count += 1
+            if kind != _IN_FRAGMENTS:  # a slide may have any number of those, and nothing is kept of them
+                if self._count == limits.max_elements:
+                    raise LimitExceeded("max_elements", limits.max_elements)
+                self._count += 1
             position = value + length
         return position
 

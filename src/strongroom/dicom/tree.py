@@ -6,7 +6,6 @@ holds slices of it.
 
 from __future__ import annotations
 
-import zlib
 from typing import Final, NamedTuple
 
 from strongroom.dicom.dictionary import TransferSyntax, vr_of
@@ -24,6 +23,7 @@ from strongroom.dicom.elements import (
     ScanLimits,
     coding_of,
 )
+from strongroom.dicom.inflate import Inflater
 from strongroom.errors import LimitExceeded, MalformedDataset
 
 _GROUP_FFFE: Final = 0xFFFE0000
@@ -54,7 +54,7 @@ def parse_dataset(
     """
     data = bytes(raw)
     if transfer_syntax.deflated:
-        data = _inflate(data, min(limits.max_inflated_bytes, limits.max_kept_bytes))
+        data = _inflate(data, limits)
     walk = _Walk(data, limits)
     elements, _ = walk.elements(0, len(data), coding_of(transfer_syntax), 0, delimited=False)
     return elements
@@ -69,16 +69,10 @@ def parse_items(
     return items
 
 
-def _inflate(raw: bytes, max_bytes: int) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        data = inflater.decompress(raw, max_bytes + 1)
-    except zlib.error:
-        raise MalformedDataset("not a deflate stream") from None
-    if len(data) > max_bytes:
-        raise LimitExceeded("max_inflated_bytes", max_bytes)
-    if not inflater.eof:
-        raise MalformedDataset("the deflated data set ends early")
+def _inflate(raw: bytes, limits: ScanLimits) -> bytes:
+    inflater = Inflater(min(limits.max_inflated_bytes, limits.max_kept_bytes), limits.max_inflate_ratio)
+    data = b"".join(inflater.inflate(raw))
+    inflater.require_end()
     return data
 
 
