@@ -17,6 +17,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,11 @@ writing thread: up to 5 MB the hand-over costs what the overlap gains."""
 READ_SEGMENTS = 4
 """Segments fetched by one read of the file."""
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO put there must not make us wait
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
 _UNIQUE_BYTES = 10
+_NAME_CHARS = (5, 3, 2 * seal.ID_BYTES)  # of a directory, one in it, a file in that
+_ZEROS = bytes(seal.SEGMENT_BYTES)
 _NAME_SYNCING = frozenset({"ext4", "xfs"})
 
 
@@ -112,8 +115,15 @@ class _Staging:
     __slots__ = ("out", "plain")
 
     def __init__(self) -> None:
-        pages = memoryview(mmap.mmap(-1, seal.SEGMENT_BYTES + STAGING_BYTES))
-        self.plain, self.out = pages[: seal.SEGMENT_BYTES], pages[seal.SEGMENT_BYTES :]
+        # Private: Python maps shared by default, and then a forked process would write into the same buffer.
+        pages = mmap.mmap(-1, seal.SEGMENT_BYTES + STAGING_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        pages.madvise(mmap.MADV_DONTDUMP)
+        view = memoryview(pages)
+        self.plain, self.out = view[: seal.SEGMENT_BYTES], view[seal.SEGMENT_BYTES :]
+
+    def wipe(self) -> None:
+        """Leave no plain byte in memory that waits for reuse (2 us)."""
+        self.plain[:] = _ZEROS
 
 
 def _unavailable(what: str, exc: OSError) -> StorageUnavailable:
@@ -154,6 +164,8 @@ class SealedBlobStore:
         except FileNotFoundError:
             raise NotFound(f"no object {object_id.hex()}") from None
         except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                raise IntegrityError(f"a link in the place of object {object_id.hex()}") from None
             raise _unavailable("cannot open an object", exc) from None
         reader = SealedBlobReader(self, fd)
         try:
@@ -167,7 +179,9 @@ class SealedBlobStore:
         """Remove an object's file durably; does nothing if it is gone. Raises StorageUnavailable."""
         path = self.path(object_id)
         try:
-            self._disk.unlink(path)
+            # A file that is gone may be gone only since a delete that failed to sync: the directory is synced anyway.
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.unlink(path)
             self._disk.fsync_dir(os.path.dirname(path))
         except FileNotFoundError:
             return
@@ -198,24 +212,17 @@ class SealedBlobStore:
 
     def _walk(self) -> Iterator[tuple[os.DirEntry[str], bytes | None]]:
         """Yield every entry that is no directory of ours, with its object id if name, place and kind are right."""
-        levels: list[tuple[str, str]] = [(self._root, "")]
+        levels = [(self._root, "", 0)]
         while levels:
-            directory, prefix = levels.pop()
+            directory, prefix, depth = levels.pop()
             try:
                 with os.scandir(directory) as entries:
                     for entry in entries:
                         name = entry.name
-                        wanted = {0: 5, 5: 3}.get(len(prefix))
-                        is_hex = not name.strip("0123456789abcdef")
-                        if wanted and len(name) == wanted and is_hex and entry.is_dir(follow_symlinks=False):
-                            levels.append((entry.path, prefix + name))
-                        elif (
-                            len(prefix) == 8
-                            and len(name) == 2 * seal.ID_BYTES
-                            and is_hex
-                            and name.startswith(prefix)
-                            and entry.is_file(follow_symlinks=False)
-                        ):
+                        named = len(name) == _NAME_CHARS[depth] and not name.strip("0123456789abcdef")
+                        if named and depth < 2 and entry.is_dir(follow_symlinks=False):
+                            levels.append((entry.path, prefix + name, depth + 1))
+                        elif named and name.startswith(prefix) and depth == 2 and entry.is_file(follow_symlinks=False):
                             yield entry, bytes.fromhex(name)
                         else:
                             yield entry, None
@@ -254,37 +261,34 @@ class SealedBlobStore:
 class SealedBlobWriter:
     """BlobWriter (archive.ports): one object on its way in. Not thread-safe."""
 
-    __slots__ = ("_direct", "_fd", "_made_file", "_offset", "_path", "_sealer", "_staging", "_store")
+    __slots__ = ("_direct", "_failure", "_fd", "_made_file", "_offset", "_path", "_sealer", "_staging", "_store")
 
     def __init__(self, store: SealedBlobStore, object_id: bytes, key: bytes) -> None:
         self._store, self._path = store, store.path(object_id)
         self._fd, self._direct, self._offset, self._made_file = -1, 0, 0, False
-        self._staging: _Staging | None = None
-        self._sealer: seal.Sealer | None = None
-        staging = store._take_staging()
-        self._sealer = seal.Sealer(
+        self._failure: StorageUnavailable | None = None
+        self._staging: _Staging | None = store._take_staging()
+        self._sealer: seal.Sealer | None = seal.Sealer(
             key,
             seal.associated_data(seal.OBJECT_KIND, object_id),
             secrets.token_bytes(seal.RANDOM_BYTES),
-            staging.plain,
-            staging.out,
+            self._staging.plain,
+            self._staging.out,
             self._drain,
         )
-        self._staging = staging
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Seal ``data``; the caller may reuse its buffer afterwards. Raises StorageUnavailable."""
         if self._sealer is None:
-            raise LocalProtocolError("write to an object that is committed, failed or aborted")
+            raise self._failure or LocalProtocolError("write to an object that is committed or aborted")
         self._sealer.write(data)
 
     def commit(self) -> int:
         """Make all bytes and the name durable; return the sealed size in bytes. Raises StorageUnavailable."""
         if self._sealer is None:
-            raise LocalProtocolError("commit of an object that is committed, failed or aborted")
+            raise self._failure or LocalProtocolError("commit of an object that is committed or aborted")
         disk = self._store._disk
-        rest = self._sealer.finish()
-        self._put(rest, last=True)
+        self._put(self._sealer.finish(), last=True)
         try:
             disk.fsync(self._fd)
             fd, self._fd = self._fd, -1  # close releases the descriptor even when it reports an error
@@ -292,8 +296,7 @@ class SealedBlobWriter:
             if self._store._sync_names:
                 disk.fsync_dir(os.path.dirname(self._path))
         except OSError as exc:
-            self.abort()
-            raise _unavailable("cannot make an object durable", exc) from None
+            raise self._fail("cannot make an object durable", exc) from None
         self._made_file = False  # from here on it is the store's
         self._release()
         return self._offset
@@ -312,10 +315,16 @@ class SealedBlobWriter:
             with contextlib.suppress(OSError):
                 disk.unlink(self._path)
 
+    def _fail(self, what: str, exc: OSError) -> StorageUnavailable:
+        self.abort()
+        self._failure = _unavailable(what, exc)
+        return self._failure
+
     def _release(self) -> None:
         self._sealer = None
         staging, self._staging = self._staging, None
         if staging is not None:
+            staging.wipe()
             self._store._return_staging(staging)
 
     def _drain(self, filled: memoryview) -> memoryview:
@@ -334,8 +343,7 @@ class SealedBlobWriter:
                 data = data[whole:]
             self._write_all(data)
         except OSError as exc:
-            self.abort()
-            raise _unavailable("cannot write an object", exc) from None
+            raise self._fail("cannot write an object", exc) from None
         except LocalProtocolError:
             self.abort()
             raise
@@ -344,22 +352,30 @@ class SealedBlobWriter:
         store = self._store
         store._make_directory(self._path)
         self._direct = store._direct if direct else 0
-        flags = _CREATE | self._direct
         try:
-            self._fd = store._disk.open(self._path, flags)
+            try:
+                self._fd = store._disk.open(self._path, _CREATE | self._direct)
+            except OSError as exc:
+                if exc.errno != errno.EINVAL or not self._direct:
+                    raise
+                store._direct = self._direct = 0  # this file system has no O_DIRECT
+                self._fd = store._disk.open(self._path, _CREATE)
         except FileExistsError:
             raise LocalProtocolError("an object id was used twice") from None
-        except OSError as exc:
-            if exc.errno != errno.EINVAL or flags == _CREATE:
-                raise
-            store._direct = self._direct = 0  # this file system has no O_DIRECT
-            self._fd = store._disk.open(self._path, _CREATE)
         self._made_file = True
 
     def _write_all(self, data: memoryview) -> None:
         done = 0
         while done < len(data):
-            put = self._store._disk.pwrite(self._fd, data[done:], self._offset)
+            try:
+                put = self._store._disk.pwrite(self._fd, data[done:], self._offset)
+            except OSError as exc:
+                if exc.errno != errno.EINVAL or not self._direct:
+                    raise
+                # Refused only now, or a write ended within a block: O_DIRECT cannot go on, ordinary writes can.
+                self._store._disk.clear_direct(self._fd)
+                self._direct = 0
+                continue
             done += put
             self._offset += put
 
@@ -380,7 +396,10 @@ class SealedBlobReader:
     def _begin(self, object_id: bytes, key: bytes) -> None:
         header = bytearray(seal.HEADER_BYTES)
         try:
-            sealed_bytes = os.fstat(self._fd).st_size
+            status = os.fstat(self._fd)
+            sealed_bytes = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                raise IntegrityError(f"no file in the place of object {object_id.hex()}")
             if sealed_bytes >= seal.HEADER_BYTES:  # else the size alone is wrong
                 self._fetch(memoryview(header), 0)
         except OSError as exc:
