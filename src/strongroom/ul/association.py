@@ -156,9 +156,17 @@ class Association:
         return self._inbox.free_space()
 
     def receive_data(self, count: int) -> None:
-        """Take in ``count`` bytes that were written into ``free_space()``; 0 means that the connection is closed."""
+        """Take in ``count`` bytes that were written into ``free_space()``; 0 means that the connection is closed.
+
+        Raises:
+            LocalProtocolError: more than there was room for, or the connection is not open yet (Sta4).
+        """
         if count:
-            self._inbox.end += count
+            inbox = self._inbox
+            end = inbox.end + count
+            if end > len(inbox.raw) or self.state is State.STA4:
+                raise LocalProtocolError(f"{count} bytes received where there was no room or no connection")
+            inbox.end = end
         else:
             self._end_of_input = True
 
@@ -260,7 +268,8 @@ class Association:
     def send_pdvs(self, context_id: int, command: Buffer | None, data: Buffer | None = None) -> None:
         """Queue a whole command set, a whole data set, or both, fragmented to what the peer takes.
 
-        Up to 32 KiB are copied; a larger buffer is sent as views, so it must not change until it is sent.
+        Large buffers are queued as views, so neither may change until it is sent. Many small messages queued one after
+        the other leave in one buffer; see ``queued_bytes``.
 
         Raises:
             LocalProtocolError: not in this state, or the presentation context was not accepted.
@@ -381,17 +390,17 @@ class Association:
             self._violate(Evt.INVALID_PDU, error)
             return True
         event = _PDU_EVENTS[pdu_type]
-        cell = self._column.get(event)
-        if cell is None:
-            raise LocalProtocolError(f"bytes received in {self.state.name}")
-        if cell.action in _NEEDS_NO_BODY:
+        if self._column[event].action in _NEEDS_NO_BODY:
             inbox.start += HEADER_BYTES
             self._skip_bytes = body_bytes
             message = f"{pdu_type.name} in {self.state.name}"
             self._violate(event, RemoteProtocolError(message, abort_reason=AbortReason.UNEXPECTED_PDU))
             return True
         if held < HEADER_BYTES + body_bytes:
-            inbox.require(HEADER_BYTES + body_bytes, HEADER_BYTES + self._max_body_bytes)
+            if pdu_type is PduType.P_DATA_TF:
+                inbox.want_p_data(HEADER_BYTES + body_bytes, HEADER_BYTES + self._max_body_bytes)
+            else:
+                inbox.want(HEADER_BYTES + body_bytes)
             return self._take_end_of_input()
         self._take_body(pdu_type, event, body_bytes)
         return True
@@ -440,6 +449,8 @@ class Association:
             raise LocalProtocolError("no association was requested")
         negotiated = conclude(self._request, answer, self._limits, is_requestor=self._is_requestor)
         self.negotiated = negotiated
+        self._request = None
+        self._inbox.shrink()
         self._context_ids = frozenset(negotiated.contexts)
         self._fragment_bytes = max_fragment_bytes(negotiated.send_pdu_body_bytes)
 

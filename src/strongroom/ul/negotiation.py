@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from strongroom.errors import LocalProtocolError
-from strongroom.types import Uid
+from strongroom.types import AeTitle, Uid
 from strongroom.ul.items import RoleSelection, UserInformation, malformed
 from strongroom.ul.limits import UlLimits
 from strongroom.ul.pdu import AnsweredContext, AssociateAnswer, AssociateRequest, ContextOutcome, ProposedContext
@@ -49,20 +49,19 @@ class PresentationContext:
 class Negotiated:
     """What holds for an established association. ``contexts`` has the accepted ones by identifier.
 
-    ``send_pdu_body_bytes`` is the largest P-DATA-TF body we send: the smaller of the peer's maximum length and ours.
-    ``peer_max_pdu_bytes`` is the peer's own word, 0 for no limit.
+    ``peer_max_pdu_bytes`` is the peer's Maximum Length Received, in bytes of PDU body, 0 for no limit (PS3.8 D.1);
+    ``send_pdu_body_bytes`` is what we keep to: the smaller of that and our own. The request itself is not kept: from a
+    hostile peer it could hold a thousand times what an association needs.
     """
 
     contexts: Mapping[int, PresentationContext]
     outcomes: Mapping[int, ContextOutcome]
-    request: AssociateRequest
-    peer: UserInformation
+    called_ae_title: AeTitle
+    calling_ae_title: AeTitle
+    peer_max_pdu_bytes: int
+    peer_implementation_class_uid: Uid | None
+    peer_implementation_version_name: str
     send_pdu_body_bytes: int
-
-    @property
-    def peer_max_pdu_bytes(self) -> int:
-        """The Maximum Length Received of the peer in bytes of PDU body, 0 for no limit (PS3.8 D.1)."""
-        return self.peer.max_pdu_body_bytes
 
 
 TransferSyntaxChoice = Callable[[tuple[Uid, ...], tuple[Uid, ...]], Uid | None]
@@ -161,7 +160,16 @@ def conclude(request: AssociateRequest, answer: AssociateAnswer, limits: UlLimit
         if peer.max_pdu_body_bytes < limits.min_peer_pdu_body_bytes:
             raise _misfit(f"maximum length {peer.max_pdu_body_bytes} is too small to work with", is_requestor)
         send_pdu_body_bytes = min(send_pdu_body_bytes, peer.max_pdu_body_bytes)
-    return Negotiated(contexts, outcomes, request, peer, send_pdu_body_bytes)
+    return Negotiated(
+        contexts,
+        outcomes,
+        request.called_ae_title,
+        request.calling_ae_title,
+        peer.max_pdu_body_bytes,
+        peer.implementation_class_uid,
+        peer.implementation_version_name,
+        send_pdu_body_bytes,
+    )
 
 
 def _agreed_roles(request: AssociateRequest, answer: AssociateAnswer) -> dict[Uid, tuple[bool, bool]]:

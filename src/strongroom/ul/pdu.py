@@ -196,7 +196,7 @@ def require_body_length(pdu_type: PduType, body_bytes: int, limits: UlLimits, ma
 
 def _parse_title(raw: bytes, what: str) -> AeTitle:
     try:
-        return AeTitle.parse(str(raw, "ascii").rstrip("\0"))
+        return AeTitle.parse(str(raw, "ascii").rstrip("\0 "))
     except (UnicodeDecodeError, ConfigError):
         raise malformed(f"{what} AE title: not an AE title") from None
 
