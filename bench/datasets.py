@@ -6,6 +6,7 @@ CT scanner sends (about 90 elements, 3 KB); the pixels are 12-bit noise, which d
 
 from __future__ import annotations
 
+import datetime
 import random
 import struct
 from collections.abc import Iterator, Sequence
@@ -13,17 +14,34 @@ from dataclasses import dataclass
 
 import wire
 
+SOP_INSTANCE_UID = 0x00080018
+STUDY_DATE = 0x00080020
+ACCESSION_NUMBER = 0x00080050
+PATIENT_NAME = 0x00100010
+PATIENT_ID = 0x00100020
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+INSTANCE_NUMBER = 0x00200013
+FRAME_OF_REFERENCE_UID = 0x00200052
+ROWS, COLUMNS, PIXEL_DATA = 0x00280010, 0x00280011, 0x7FE00010
+
+STUDIES_PER_DATE = 100
+
 _LONG_VRS = frozenset({"OB", "OW", "SQ", "UN", "UT"})
 _BINARY = {"US": "<H", "SS": "<h", "UL": "<I", "FD": "<d"}
 
-_HEADER: tuple[tuple[int, str, object], ...] = (
+VARIES = None
+
+Header = Sequence[tuple[int, str, object]]
+
+_CT_HEADER: Header = (
     (0x00080005, "CS", "ISO_IR 100"),
     (0x00080008, "CS", "ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI"),
     (0x00080012, "DA", "20260314"),
     (0x00080013, "TM", "101530.123000"),
     (0x00080016, "UI", wire.CT_IMAGE_STORAGE),
-    (0x00080018, "UI", "<sop>"),
-    (0x00080020, "DA", "20260314"),
+    (0x00080018, "UI", VARIES),
+    (0x00080020, "DA", VARIES),
     (0x00080021, "DA", "20260314"),
     (0x00080022, "DA", "20260314"),
     (0x00080023, "DA", "20260314"),
@@ -31,7 +49,7 @@ _HEADER: tuple[tuple[int, str, object], ...] = (
     (0x00080031, "TM", "101322.415000"),
     (0x00080032, "TM", "101529.800000"),
     (0x00080033, "TM", "101529.800000"),
-    (0x00080050, "SH", "<accession>"),
+    (0x00080050, "SH", VARIES),
     (0x00080060, "CS", "CT"),
     (0x00080070, "LO", "Synthetic Scanners"),
     (0x00080080, "LO", "Example Hospital"),
@@ -46,8 +64,8 @@ _HEADER: tuple[tuple[int, str, object], ...] = (
     (0x00081110, "SQ", (((0x00081150, "UI", "1.2.840.10008.3.1.2.3.1"), (0x00081155, "UI", "2.25.7")),)),
     (0x00081140, "SQ", (((0x00081150, "UI", wire.CT_IMAGE_STORAGE), (0x00081155, "UI", "2.25.8")),)),
     (0x00082111, "ST", "Synthetic data for measurement"),
-    (0x00100010, "PN", "<name>"),
-    (0x00100020, "LO", "<patient>"),
+    (0x00100010, "PN", VARIES),
+    (0x00100020, "LO", VARIES),
     (0x00100021, "LO", "EXAMPLE"),
     (0x00100030, "DA", "19600101"),
     (0x00100040, "CS", "O"),
@@ -82,22 +100,22 @@ _HEADER: tuple[tuple[int, str, object], ...] = (
     (0x00181210, "SH", "B30f"),
     (0x00185100, "CS", "HFS"),
     (0x00189345, "FD", 11.25),
-    (0x0020000D, "UI", "<study>"),
-    (0x0020000E, "UI", "<series>"),
+    (0x0020000D, "UI", VARIES),
+    (0x0020000E, "UI", VARIES),
     (0x00200010, "SH", "1"),
     (0x00200011, "IS", "4"),
     (0x00200012, "IS", "5"),
-    (0x00200013, "IS", "<number>"),
+    (0x00200013, "IS", VARIES),
     (0x00200032, "DS", "-189.62890625\\-372.62890625\\-241.5"),
     (0x00200037, "DS", "1\\0\\0\\0\\1\\0"),
-    (0x00200052, "UI", "<frame>"),
+    (0x00200052, "UI", VARIES),
     (0x00201040, "LO", ""),
     (0x00201041, "DS", "-241.5"),
     (0x00204000, "LT", "No comment; synthetic object for a measurement"),
     (0x00280002, "US", 1),
     (0x00280004, "CS", "MONOCHROME2"),
-    (0x00280010, "US", "<rows>"),
-    (0x00280011, "US", "<columns>"),
+    (0x00280010, "US", VARIES),
+    (0x00280011, "US", VARIES),
     (0x00280030, "DS", "0.7421875\\0.7421875"),
     (0x00280100, "US", 16),
     (0x00280101, "US", 12),
@@ -151,21 +169,28 @@ def uid(place: Place, series: int, instance: int) -> str:
     return f"2.25.1{place.run:010d}{place.association:04d}{place.study:08d}{series:04d}{instance:012d}"
 
 
-def instance_identifiers(place: Place) -> dict[str, str]:
-    """Return the texts that differ between two objects of one series, each of fixed width."""
-    return {"sop": uid(place, place.series, place.instance), "number": f"{place.instance:6d}"}
+def study_date(place: Place) -> str:
+    """Return the date of a study: exactly 100 studies of an association share one, and no two associations do."""
+    days = place.association % 8 * 1000 + place.study // STUDIES_PER_DATE % 1000
+    return f"{datetime.date(1995, 1, 1) + datetime.timedelta(days):%Y%m%d}"
 
 
-def identifiers(place: Place) -> dict[str, str]:
-    """Return the texts that differ between objects, all of the same width in every object."""
+def instance_values(place: Place) -> dict[int, str]:
+    """Return the values that differ between two objects of one series, by tag and each of fixed width."""
+    return {SOP_INSTANCE_UID: uid(place, place.series, place.instance), INSTANCE_NUMBER: f"{place.instance:6d}"}
+
+
+def values(place: Place) -> dict[int, str]:
+    """Return the values that differ between objects, by tag; every tag's value has the same width in every object."""
     run, association, study = place.run, place.association, place.study
-    return instance_identifiers(place) | {
-        "series": uid(place, place.series, 0),
-        "study": uid(place, 0, 0),
-        "frame": uid(place, 9000, 0),
-        "patient": f"P{run:010d}{association:04d}{study:08d}X",
-        "accession": f"A{association:04d}{study:08d}{run % 1000:03d}",
-        "name": f"SYNTHETIC{study:08d}^SUBJECT{association:04d}",
+    return instance_values(place) | {
+        STUDY_DATE: study_date(place),
+        ACCESSION_NUMBER: f"A{association:04d}{study:08d}{run % 1000:03d}",
+        PATIENT_NAME: f"SYNTHETIC{study:08d}^SUBJECT{association:04d}",
+        PATIENT_ID: f"P{run:010d}{association:04d}{study:08d}X",
+        STUDY_INSTANCE_UID: uid(place, 0, 0),
+        SERIES_INSTANCE_UID: uid(place, place.series, 0),
+        FRAME_OF_REFERENCE_UID: uid(place, 9000, 0),
     }
 
 
@@ -185,14 +210,10 @@ def encode_element(tag: int, vr: str, value: object) -> bytes:
     return head + (struct.pack("<xxI", len(raw)) if vr in _LONG_VRS else struct.pack("<H", len(raw))) + raw
 
 
-def encode_header(rows: int, columns: int, place: Place, header: Sequence[tuple[int, str, object]] = _HEADER) -> bytes:
+def encode_header(rows: int, columns: int, place: Place, header: Header = _CT_HEADER) -> bytes:
     """Return everything in front of the pixel data."""
-    texts: dict[str, object] = {f"<{name}>": text for name, text in identifiers(place).items()}
-    texts |= {"<rows>": rows, "<columns>": columns}
-    return b"".join(
-        encode_element(tag, vr, texts.get(value, value) if isinstance(value, str) else value)
-        for tag, vr, value in header
-    )
+    varying: dict[int, object] = {**values(place), ROWS: rows, COLUMNS: columns}
+    return b"".join(encode_element(tag, vr, varying[tag] if value is VARIES else value) for tag, vr, value in header)
 
 
 def noise(pixels: int) -> bytes:
@@ -204,7 +225,7 @@ def noise(pixels: int) -> bytes:
 
 def encode_image(size: int, place: Place) -> bytes:
     """Return a whole ``size`` x ``size`` CT data set, without preamble and file meta information."""
-    return encode_header(size, size, place) + encode_element(0x7FE00010, "OW", noise(size * size))
+    return encode_header(size, size, place) + encode_element(PIXEL_DATA, "OW", noise(size * size))
 
 
 class Stream:
@@ -214,33 +235,32 @@ class Stream:
         """Fragment ``data_set`` and find the places that change.
 
         Raises:
-            ValueError: a changing text is cut by a fragment border (the server announced a tiny PDU).
+            ValueError: a value that changes is not in the first fragment (the server announced a tiny PDU).
         """
-        texts = identifiers(first)
-        command = wire.store_command(1, wire.CT_IMAGE_STORAGE, texts["sop"])
+        command = wire.store_command(1, wire.CT_IMAGE_STORAGE, values(first)[SOP_INSTANCE_UID])
         self.buffer = bytearray(wire.fragment(context_id, command, max_pdu_bytes, command=True))
+        command_end = len(self.buffer)
         self.buffer += wire.fragment(context_id, data_set, max_pdu_bytes, command=False)
         self.data_set_bytes = len(data_set)
         self._place = first
-        self._offsets: dict[str, tuple[int, ...]] = {}
-        searched = bytes(self.buffer[:16384])
-        for name, text in texts.items():
-            # Digits of the Instance Number also stand inside UIDs; its VR and length in front make it unmistakable.
-            lead = b"IS\x06\x00" if name == "number" else b""
-            raw = lead + text.encode()
-            found = tuple(place + len(lead) for place in range(len(searched)) if searched.startswith(raw, place))
-            wanted = 2 if name == "sop" else 1
-            if len(found) != wanted:
-                raise ValueError(f"{name} stands {len(found)} times in the first fragment instead of {wanted}")
-            self._offsets[name] = found
+        # The first fragment, past its PDU and PDV headers, is the beginning of the data set.
+        in_first_fragment = min(len(data_set), max_pdu_bytes - 6)
+        self._offsets: dict[int, tuple[int, ...]] = {}
+        for tag, text in values(first).items():
+            end = data_set.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF)) + 8 + len(text)
+            if end > in_first_fragment:
+                raise ValueError(f"({tag:08X}) does not lie in the first fragment of {in_first_fragment} bytes")
+            self._offsets[tag] = (command_end + wire.FRAGMENT_HEADER_BYTES + end - len(text),)
+        in_command = self.buffer.index(values(first)[SOP_INSTANCE_UID].encode())
+        self._offsets[SOP_INSTANCE_UID] += (in_command,)
 
     def patch(self, place: Place) -> bytearray:
         """Overwrite what changes and return the buffer, which stays this object's own until the next call."""
         buffer, last = self.buffer, self._place
         same_series = (place.series, place.study) == (last.series, last.study)
-        for name, text in (instance_identifiers(place) if same_series else identifiers(place)).items():
+        for tag, text in (instance_values(place) if same_series else values(place)).items():
             raw = text.encode()
-            for offset in self._offsets[name]:
+            for offset in self._offsets[tag]:
                 buffer[offset : offset + len(raw)] = raw
         self._place = place
         return buffer

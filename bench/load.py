@@ -30,7 +30,8 @@ FORK = multiprocessing.get_context("fork")
 class Load:
     """What to send: ``count`` objects of ``size`` x ``size`` in all, after ``warm_up`` that are not counted.
 
-    ``run`` makes the UIDs unique, ``start`` is the place in the layout of each association's first object.
+    After ``seconds`` no new object is begun, and fewer are counted. ``run`` makes the UIDs unique, ``starts`` is the
+    place in the layout of each association's first object, zero when empty.
     """
 
     endpoint: wire.Endpoint
@@ -38,8 +39,9 @@ class Load:
     associations: int = 4
     count: int = 2000
     warm_up: int = 40
+    seconds: float = 3600.0
     run: int = 0
-    start: int = 0
+    starts: tuple[int, ...] = ()
     layout: datasets.Layout = field(default_factory=datasets.Layout)
 
 
@@ -65,7 +67,7 @@ class _Sender:
             load.endpoint, [(wire.CT_IMAGE_STORAGE, [wire.EXPLICIT_VR_LITTLE_ENDIAN])], timeout_s=120
         )
         context_id = self.association.require_context()
-        self.places = load.layout.places(load.run, number, load.start)
+        self.places = load.layout.places(load.run, number, load.starts[number] if load.starts else 0)
         first = datasets.Place(load.run, number, 99999999, 1, 999999)
         data_set = datasets.encode_image(load.size, first)
         self.stream = datasets.Stream(data_set, first, context_id, self.association.max_pdu_bytes)
@@ -80,9 +82,9 @@ class _Sender:
         if message.status != wire.SUCCESS:
             raise wire.PeerError(f"C-STORE answered 0x{message.status:04X}")
 
-    def send(self, tickets: Synchronized[int], barrier: Barrier, warm_up: int) -> Sent:
-        """Warm up, wait for the others, and send until the tickets are sold out."""
-        for _ in range(warm_up):
+    def send(self, load: Load, tickets: Synchronized[int], barrier: Barrier) -> Sent:
+        """Warm up, wait for the others, and send until the tickets are sold out or the time is up."""
+        for _ in range(-(-load.warm_up // load.associations)):
             self.send_one()
         self.latencies_s.clear()
         barrier.wait()
@@ -91,7 +93,7 @@ class _Sender:
             with tickets.get_lock():
                 tickets.value -= 1
                 sold_out = tickets.value < 0
-            if sold_out:
+            if sold_out or time.perf_counter() - started_s > load.seconds:
                 break
             self.send_one()
         ended_s, cpu_s = time.perf_counter(), time.process_time() - cpu_s
@@ -110,10 +112,17 @@ class _Sender:
 
 def _send(load: Load, number: int, tickets: Synchronized[int], barrier: Barrier, results: Connection) -> None:
     try:
-        results.send(_Sender(load, number).send(tickets, barrier, -(-load.warm_up // load.associations)))
+        results.send(_Sender(load, number).send(load, tickets, barrier))
+    except KeyboardInterrupt:
+        return
     except (wire.PeerError, OSError, threading.BrokenBarrierError) as error:
         barrier.abort()
         results.send(Sent(0, 0, 0, [], 0, 0, None, f"{type(error).__name__}: {error}"))
+
+
+def new_run() -> int:
+    """Return a run number that no earlier run of this machine had: tenths of seconds of the clock."""
+    return time.time_ns() // 10**8 % 10**10
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -154,22 +163,24 @@ def _measured(load: Load, sent: Sequence[Sent]) -> dict[str, object]:
     latencies = sorted(itertools.chain.from_iterable(one.latencies_s for one in sent))
     elapsed_s = max(one.ended_s for one in sent) - min(one.started_s for one in sent)
     cpu_s = sum(one.cpu_s for one in sent)
+    count = len(latencies)
     return {
         "size": load.size,
         "associations": load.associations,
-        "count": load.count,
+        "count": count,
+        "sent_by_association": [len(one.latencies_s) for one in sent],
         "run": load.run,
         "object_bytes": sent[0].object_bytes,
         "max_pdu_bytes": sent[0].max_pdu_bytes,
         "tls": sent[0].cipher,
         "seconds": round(elapsed_s, 4),
-        "objects_per_s": round(load.count / elapsed_s, 2),
-        "mb_per_s": round(load.count * sent[0].object_bytes / elapsed_s / 1e6, 3),
+        "objects_per_s": round(count / elapsed_s, 2),
+        "mb_per_s": round(count * sent[0].object_bytes / elapsed_s / 1e6, 3),
         "p50_ms": round(1e3 * percentile(latencies, 0.50), 3),
         "p95_ms": round(1e3 * percentile(latencies, 0.95), 3),
         "p99_ms": round(1e3 * percentile(latencies, 0.99), 3),
         "max_ms": round(1e3 * latencies[-1], 3),
-        "generator_cpu_us_per_object": round(1e6 * cpu_s / load.count, 1),
+        "generator_cpu_us_per_object": round(1e6 * cpu_s / count, 1),
         "generator_cores": round(cpu_s / elapsed_s, 3),
     }
 
@@ -193,8 +204,8 @@ def main() -> None:
     parser.add_argument("--associations", type=int, default=4)
     parser.add_argument("--count", type=int, default=2000, help="objects in all, not per association")
     parser.add_argument("--warm-up", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="begin no new object after this time")
     parser.add_argument("--run", type=int, help="number that makes the UIDs of this run its own; default: the clock")
-    parser.add_argument("--start", type=int, default=0, help="place in the layout of the first object")
     options = parser.parse_args()
     load = Load(
         parse_endpoint(options),
@@ -202,8 +213,8 @@ def main() -> None:
         options.associations,
         options.count,
         options.warm_up,
-        options.run if options.run is not None else time.time_ns() // 10**8 % 10**10,
-        options.start,
+        options.seconds,
+        options.run if options.run is not None else new_run(),
     )
     try:
         print(json.dumps(run(load)))

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import wire
 
 BENCH_DIR = Path(__file__).resolve().parent
 OUT_DIR = BENCH_DIR / "out"
+PEERS_BIN = OUT_DIR / "peers-venv" / "bin"
 CALLING = "BENCH"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -141,82 +142,127 @@ def stop(server: Server) -> None:
         os.killpg(server.process.pid, signal.SIGKILL)
 
 
-def start_orthanc(directory: Path, *, tls: bool, max_pdu_bytes: int | None = None) -> Server:
-    """Orthanc as Debian ships it, with HTTP off; ``max_pdu_bytes`` None leaves its default of 16384."""
-    port = free_port()
-    config: dict[str, object] = {
-        "Name": "bench",
-        "StorageDirectory": str(directory / "db"),
-        "IndexDirectory": str(directory / "db"),
-        "DicomPort": port,
-        "DicomAet": "ORTHANC",
-        "HttpServerEnabled": False,
-        "DicomModalities": {"bench": {"AET": CALLING, "Host": "127.0.0.1", "Port": 104, "AllowTranscoding": False}},
-    }
-    if max_pdu_bytes is not None:
-        config["MaximumPduLength"] = max_pdu_bytes
-    endpoint = wire.Endpoint("127.0.0.1", port, "ORTHANC", CALLING)
-    if tls:
-        keys = certificates(OUT_DIR / "certificates")
-        config |= {
-            "DicomTlsEnabled": True,
-            "DicomTlsCertificate": str(keys / "cert.pem"),
-            "DicomTlsPrivateKey": str(keys / "key.pem"),
-            "DicomTlsTrustedCertificates": str(keys / "ca.pem"),
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """How one archive is prepared and started: ``prepare`` writes its files and returns what to run.
+
+    ``prepare(directory, port, tls)`` gets the directory with the certificates, or None for plain TCP, and returns the
+    command and its environment. ``note`` says in one line what of its configuration matters to a reader.
+    """
+
+    called: str
+    prepare: Callable[[Path, int, Path | None], tuple[list[str], dict[str, str]]]
+    has_tls: bool
+    note: str
+
+
+def _orthanc(max_pdu_bytes: int | None) -> Callable[[Path, int, Path | None], tuple[list[str], dict[str, str]]]:
+    def prepare(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
+        config: dict[str, object] = {
+            "Name": "bench",
+            "StorageDirectory": str(directory / "db"),
+            "IndexDirectory": str(directory / "db"),
+            "DicomPort": port,
+            "DicomAet": "ORTHANC",
+            "HttpServerEnabled": False,
+            "DicomModalities": {"bench": {"AET": CALLING, "Host": "127.0.0.1", "Port": 104}},
         }
-        endpoint = wire.Endpoint("127.0.0.1", port, "ORTHANC", CALLING, keys / "client")
-    (directory / "orthanc.json").write_text(json.dumps(config, indent=1))
-    return Server("orthanc", endpoint, _spawn(["/usr/sbin/Orthanc", "orthanc.json"], directory), directory)
+        if max_pdu_bytes is not None:
+            config["MaximumPduLength"] = max_pdu_bytes
+        if tls:
+            config |= {
+                "DicomTlsEnabled": True,
+                "DicomTlsCertificate": str(tls / "cert.pem"),
+                "DicomTlsPrivateKey": str(tls / "key.pem"),
+                "DicomTlsTrustedCertificates": str(tls / "ca.pem"),
+            }
+        (directory / "orthanc.json").write_text(json.dumps(config, indent=1))
+        return ["/usr/sbin/Orthanc", "orthanc.json"], {}
+
+    return prepare
 
 
-def start_dcmqrscp(directory: Path, *, tls: bool) -> Server:
-    """DCMTK's dcmqrscp with its default of one process per association and its own index file."""
-    port = free_port()
+def _dcmqrscp(directory: Path, port: int, _tls: Path | None) -> tuple[list[str], dict[str, str]]:
     (directory / "db").mkdir(exist_ok=True)
     (directory / "dcmqrscp.cfg").write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
         f"HostTable BEGIN\nbench = ({CALLING}, localhost, 104)\nHostTable END\n"
         "VendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\nDCMQRSCP {directory / 'db'} RW (1000000, 1024gb) ANY\nAETable END\n"
+        f"AETable BEGIN\nDCMQRSCP {directory / 'db'} RW (500, 1gb) ANY\nAETable END\n"
     )
-    command = ["dcmqrscp", "-c", "dcmqrscp.cfg"]
-    endpoint = wire.Endpoint("127.0.0.1", port, "DCMQRSCP", CALLING)
+    return ["dcmqrscp", "-c", "dcmqrscp.cfg"], {}
+
+
+def _pynetdicom(directory: Path, port: int, _tls: Path | None) -> tuple[list[str], dict[str, str]]:
+    arguments = ["--port", str(port), "--ae-title", "QRSCP", "--bind-address", "127.0.0.1", "--log-level", "error"]
+    places = ["--database-location", str(directory / "index.sqlite"), "--instance-location", str(directory / "objects")]
+    return [str(PEERS_BIN / "qrscp"), *arguments, *places], {}
+
+
+def _tiny_pacs(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
+    config = {
+        "ae": {"ae_title": ["TINY_PACS"], "port": port, "dump_ds": False},
+        "log": {"version": 1, "root": {"level": "ERROR"}},
+        "components": {
+            "Database": {"on": True, "driver": "sqlite", "db_name": str(directory / "pacs.db"), "mode": "rwc"},
+            "Devices": {"on": True, "auto_add": True},
+            "PACS": {"on": True},
+            "FileStorage": {"on": True, "storage_dir": str(directory / "objects")},
+        },
+    }
     if tls:
-        keys = certificates(OUT_DIR / "certificates")
-        command += ["+tls", str(keys / "key.pem"), str(keys / "cert.pem"), "+cf", str(keys / "ca.pem"), "-rc"]
-        endpoint = wire.Endpoint("127.0.0.1", port, "DCMQRSCP", CALLING, keys / "client")
-    return Server("dcmqrscp", endpoint, _spawn(command, directory), directory)
+        config["ae"] |= {"tls": {name: str(tls / f"{file}.pem") for name, file in _TINY_PACS_TLS.items()}}
+    (directory / "objects").mkdir(exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(config, indent=1))
+    return [str(PEERS_BIN / "tiny-pacs"), "run", "-c", "config.json"], {}
 
 
-def start_strongroom(directory: Path, *, tls: bool) -> Server:
-    """Strongroom by its command line; plain loopback needs its time-limited unsafe_plaintext exception."""
-    program = str(Path(sys.executable).parent / "strongroom")
-    home, port, plain_port = directory / "home", free_port(), free_port()
+_TINY_PACS_TLS = {"certificate": "cert", "key": "key", "ca": "ca"}
+
+
+def _strongroom(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
+    """Plain TCP is the time-limited exception ``unsafe_plaintext``; the TLS port is there in both cases."""
+    program = [sys.executable, "-m", "strongroom"]
+    home, environment = directory / "home", {"PYTHONPATH": str(BENCH_DIR.parent / "src")}
     if not home.exists():
         for arguments in (
-            ["init", "--home", str(home), "--dicom-port", str(port)],
+            ["init", "--home", str(home), "--dicom-port", str(port if tls else free_port())],
             ["peer", "add", "--home", str(home), CALLING, "--allow", "echo,store,find,get,move,commit"],
         ):
-            subprocess.run([program, *arguments], check=True, capture_output=True, cwd=directory)
-        (directory / "ports.json").write_text(json.dumps([port, plain_port]))
-        expires = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=7)).date()
-        with (home / "config.toml").open("a") as config:
-            config.write(
-                f'\n[[unsafe_plaintext]]\npeer = "{CALLING}"\naddresses = "127.0.0.1/32"\nport = {plain_port}\n'
-                f'expires = {expires.isoformat()}\nreason = "benchmark"\n'
+            subprocess.run(
+                [*program, *arguments], check=True, capture_output=True, cwd=directory, env=os.environ | environment
             )
-    port, plain_port = json.loads((directory / "ports.json").read_text())
-    endpoint = wire.Endpoint("127.0.0.1", plain_port, "STRONGROOM", CALLING)
-    if tls:
-        endpoint = wire.Endpoint("127.0.0.1", port, "STRONGROOM", CALLING, home / "peers" / CALLING)
-    return Server("strongroom", endpoint, _spawn([program, "serve", "--home", str(home)], directory), directory)
+        if not tls:
+            expires = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=7)).date()
+            with (home / "config.toml").open("a") as config:
+                config.write(
+                    f'\n[[unsafe_plaintext]]\npeer = "{CALLING}"\naddresses = "127.0.0.1/32"\nport = {port}\n'
+                    f'expires = {expires.isoformat()}\nreason = "benchmark"\n'
+                )
+    return [*program, "serve", "--home", str(home)], environment
 
 
-STARTERS = {
-    "strongroom": start_strongroom,
-    "orthanc": start_orthanc,
-    "dcmqrscp": start_dcmqrscp,
+PEERS = {
+    "strongroom": Peer("STRONGROOM", _strongroom, True, "sealing, SHA-256, index, trail and fsync on"),
+    "orthanc": Peer("ORTHANC", _orthanc(None), True, "as Debian ships it, HTTP off; its default PDU of 16384 bytes"),
+    "orthanc-128k": Peer("ORTHANC", _orthanc(131072), True, "the same with MaximumPduLength at its largest, 131072"),
+    "dcmqrscp": Peer("DCMQRSCP", _dcmqrscp, False, "defaults; Debian builds it without TLS; writes without fsync"),
+    "pynetdicom": Peer("QRSCP", _pynetdicom, False, "its qrscp application, logging errors only; no TLS option"),
+    "tiny-pacs": Peer("TINY_PACS", _tiny_pacs, True, "SQLite file and file storage, logging errors only"),
 }
+
+
+def start(name: str, directory: Path, *, tls: bool) -> Server:
+    """Start the archive called ``name`` on what ``directory`` holds; return before it accepts."""
+    peer = PEERS[name]
+    port_file = directory / "port"
+    port = int(port_file.read_text()) if port_file.exists() else free_port()
+    port_file.write_text(str(port))
+    keys = certificates(OUT_DIR / "certificates") if tls else None
+    command, environment = peer.prepare(directory, port, keys)
+    shown = directory / "home" / "peers" / CALLING if name == "strongroom" else OUT_DIR / "certificates" / "client"
+    endpoint = wire.Endpoint("127.0.0.1", port, peer.called, CALLING, shown if tls else None)
+    return Server(name, endpoint, _spawn(command, directory, environment), directory)
 
 
 @contextlib.contextmanager
@@ -228,7 +274,7 @@ def running(name: str, directory: Path, *, tls: bool = False, keep: bool = False
     if not keep and directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    server = STARTERS[name](directory, tls=tls)
+    server = start(name, directory, tls=tls)
     try:
         _wait_ready(server)
         yield server

@@ -39,6 +39,7 @@ _PDU_HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
 _ITEM_HEADER = struct.Struct(">BxH")
 _ELEMENT_HEADER = struct.Struct("<HHI")
+FRAGMENT_HEADER_BYTES = _PDU_HEADER.size + _PDV_HEADER.size
 _P_DATA_TF, _RELEASE_RQ, _RELEASE_RP, _ASSOCIATE_AC = 4, 5, 6, 2
 
 
@@ -306,6 +307,23 @@ class Association:
         """Send a C-ECHO-RQ and return the status of its response."""
         self.socket.sendall(fragment(context_id, echo_command(1), self.max_pdu_bytes, command=True))
         return self.read_message().status
+
+    def find(self, request: bytes) -> list[bytes]:
+        """Send an encoded C-FIND request and return the identifiers that match.
+
+        Raises:
+            PeerError: the last status is not success.
+        """
+        self.socket.sendall(request)
+        found = []
+        while True:
+            message = self.read_message()
+            if message.status not in PENDING:
+                break
+            found.append(message.data_set)
+        if message.status != SUCCESS:
+            raise PeerError(f"C-FIND answered 0x{message.status:04X}")
+        return found
 
 
 def _read_accept(body: bytes) -> tuple[dict[int, str], int]:
