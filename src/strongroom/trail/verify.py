@@ -19,6 +19,7 @@ from strongroom.trail.record import MAX_RECORD_BYTES, Record, parse_record
 from strongroom.trail.tree import Frontier, inclusion_proof, leaf_hash, verify_inclusion
 
 MAX_FINDINGS_PER_LOG: Final = 100
+"""Of each kind, about one record and about the log as a whole; what is over is counted."""
 MAX_RECEIPT_BYTES: Final = 4 * MAX_RECORD_BYTES
 _PAGE: Final = 256
 
@@ -96,7 +97,8 @@ class _LogVerification:
     def __init__(self, reader: TrailReader, cursor: Cursor, trust: Trust, log: str) -> None:
         self._reader, self._cursor, self._trust, self._log = reader, cursor, trust, log
         self._findings: list[Finding] = []
-        self._unreported = 0
+        self._unlisted = 0
+        self._listed = {"record": 0, "log": 0}
         self._frontier = Frontier()
         self._sound_size = 0
         self._missing_from: int | None = None
@@ -104,10 +106,10 @@ class _LogVerification:
 
     def run(self, noted: Sequence[Note], tally: _Tally) -> list[Finding]:
         """Return the log's findings. ``noted`` are the checkpoints of this log that were kept elsewhere."""
-        outside = iter(sorted(self._trusted_points(noted), key=lambda point: point.size))
+        outside = iter(sorted(self._trusted_points(noted, "outside"), key=lambda point: point.size))
         inside = self._stored_points()
-        pending = [next(inside, None), next(outside, None)]
-        sources = (inside, outside)
+        sources = (outside, inside)
+        pending = [next(source, None) for source in sources]
 
         def meet(size: int) -> None:
             for at, source in enumerate(sources):
@@ -126,15 +128,18 @@ class _LogVerification:
                 self._report_unreached(point)
                 pending[at] = next(source, None)
         self._check_head()
-        if self._unreported:
-            self._findings.append(Finding(self._log, None, f"{self._unreported} more findings in this log"))
+        if self._unlisted:
+            self._findings.append(Finding(self._log, None, f"{self._unlisted} more findings in this log"))
         return self._findings
 
     def _report(self, seq: int | None, what: str) -> None:
-        if len(self._findings) < MAX_FINDINGS_PER_LOG:
+        # Counted apart: a thousand broken records must not push the one cut tail off the list.
+        kind = "log" if seq is None else "record"
+        if self._listed[kind] < MAX_FINDINGS_PER_LOG:
+            self._listed[kind] += 1
             self._findings.append(Finding(self._log, seq, what))
         else:
-            self._unreported += 1
+            self._unlisted += 1
 
     def _rows(self, tally: _Tally) -> Iterator[StoredRecord]:
         try:
@@ -189,16 +194,16 @@ class _LogVerification:
         try:
             head = self._reader.head(self._cursor, self._log)
         except IntegrityError as error:
-            return self._report(None, str(error))
+            self._report(None, str(error))
+            return
         if head is None:
-            return self._report(None, "the log has no head")
-        if self._missing_from is not None:
-            return None
-        if head.size != self._frontier.size:
+            self._report(None, "the log has no head")
+        elif self._missing_from is not None:
+            return
+        elif head.size != self._frontier.size:
             self._report(None, f"the head states {head.size} records, but there are {self._frontier.size}")
         elif head.frontier != self._frontier.to_bytes():
             self._report(None, "the head's frontier is not that of the records")
-        return None
 
     def _stored_points(self) -> Iterator[_Point]:
         above = -1
@@ -206,9 +211,10 @@ class _LogVerification:
             try:
                 page = self._reader.checkpoints(self._cursor, self._log, above, _PAGE)
             except IntegrityError as error:
-                return self._report(None, f"{error}: the stored checkpoints could not be verified")
+                self._report(None, f"{error}: the stored checkpoints could not be verified")
+                return
             if not page:
-                return None
+                return
             for stored in page:
                 try:
                     note = parse_note(stored.note)
@@ -221,7 +227,7 @@ class _LogVerification:
                 yield from self._trusted_points([note], "in the database")
             above = page[-1].size
 
-    def _trusted_points(self, notes: Sequence[Note], kept: str = "outside") -> Iterator[_Point]:
+    def _trusted_points(self, notes: Sequence[Note], kept: str) -> Iterator[_Point]:
         """Yield what the notes state, leaving out and reporting those that are not this log's or not signed."""
         for note in notes:
             what = _check_note(note, self._trust, self._log)

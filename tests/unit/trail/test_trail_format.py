@@ -1,0 +1,73 @@
+"""The format page is enough: its own program, which knows nothing of Strongroom, verifies what Strongroom writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.schema import CreateTable
+
+from strongroom.archive.model import Action, Event, Outcome
+from strongroom.trail.log import TrailLog, TrailReader, metadata
+from strongroom.trail.note import Signer
+from strongroom.types import Principal
+
+PAGE = (Path(__file__).parents[3] / "docs" / "trail-format.md").read_text(encoding="utf-8")
+SIGNER = Signer("strongroom/a1", bytes(32))
+
+
+@pytest.fixture(scope="module")
+def exported():
+    dialect = create_engine("sqlite://").dialect
+    lines = []
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        cursor = connection.cursor()
+        for table in metadata.sorted_tables:
+            cursor.execute(str(CreateTable(table).compile(dialect=dialect)))
+        event = Event(Action.ECHO, Outcome.SUCCESS, Principal("CT\u00e9\n1"))
+        for name, count in (("main", 21), ("web", 1)):
+            log = TrailLog(name, dialect)
+            log.append(cursor, [event] * count, now=1.75e9, random=os.urandom)
+            log.checkpoint(cursor, SIGNER, "a1", 1.75e9)
+            log.append(cursor, [event], now=1.75e9, random=os.urandom)
+            lines += TrailReader(dialect).export(cursor, name)
+    return b"".join(lines)
+
+
+def run(tmp_path, exported):
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "verify.py").write_text(program, encoding="utf-8")
+    (tmp_path / "trail.jsonl").write_bytes(exported)
+    (tmp_path / "key.pem").write_bytes(SIGNER.verifier.to_pem())
+    command = [sys.executable, "verify.py", "trail.jsonl", "key.pem"]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+
+
+def test_the_page_s_program_accepts_what_was_exported(tmp_path, exported):
+    done = run(tmp_path, exported)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("strongroom/a1/main: 21 of 22 records are as signed")
+    assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data.replace(b'"success"', b'"refused"', 1), "was rewritten"),
+        (lambda data: data.partition(b"\n")[2], "record 0 is missing"),
+        (lambda data: b"".join(data.splitlines(True)[:20] + data.splitlines(True)[22:]), "was cut"),
+        (lambda data: data.replace(b"\\n21\\n", b"\\n20\\n"), "InvalidSignature"),
+    ],
+    ids=["edit", "first", "tail", "note"],
+)
+def test_the_page_s_program_refuses_what_was_changed(tmp_path, exported, change, said):
+    done = run(tmp_path, change(exported))
+    assert done.returncode != 0
+    assert said in done.stderr
