@@ -188,13 +188,16 @@ def test_an_aborted_object_is_gone(store: BlobStore, size: int) -> None:
     assert not list(store.foreign())
 
 
-def test_abort_after_commit_keeps_the_object(store: BlobStore) -> None:
+def test_abort_after_commit_takes_the_object_back(store: BlobStore) -> None:
     writer = store.create(new_id(), KEY)
     writer.write(b"abc")
     writer.commit()
     writer.abort()
+    assert not list(store.ids())
+    put(store, b"again", new_id())
+    writer.abort()  # its object is gone: what has the id now is another's
     reader = store.open(new_id(), KEY)
-    assert reader.read(0, 9) == b"abc"
+    assert reader.read(0, 9) == b"again"
     reader.close()
 
 

@@ -37,7 +37,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO put
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
 _UNIQUE_BYTES = 10
 _NAME_CHARS = (5, 3, 2 * seal.ID_BYTES)  # of a directory, one in it, a file in that
-_ZEROS = bytes(seal.SEGMENT_BYTES)
+_ZEROS = memoryview(bytes(seal.SEGMENT_BYTES))
 _NAME_SYNCING = frozenset({"ext4", "xfs"})
 
 
@@ -121,9 +121,9 @@ class _Staging:
         view = memoryview(pages)
         self.plain, self.out = view[: seal.SEGMENT_BYTES], view[seal.SEGMENT_BYTES :]
 
-    def wipe(self) -> None:
-        """Leave no plain byte in memory that waits for reuse (2 us)."""
-        self.plain[:] = _ZEROS
+    def wipe(self, used: int) -> None:
+        """Leave no plain byte, of which the first ``used`` may be some, in memory that waits for reuse."""
+        self.plain[:used] = _ZEROS[:used]
 
 
 def _unavailable(what: str, exc: OSError) -> StorageUnavailable:
@@ -297,12 +297,14 @@ class SealedBlobWriter:
                 disk.fsync_dir(os.path.dirname(self._path))
         except OSError as exc:
             raise self._fail("cannot make an object durable", exc) from None
-        self._made_file = False  # from here on it is the store's
-        self._release()
+        self._release(min(self._offset, seal.SEGMENT_BYTES))
         return self._offset
 
     def abort(self) -> None:
-        """Forget the object and remove what was written. Safe at any time; a committed object stays."""
+        """Forget the object and remove what was written. Safe at any time.
+
+        After ``commit`` it takes the object back (a duplicate, a refusal); who keeps the object just drops the writer.
+        """
         fd, self._fd = self._fd, -1
         made, self._made_file = self._made_file, False
         self._release()
@@ -320,11 +322,11 @@ class SealedBlobWriter:
         self._failure = _unavailable(what, exc)
         return self._failure
 
-    def _release(self) -> None:
+    def _release(self, used: int = seal.SEGMENT_BYTES) -> None:
         self._sealer = None
         staging, self._staging = self._staging, None
         if staging is not None:
-            staging.wipe()
+            staging.wipe(used)
             self._store._return_staging(staging)
 
     def _drain(self, filled: memoryview) -> memoryview:

@@ -43,7 +43,7 @@ def associated_data(kind: bytes, object_id: bytes) -> bytes:
     """
     if len(object_id) != ID_BYTES or not kind or b"\0" in kind:
         raise ValueError("an object id has 16 bytes and a kind no NUL")
-    return b"strongroom\0%b\0\1%b" % (kind, object_id)
+    return b"strongroom\0" + kind + b"\0\1" + object_id
 
 
 def sealed_length(plain_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> int:
