@@ -376,7 +376,7 @@ class Association:
             inbox.start += skipped
             self._skip_bytes -= skipped
             held -= skipped
-        if self._deaf or self.state is State.STA1:
+        if self._deaf or self.state is State.STA1 or (self.state is State.STA13 and not held):
             inbox.discard()
             held = 0
         if held < HEADER_BYTES:
