@@ -42,9 +42,8 @@ NUMBER_VRS: Final = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "
 _STARS: Final = re.compile(r"\*+")
 _DATE_RANGE: Final = re.compile(r"([0-9.]{8,10})?\s*-\s*([0-9.]{8,10})?")
 _TIME_RANGE: Final = re.compile(r"([0-9.:]{2,15})?\s*-\s*([0-9.:]{2,15})?")
-_DATE_TIME_RANGE: Final = re.compile(
-    r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?\s*-\s*([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?"
-)
+_DATE_TIME_END: Final = r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-](?:0[0-9]|1[0-4])[0-5][0-9])?)?"
+_DATE_TIME_RANGE: Final = re.compile(rf"{_DATE_TIME_END}\s*-\s*{_DATE_TIME_END}")
 
 
 @dataclass(frozen=True, slots=True)
