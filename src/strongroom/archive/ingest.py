@@ -16,8 +16,8 @@ from threading import Lock
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
-from strongroom.dicom.canonical import canonical_digest
-from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.dicom.canonical import canonical_sha256
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import HeaderScan, ScanLimits
 from strongroom.errors import LimitExceeded, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.types import Principal, Uid
@@ -238,6 +238,6 @@ class Ingest:
     def _canonical(self, stored: StoredObject) -> bytes:
         reader: BlobReader = self._ports.blobs.open(stored.object_id, stored.key.key)
         try:
-            return canonical_digest(reader.read, reader.size, stored.transfer_syntax)
+            return canonical_sha256(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax])
         finally:
             reader.close()

@@ -112,7 +112,8 @@ class NewInstance:
 
 @dataclass(frozen=True, slots=True)
 class SearchRow:
-    """One candidate answer: the DICOM JSON of its level and of those above (top first), and what the index counts."""
+    """One candidate answer: the DICOM JSON of its level and of those above that the query needs, top first, and the
+    attributes that the index computes, as elements of the DICOM JSON model."""
 
     attributes: tuple[bytes, ...] = field(repr=False)
-    counts: Mapping[int, int | tuple[str, ...]] = field(repr=False)
+    computed: Mapping[str, Mapping[str, object]] = field(repr=False)

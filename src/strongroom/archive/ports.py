@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from strongroom.archive.model import DataKey, Event, NewInstance, SearchRow, StoredObject
+from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 
 
@@ -86,8 +87,8 @@ class Index(Protocol):
     def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
         """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
 
-    def search(self, query: Query) -> Iterator[SearchRow]:
-        """Rows of the query's level that may match, in order of arrival: a superset, to be matched exactly."""
+    def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
+        """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
 
 
 Clock = Callable[[], float]

@@ -55,7 +55,7 @@ def server_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
 
 
 def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
-    """A context for calling a registered peer: its certificate must be trusted; who it is, its binding says, not DNS."""
+    """A context for calling a peer: its certificate must be trusted; who it is, its binding says and not DNS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     _harden(context, profile)

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import sqlalchemy
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import NullPool
-from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.sql.expression import ClauseElement, Insert
 
 from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
 
@@ -49,15 +49,23 @@ class Backend:
 class Sql:
     """One statement compiled for one dialect: ``text`` and, in order, the names of the parameters it takes."""
 
-    __slots__ = ("names", "text")
+    __slots__ = ("_constants", "names", "text")
 
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
+        if isinstance(statement, Insert):  # row ids are the database's to give
+            columns = [column.name for column in statement.table.columns if column.name != "id"]
+            compiled = statement.compile(dialect=dialect, column_keys=columns)
+        else:
+            compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
         self.names: tuple[str, ...] = tuple(getattr(compiled, "positiontup", None) or ())
+        # Values that stand in the statement itself, which SQLAlchemy turns into parameters as well.
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
 
     def run(self, cursor: Any, **values: Any) -> Any:
         """Execute with named values; returns the cursor."""
+        if self._constants:
+            values = self._constants | values
         cursor.execute(self.text, tuple([values[name] for name in self.names]))
         return cursor
 
@@ -107,7 +115,7 @@ class Database:
             keep = True
         except self.backend.error as error:
             raise StorageUnavailable(f"the index cannot be read: {type(error).__name__}") from error
-        except StrongroomError:
+        except (StrongroomError, GeneratorExit):
             keep = True
             raise
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,19 +12,19 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from strongroom.archive import keys as kept
 from strongroom.archive.constraint import Single, UidList
-from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredObject
+from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchRow, StoredObject
 from strongroom.archive.ports import Clock
-from strongroom.archive.query import Retrieval
+from strongroom.archive.prefilter import Prefilter
+from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import LimitExceeded
 from strongroom.store.database import Backend, Database, Sql
-from strongroom.store.schema.tables import DATA_KEY, INSTANCE, PATIENT, SERIES, STUDY
+from strongroom.store.keys import KeyRing
+from strongroom.store.registry import Registry
+from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, STUDY
+from strongroom.store.search import TABLES, joined, search
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 
-UnwrapKey = Callable[[bytes, bytes, str], bytes]
-"""(key id, wrapped key, master key id) -> the key."""
-
 FETCH_ROWS = 256
-_TABLES = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 _STORED_COLUMNS = (
     INSTANCE.c.object_id,
     INSTANCE.c.sop_class,
@@ -45,13 +45,14 @@ class Index:
     """The adapter of ``archive.ports.Index``. Thread-safe."""
 
     def __init__(
-        self, backend: Backend, trail: TrailAppender, unwrap: UnwrapKey, clock: Clock, random: Callable[[int], bytes]
+        self, backend: Backend, trail: TrailAppender, keys: KeyRing, clock: Clock, random: Callable[[int], bytes]
     ) -> None:
-        shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, clock, random)
+        shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, keys, clock, random)
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
-        self._unwrap = unwrap
+        self._keys = keys
         self._dialect = backend.dialect
-        stored = select(*_STORED_COLUMNS).select_from(_joined(Level.IMAGE).join(DATA_KEY))
+        self.registry = Registry(backend.dialect)
+        stored = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
         self._by_sop = Sql(stored.where(INSTANCE.c.sop_uid == bindparam("a")), backend.dialect)
         self._study_key = Sql(
             select(DATA_KEY.c.key_id, DATA_KEY.c.wrapped, DATA_KEY.c.master_id)
@@ -103,6 +104,17 @@ class Index:
             raise LimitExceeded("max_retrieve_objects", limit)
         return [self._stored(row) for row in rows]
 
+    def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
+        """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
+        with self.database.read() as cursor:
+            rows, make = search(cursor, self._dialect, query, narrowed, limit)
+            while some := rows.fetchmany(FETCH_ROWS):
+                yield from map(make, some)
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Set a value that goes with the index."""
+        self.database.write(lambda transaction: self.registry.set_meta(transaction.cursor, name, value))
+
     def _stored(self, row: Sequence[Any]) -> StoredObject:
         object_id, sop_class, sop_uid, series, study, syntax, size, sha256, received_us, *key = row
         return StoredObject(
@@ -120,15 +132,7 @@ class Index:
 
     def _data_key(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey:
         key_id, wrapped = bytes(key_id), bytes(wrapped)
-        return DataKey(key_id, self._unwrap(key_id, wrapped, master_id), wrapped, master_id)
-
-
-def _joined(level: Level) -> Any:
-    """The tables of ``level`` and above, joined."""
-    joined: Any = PATIENT
-    for table in (STUDY, SERIES, INSTANCE)[: int(level)]:
-        joined = joined.join(table)
-    return joined
+        return DataKey(key_id, self._keys.unwrap(key_id, wrapped, master_id), wrapped, master_id)
 
 
 def _unique_keys(retrieval: Retrieval) -> tuple[tuple[tuple[str, str, int], ...], dict[str, str]]:
@@ -150,9 +154,9 @@ def _single(match: object) -> str:
 @lru_cache(256)
 def _retrieve_sql(dialect: Dialect, shape: tuple[tuple[str, str, int], ...]) -> Sql:
     terms: list[ColumnElement[bool]] = [
-        _TABLES[Level[level]].c[name].in_([bindparam(f"{name}_{number}") for number in range(count)])
+        TABLES[Level[level]].c[name].in_([bindparam(f"{name}_{number}") for number in range(count)])
         for level, name, count in shape
     ]
-    statement: Select[Any] = select(*_STORED_COLUMNS).select_from(_joined(Level.IMAGE).join(DATA_KEY))
+    statement: Select[Any] = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
     statement = statement.where(and_(*terms) if terms else false())
     return Sql(statement.order_by(INSTANCE.c.id).limit(bindparam("row_limit")), dialect)

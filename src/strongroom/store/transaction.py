@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive.keys import COLUMNS
-from strongroom.archive.model import Event, Level, NewInstance, StoredObject
+from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
 from strongroom.store.database import Sql
@@ -20,6 +20,9 @@ from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, ME
 
 MAX_CACHED_SERIES = 4096
 GENERATION = "generation"
+ACTIVE_MASTER = "active_master"
+"""``meta`` value: the master key that new data keys are wrapped under, set first by a rotation."""
+
 COLUMN_NAMES = {level: tuple(c.name for c in columns if not c.maintained) for level, columns in COLUMNS.items()}
 
 
@@ -29,6 +32,14 @@ class TrailAppender(Protocol):
     def append(
         self, cursor: Any, events: Sequence[Event], *, now: float, random: Callable[[int], bytes]
     ) -> list[int]: ...
+
+
+class KeyWrapper(Protocol):
+    """Wraps data keys under the active master key."""
+
+    def activate(self, master_id: str) -> None: ...
+
+    def rewrap(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey: ...
 
 
 class WriteStatements:
@@ -126,6 +137,7 @@ class Shared:
     sql: WriteStatements
     cache: PlaceCache
     trail: TrailAppender
+    keys: KeyWrapper
     clock: Clock
     random: Callable[[int], bytes]
 
@@ -260,6 +272,10 @@ class Transaction:
         key = stored.key
         if self.sql.is_destroyed.run(self.cursor, a=key.key_id).fetchone():
             raise StaleKey("the study was deleted while this object arrived: send it again")
+        active = self.meta(ACTIVE_MASTER)
+        if key.master_id != active:  # the master key was rotated after this data key was made
+            self._shared.keys.activate(active)
+            key = self._shared.keys.rewrap(key.key_id, key.wrapped, key.master_id)
         self.sql.add_key.run(
             self.cursor, key_id=key.key_id, study=place.study, wrapped=key.wrapped, master_id=key.master_id
         )

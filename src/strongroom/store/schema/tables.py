@@ -14,12 +14,12 @@ BIG = BigInteger().with_variant(Integer(), "sqlite")
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 
-def _text(name: str, **options: bool) -> Column[str]:
-    return Column(name, TEXT, nullable=False, **options)
+def _text(name: str) -> Column[str]:
+    return Column(name, TEXT, nullable=False)
 
 
-def _blob(name: str, **options: bool) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=False, **options)
+def _blob(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
 
 
 def _count(name: str) -> Column[int]:

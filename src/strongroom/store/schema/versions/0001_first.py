@@ -67,9 +67,8 @@ def _levels() -> None:
     op.create_table(
         "study",
         *_id("patient"),
-        *_text(
-            "study_uid", "study_date", "study_time", "accession", "study_id", "referring", "modalities", "sop_classes"
-        ),
+        *_text("study_uid", "study_date", "study_time", "accession", "study_id", "referring", "description"),
+        *_text("modalities", "sop_classes"),
         *_blob("attributes"),
         *_count("num_series", "num_instances"),
     )

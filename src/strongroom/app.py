@@ -1,0 +1,389 @@
+"""The composition root: the only place that knows every class, and puts one archive together from its home directory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import secrets
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from strongroom.archive.answers import AboutArchive
+from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.peers import Peer
+from strongroom.archive.read import Reader, ReadLimits
+from strongroom.config import Config, Home, UnsafePlaintext, environment, load
+from strongroom.dicom.elements import ScanLimits
+from strongroom.dimse import CFindRq, ChannelLimits
+from strongroom.errors import ConfigError, NotFound, StorageUnavailable, StrongroomError
+from strongroom.net.acceptor import Gate
+from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
+from strongroom.net.connection import Timeouts
+from strongroom.net.directory import PeerDirectory
+from strongroom.net.find_scp import find
+from strongroom.net.scp import Services
+from strongroom.net.server import DicomServer, Listener, ServerLimits
+from strongroom.net.tls import Identity
+from strongroom.store.accounts import Accounts
+from strongroom.store.blobs import SealedBlobStore, new_object_id
+from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
+from strongroom.store.index import Index
+from strongroom.store.keys import (
+    CommandKeySource,
+    FileKeySource,
+    KeyRing,
+    KeySource,
+    PassphraseKeySource,
+    SecretFiles,
+    secret_master_id,
+)
+from strongroom.store.registry import REGISTRY_VERSION
+from strongroom.store.schema.migrate import upgrade
+from strongroom.store.transaction import ACTIVE_MASTER, Transaction
+from strongroom.trail.log import TrailLog, TrailReader
+from strongroom.trail.note import Signer, encode_notes
+from strongroom.types import AeTitle, Principal, Uid
+from strongroom.ul import UlLimits
+
+log = logging.getLogger(__name__)
+
+INDEX_SECRET = "index"
+TRAIL_SECRET = "trail"
+AUTHORITY_SECRET = "authority"
+SERVER_SECRET = "server"
+PUBLIC_KEY_NAME = "trail-public-key.pem"
+AUTHORITY_NAME = "ca.pem"
+
+SERVE_LOG = "serve"
+LOCAL_LOG = "local"
+"""Trail logs: one of the server, one shared by the commands run beside it. Each has its own gapless sequence."""
+
+
+def now_utc() -> dt.datetime:
+    """The current time."""
+    return dt.datetime.now(dt.UTC)
+
+
+def local_principal() -> Principal:
+    """Who runs a command on this machine."""
+    user = environment("SUDO_USER") or environment("USER") or environment("LOGNAME") or "unknown"
+    return Principal("strongroom", "", user[:64], "local")
+
+
+def key_source(home: Home, config: Config) -> KeySource:
+    """Where the master keys of an archive come from. Raises ConfigError if they would lie with the data."""
+    keys = config.keys
+    if keys.source == "command":
+        return CommandKeySource(keys.command)
+    folder = Path(keys.path) if keys.path else home.default_keys
+    if folder.resolve().is_relative_to(home.data):
+        raise ConfigError(f"keys.path {folder} lies in the data directory: whoever takes the data would have the key")
+    if keys.source == "file":
+        return FileKeySource(folder)
+    return PassphraseKeySource(folder, _passphrase)
+
+
+def _passphrase() -> bytes:
+    text = environment("STRONGROOM_PASSPHRASE")
+    if text is None:
+        raise ConfigError(
+            "keys.source is passphrase: set STRONGROOM_PASSPHRASE for the process that starts the archive"
+        )
+    return text.encode()
+
+
+def backend_of(home: Home, config: Config, ring: KeyRing, files: SecretFiles) -> Backend:
+    """The database of the index."""
+    if config.index.url:
+        return open_postgresql(config.index.url)
+    key = ring.open_secret(INDEX_SECRET, files.get(INDEX_SECRET))
+    return open_sqlcipher(home.index, key, cache_mib=config.index.cache_mib)
+
+
+def initialise(home: Home, config_text: str, config: Config) -> str:
+    """Make a new archive in ``home``: keys, certificate authority, index. Returns the id of its master key.
+
+    Raises ConfigError if there is one already.
+    """
+    if home.config.exists() or home.data.exists():
+        raise ConfigError(f"{home.root} holds an archive already")
+    source = key_source(home, config)
+    if isinstance(source, CommandKeySource):
+        master_id = "mk-" + secrets.token_hex(8)
+    else:
+        master_id = source.create()
+    ring = KeyRing(source, master_id)
+    for folder in (home.root, home.data, home.objects, home.peers, home.checkpoints):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = SecretFiles(home.secrets)
+    authority = new_authority(config.archive.id, now_utc())
+    server = issue(authority, config.archive.aet, _own_addresses(config), now_utc(), SERVER_DAYS)
+    seed = secrets.token_bytes(32)
+    for name, secret in (
+        (TRAIL_SECRET, seed),
+        (AUTHORITY_SECRET, authority.certificate_pem + authority.key_pem),
+        (SERVER_SECRET, server.certificate_pem + server.key_pem),
+        (INDEX_SECRET, secrets.token_bytes(48)),
+    ):
+        files.put(name, ring.seal_secret(name, secret))
+    (home.root / AUTHORITY_NAME).write_bytes(authority.certificate_pem)
+    (home.root / PUBLIC_KEY_NAME).write_bytes(Signer(signer_name(config), seed).verifier.to_pem())
+    upgrade(backend_of(home, config, ring, files).engine)
+    # Last: a home without its configuration is no archive yet.
+    home.config.write_text(config_text, encoding="utf-8")
+    home.config.chmod(0o600)
+    archive = Archive(home, LOCAL_LOG)
+    try:
+        archive.index.set_meta(ACTIVE_MASTER, master_id)
+        archive.record(Action.CONFIG_CHANGE, {"what": "archive created", "archive_id": config.archive.id})
+    finally:
+        archive.close()
+    return master_id
+
+
+def new_archive_id() -> str:
+    """A random id for a new archive."""
+    return uuid.uuid4().hex
+
+
+def signer_name(config: Config) -> str:
+    """What checkpoints call the archive's key."""
+    return f"strongroom-{config.archive.id[:8]}"
+
+
+def _own_addresses(config: Config) -> list[str]:
+    names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.dicom.bind, config.https.bind}
+    return sorted(names - {"0.0.0.0", "::"})  # noqa: S104  # compared with, never bound to
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """The archive's own certificate authority and the server's identity."""
+
+    authority: Issued
+    identity: Identity
+
+
+class Archive:
+    """One archive, open. ``log`` is the trail log that this process appends to."""
+
+    def __init__(self, home: Home, log: str) -> None:
+        self.home = home
+        self.config = load(home)
+        self.secrets = SecretFiles(home.secrets)
+        try:
+            master_id = secret_master_id(self.secrets.get(INDEX_SECRET))
+        except NotFound:
+            raise ConfigError(f"{home.secrets} holds no secrets: the archive is damaged, restore it") from None
+        self.source = key_source(home, self.config)
+        self.ring = KeyRing(self.source, master_id)
+        self.backend = backend_of(home, self.config, self.ring, self.secrets)
+        self.migrated = upgrade(self.backend.engine)
+        self.trail = TrailLog(log, self.backend.dialect)
+        self.trail_reader = TrailReader(self.backend.dialect)
+        self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
+        self.blobs = SealedBlobStore(home.objects)
+        self.principal = local_principal()
+        limits = self.config.limits
+        about = AboutArchive(retrieve_aet=self.config.archive.aet)
+        read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects)
+        self.reader = Reader(self.index, self.blobs, read_limits, about)
+        self._ingest_ports = IngestPorts(
+            self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id
+        )
+        self._ingest_limits = IngestLimits(
+            ScanLimits(
+                max_depth=limits.max_element_depth,
+                max_elements=limits.max_element_count,
+                max_value_bytes=limits.max_element_value_bytes,
+                max_inflate_ratio=limits.max_inflate_ratio,
+            ),
+            limits.max_header_bytes,
+            limits.max_message_bytes,
+        )
+
+    @property
+    def aet(self) -> AeTitle:
+        """The archive's AE title."""
+        return AeTitle.parse(self.config.archive.aet)
+
+    def new_ingest(self, arrival: Arrival) -> Ingest:
+        """Begin to take an object in."""
+        return Ingest(self._ingest_ports, self._ingest_limits, arrival)
+
+    def record(self, action: Action, details: Mapping[str, Detail], outcome: Outcome = Outcome.SUCCESS) -> None:
+        """Append an act of this machine's operator to the trail."""
+        self.index.record(Event(action, outcome, self.principal, details))
+
+    def signer(self) -> Signer:
+        """What signs this archive's checkpoints."""
+        return Signer(signer_name(self.config), self.ring.open_secret(TRAIL_SECRET, self.secrets.get(TRAIL_SECRET)))
+
+    def checkpoint(self) -> str:
+        """Sign the present state of every trail log and write the notes to every checkpoint directory; returns them.
+
+        Raises StorageUnavailable if a directory cannot be written: a checkpoint that stays in the database proves
+        nothing.
+        """
+        signer, archive_id = self.signer(), self.config.archive.id
+
+        def work(transaction: Transaction) -> None:
+            for name in self.trail_reader.logs(transaction.cursor):
+                TrailLog(name, self.backend.dialect).checkpoint(transaction.cursor, signer, archive_id, time.time())
+
+        self.index.database.write(work)
+        with self.index.database.read() as cursor:
+            last = [self.trail_reader.last_checkpoint(cursor, name) for name in self.trail_reader.logs(cursor)]
+        text = encode_notes(checkpoint.note for checkpoint in last if checkpoint is not None)
+        for folder in (self.home.checkpoints, *map(Path, self.config.trail.checkpoint_dirs)):
+            write_checkpoint(folder, text)
+        return text
+
+    def tls(self) -> TlsMaterial:
+        """The archive's certificate authority and its own certificate."""
+        authority = self._issued(AUTHORITY_SECRET)
+        server = self._issued(SERVER_SECRET)
+        password = secrets.token_hex(16).encode()
+        chain = server.certificate_pem + authority.certificate_pem
+        return TlsMaterial(authority, Identity(chain, encrypted_key(server.key_pem, password), password))
+
+    def _issued(self, name: str) -> Issued:
+        pem = self.ring.open_secret(name, self.secrets.get(name))
+        certificate, mark, key = pem.partition(b"-----BEGIN PRIVATE KEY-----")
+        return Issued(certificate, mark + key)
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.database.close()
+
+
+def write_checkpoint(folder: Path, text: str) -> None:
+    """Keep a checkpoint as a new file named by its digest and time. Raises StorageUnavailable."""
+    digest = sha256(text.encode()).hexdigest()[:16]
+    path = folder / f"checkpoint-{digest}.txt"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            temporary = path.with_suffix(".new")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        (folder / "latest.txt.new").write_text(text, encoding="utf-8")
+        (folder / "latest.txt.new").replace(folder / "latest.txt")
+    except OSError as error:
+        raise StorageUnavailable(f"the checkpoint cannot be written to {folder}: {error.strerror}") from None
+
+
+def next_object_id() -> bytes:
+    """A new object id, in order of time."""
+    return new_object_id(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+
+
+class DicomService:
+    """The DICOM server of an open archive, with its timer for checkpoints."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        config = archive.config
+        material = archive.tls()
+        registry, database = archive.index.registry, archive.index.database
+
+        def version() -> str:
+            with database.read() as cursor:
+                return registry.get_meta(cursor, REGISTRY_VERSION)
+
+        def peers() -> dict[str, Peer]:
+            with database.read() as cursor:
+                return registry.peers(cursor)
+
+        def account(name: str) -> tuple[str, bool] | None:
+            with database.read() as cursor:
+                for known, passcode_hash, _, _, disabled_us in registry.accounts(cursor):
+                    if known == name:
+                        return passcode_hash, not disabled_us
+            return None
+
+        authority_pem = material.authority.certificate_pem.decode()
+        self.directory = PeerDirectory(version, peers, material.identity, authority_pem, config.dicom.tls_profile)
+        private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
+        gate = Gate(archive.aet, private, self.directory.find, Accounts(account).verify)
+        services = Services(archive.reader, archive.new_ingest, archive.index.record, self.directory.find)
+        services.handlers[CFindRq] = find
+        self.server = DicomServer(gate, services, _server_limits(config))
+        self._stop = threading.Event()
+        self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
+
+    def start(self) -> list[str]:
+        """Listen; returns ``dicom=ADDRESS:PORT`` for the TLS listener and a line for each plaintext exception."""
+        archive, config = self._archive, self._archive.config
+        bind = config.dicom.bind
+        port = self.server.listen(Listener(bind, config.dicom.port, self.directory.server_context))
+        said = [f"dicom={_host_port(bind, port)}"]
+        for exception in config.unsafe_plaintext:
+            said.append(self._listen_plaintext(exception))
+        details: dict[str, Detail] = {"listening": tuple(said), "tls_profile": config.dicom.tls_profile}
+        archive.record(Action.SERVICE_START, details)
+        self._timer.start()
+        return said
+
+    def _listen_plaintext(self, exception: UnsafePlaintext) -> str:
+        def is_expired() -> bool:
+            return now_utc().date() > exception.expires
+
+        words = f"peer={exception.peer} addresses={exception.addresses} expires={exception.expires.isoformat()}"
+        if is_expired():
+            return f"unsafe_plaintext=EXPIRED {words}"
+        if self.directory.find(exception.peer) is None:
+            raise ConfigError(
+                f"unsafe_plaintext.peer {exception.peer} is not registered: run `strongroom peer add` first"
+            )
+        listener = Listener(
+            exception.bind,
+            exception.port,
+            plaintext_peer=exception.peer,
+            network=exception.addresses,
+            is_expired=is_expired,
+        )
+        port = self.server.listen(listener)
+        return f"unsafe_plaintext={_host_port(exception.bind, port)} {words}"
+
+    def _checkpoints(self) -> None:
+        while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
+            try:
+                self._archive.checkpoint()
+            except StrongroomError as error:
+                log.error("no checkpoint could be written: %s", error)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Stop accepting, let associations end, record it, write the last checkpoint."""
+        self._stop.set()
+        self.server.stop(grace_s)
+        self._archive.record(Action.SERVICE_STOP, {})
+        self._archive.checkpoint()
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _server_limits(config: Config) -> ServerLimits:
+    limits = config.limits
+    return ServerLimits(
+        ul=UlLimits(max_pdu_body_bytes=limits.max_pdu_body_bytes),
+        channel=ChannelLimits(
+            max_message_bytes=limits.max_message_bytes, max_identifier_bytes=limits.max_identifier_bytes
+        ),
+        timeouts=Timeouts(
+            limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, limits.min_receive_bytes_per_s
+        ),
+        max_associations=limits.max_associations,
+        max_associations_per_peer=limits.max_associations_per_peer,
+        max_associations_per_address=limits.max_associations_per_address,
+        tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
+    )

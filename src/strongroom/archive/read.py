@@ -1,0 +1,125 @@
+"""The one way out: searching and retrieving. Every act is in the trail before the first byte of its answer leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from strongroom.archive.access import require
+from strongroom.archive.answers import AboutArchive, JsonDataset, compile_answer
+from strongroom.archive.matching import compile_matcher
+from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, StoredObject
+from strongroom.archive.ports import BlobReader, BlobStore, Index
+from strongroom.archive.prefilter import sql_conditions
+from strongroom.archive.query import Query, Retrieval
+from strongroom.types import Principal, Right
+
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """Caps on one answer."""
+
+    max_query_results: int
+    max_retrieve_objects: int
+
+
+class Answers:
+    """The answers to one search, built one at a time as they are sent. ``truncated`` says that there would be more."""
+
+    def __init__(self, rows: Sequence[SearchRow], build: Callable[[SearchRow], JsonDataset], truncated: bool) -> None:
+        self._rows = rows
+        self._build = build
+        self.truncated = truncated
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[JsonDataset]:
+        return map(self._build, self._rows)
+
+
+class Reader:
+    """Searches and opens what is stored, for those who may. Thread-safe."""
+
+    def __init__(self, index: Index, blobs: BlobStore, limits: ReadLimits, about: AboutArchive) -> None:
+        self._index = index
+        self._blobs = blobs
+        self._limits = limits
+        self._about = about
+
+    def search(self, principal: Principal, query: Query) -> Answers:
+        """The records that answer a query, in order of arrival.
+
+        Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
+        """
+        require(principal, Right.FIND)
+        limit = self._limits.max_query_results
+        narrowed = sql_conditions(query)
+        rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None)
+        if not narrowed.exact:
+            matcher = compile_matcher(query)
+            rows = (row for row in rows if matcher(merged(row)))
+        found = []
+        for row in rows:
+            found.append(row)
+            if len(found) > limit:
+                break
+        truncated = len(found) > limit
+        del found[limit:]
+        details = _asked(query) | {"results": len(found), "truncated": truncated}
+        self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
+        build = compile_answer(query, self._about)
+        return Answers(found, lambda row: build(merged(row)), truncated)
+
+    def retrieve(
+        self, principal: Principal, right: Right, retrieval: Retrieval, more: Mapping[str, Detail]
+    ) -> Sequence[StoredObject]:
+        """The objects that a C-GET or C-MOVE names; that they are about to leave is in the trail on return.
+
+        Raises Denied, LimitExceeded, StorageUnavailable.
+        """
+        require(principal, right)
+        objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects)
+        action = Action.MOVE if right is Right.MOVE else Action.RETRIEVE
+        studies = tuple(sorted({stored.study_uid for stored in objects})[:64])
+        details: dict[str, Detail] = {
+            "phase": "begin",
+            "level": retrieval.level.name,
+            "objects": len(objects),
+            "studies": studies,
+        }
+        self._index.record(Event(action, Outcome.SUCCESS, principal, details | dict(more)))
+        return objects
+
+    def refused(self, principal: Principal, action: Action, error: Exception) -> None:
+        """Record that a search or retrieval was refused, by the kind of reason only."""
+        reason = getattr(error, "reason", None) or getattr(error, "limit_name", None) or type(error).__name__
+        self._index.record(Event(action, Outcome.REFUSED, principal, {"reason": str(reason)}))
+
+    def ended(self, principal: Principal, action: Action, outcome: Outcome, details: Mapping[str, Detail]) -> None:
+        """Record how a retrieval ended."""
+        self._index.record(Event(action, outcome, principal, {"phase": "end", **details}))
+
+    def open(self, stored: StoredObject) -> BlobReader:
+        """Open a stored object. Raises NotFound, IntegrityError, StorageUnavailable."""
+        return self._blobs.open(stored.object_id, stored.key.key)
+
+
+def merged(row: SearchRow) -> dict[str, Any]:
+    """One mapping of the attributes of a row's level, of those above it, and of what the index computed."""
+    attributes: dict[str, Any] = {}
+    for encoded in row.attributes:
+        attributes.update(_decode(encoded))
+    attributes.update(row.computed)
+    return attributes
+
+
+def _asked(query: Query) -> dict[str, Detail]:
+    """What the trail says of a query: its level and which attributes it matched, never their values."""
+    matched = tuple(f"{key.tag:08X}" for key in query.keys)
+    return {"level": query.level.name, "model": query.model.name, "matched": matched, "relational": query.relational}

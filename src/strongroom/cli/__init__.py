@@ -1,0 +1,31 @@
+"""The command line. One module per group of commands, no logic: each calls ``strongroom.app`` and prints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from strongroom.errors import StrongroomError
+
+COULD_NOT_RUN = 2
+
+
+def main() -> None:
+    """Entry point of ``strongroom``: exit 0 = good, 1 = the answer is bad news, 2 = could not run."""
+    from strongroom.cli.commands import app
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        app(standalone_mode=True)
+    except StrongroomError as error:
+        print(f"strongroom: {error}", file=sys.stderr)
+        sys.exit(COULD_NOT_RUN)
+    except BrokenPipeError:
+        sys.exit(COULD_NOT_RUN)
+
+
+def new_group(text: str) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

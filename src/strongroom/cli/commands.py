@@ -1,0 +1,13 @@
+"""All commands together."""
+
+from __future__ import annotations
+
+import typer
+
+from strongroom import __version__
+from strongroom.cli import new_group, peers, serving
+
+app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
+app.command("init")(serving.init)
+app.command("serve")(serving.serve)
+app.add_typer(peers.group, name="peer")

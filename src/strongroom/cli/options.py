@@ -1,0 +1,34 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.config import Home, environment
+from strongroom.errors import ConfigError
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Directory of the archive (or STRONGROOM_HOME).", show_default=False)
+]
+
+
+class Format(StrEnum):
+    """How a list or report is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+def home_of(path: Path | None) -> Home:
+    """The archive's home directory. Raises ConfigError if none is named."""
+    chosen = path or (Path(text) if (text := environment("STRONGROOM_HOME")) else None)
+    if chosen is None:
+        raise ConfigError("name the archive with --home DIR, or set STRONGROOM_HOME")
+    return Home(chosen)

@@ -1,0 +1,110 @@
+"""``peer add|list|revoke``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.admin import peers as administration
+from strongroom.app import LOCAL_LOG, Archive
+from strongroom.archive.peers import Peer, parse_address, parse_rights
+from strongroom.cli import new_group
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
+from strongroom.errors import ConfigError
+from strongroom.types import AeTitle
+
+group = new_group("Application entities that may connect.")
+
+
+@group.command()
+def add(
+    aet: Annotated[str, typer.Argument(help="AE title of the peer.")],
+    home: HomeOption = None,
+    allow: Annotated[str, typer.Option(help="Rights, of echo,store,find,get,move,commit.")] = "echo",
+    address: Annotated[str, typer.Option(help="HOST:PORT of its TLS listener; makes it a C-MOVE destination.")] = "",
+    cert: Annotated[Path | None, typer.Option(help="Bind this certificate (PEM) instead of issuing one.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="Bind a subject under this outside CA (PEM).")] = None,
+    subject: Annotated[str, typer.Option(help="With --ca: the certificate's subject, for example CN=CT1,O=H.")] = "",
+    require_user: Annotated[bool, typer.Option("--require-user", help="Demand a user and passcode as well.")] = False,
+) -> None:
+    """Register a peer, or change its rights. Prints where its new certificate is."""
+    host, port = parse_address(address) if address else ("", 0)
+    new = administration.NewPeer(
+        aet=AeTitle.parse(aet),
+        rights=parse_rights(allow),
+        host=host,
+        port=port,
+        certificate_pem=_read(cert),
+        ca_pem=_read(ca),
+        subject=subject,
+        require_user=require_user,
+    )
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        peer, folder = administration.add(archive, new)
+    finally:
+        archive.close()
+    print(f"peer {peer.aet} may {', '.join(sorted(peer.rights)) or 'do nothing'}")
+    if folder is not None:
+        print(f"certificate {folder}/cert.pem, key {folder}/key.pem, CA {folder}/ca.pem: move them to the peer")
+
+
+@group.command("list")
+def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
+    """Show every peer, its rights and its certificate."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        peers = list(administration.peers(archive).values())
+    finally:
+        archive.close()
+    if output is Format.JSON:
+        print(json.dumps([_as_json(peer) for peer in peers], indent=2))
+        return
+    if not peers:
+        print("no peers: nobody can connect")
+    for peer in peers:
+        state = "REVOKED" if peer.revoked_us else ",".join(sorted(peer.rights)) or "nothing"
+        known_by = peer.fingerprint[:16] or f"{peer.subject} by its CA"
+        print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {known_by}")
+
+
+@group.command()
+def revoke(aet: Annotated[str, typer.Argument(help="AE title of the peer.")], home: HomeOption = None) -> None:
+    """Refuse a peer and its certificate from now on."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        administration.revoke(archive, aet)
+    finally:
+        archive.close()
+    print(f"peer {aet} is revoked; new associations are refused at once")
+
+
+def _read(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _as_json(peer: Peer) -> dict[str, object]:
+    return {
+        "aet": peer.aet,
+        "rights": sorted(peer.rights),
+        "address": peer.address,
+        "binding": peer.binding.value,
+        "fingerprint": peer.fingerprint,
+        "subject": peer.subject,
+        "require_user": peer.require_user,
+        "added": _time(peer.added_us),
+        "revoked": _time(peer.revoked_us),
+    }
+
+
+def _time(microseconds: int) -> str | None:
+    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).isoformat() if microseconds else None

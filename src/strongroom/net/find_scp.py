@@ -1,0 +1,95 @@
+"""C-FIND as SCP (PS3.4 C.4.1): identifier in, one pending response per match, then the final one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strongroom.archive.model import Action
+from strongroom.archive.query import ExtendedNegotiation, Identifier, Query, identifier_from_json
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
+from strongroom.dicom.encode import encode_answer
+from strongroom.dicom.jsonmodel import tree_to_json
+from strongroom.dicom.text import parse_charsets
+from strongroom.dicom.tree import parse_dataset
+from strongroom.dimse import CFindRq, CFindRsp, Status
+from strongroom.errors import (
+    Denied,
+    IntegrityError,
+    InvalidQuery,
+    LimitExceeded,
+    MalformedDataset,
+    StorageUnavailable,
+    StrongroomError,
+)
+from strongroom.net.scp import Session
+from strongroom.net.services import QUERY_RETRIEVE
+from strongroom.ul import PresentationContext
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+SEND_BATCH_BYTES = 65_536
+"""Answers are sent about so many bytes at a time; a C-CANCEL is looked for in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIdentifier:
+    """A request's identifier as text, and the character sets its sender reads."""
+
+    keys: Identifier
+    charsets: tuple[str, ...]
+
+
+def read_identifier(data: bytes, transfer_syntax: TransferSyntax) -> ReadIdentifier:
+    """Parse an identifier. Raises MalformedDataset, LimitExceeded or InvalidQuery."""
+    elements = parse_dataset(data, transfer_syntax)
+    charset = next((element.value for element in elements if element.tag == SPECIFIC_CHARACTER_SET), b"")
+    charsets = parse_charsets(bytes(charset or b""))
+    return ReadIdentifier(identifier_from_json(tree_to_json(elements, charsets, transfer_syntax)), charsets)
+
+
+def refusal_status(error: Exception) -> int:
+    """The C-FIND, C-MOVE or C-GET failure status for an error (PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4)."""
+    if isinstance(error, Denied):
+        return Status.NOT_AUTHORIZED
+    if isinstance(error, InvalidQuery):
+        return Status.DATASET_DOES_NOT_MATCH_SOP_CLASS
+    if isinstance(error, LimitExceeded | StorageUnavailable):
+        return Status.OUT_OF_RESOURCES
+    return Status.UNABLE_TO_PROCESS
+
+
+def find(session: Session, context: PresentationContext, request: object, data: bytes) -> None:
+    """Serve one C-FIND-RQ."""
+    assert isinstance(request, CFindRq)
+    syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
+    reader = session.services.reader
+    try:
+        identifier = read_identifier(data, syntax)
+        _, model = QUERY_RETRIEVE[context.abstract_syntax]
+        negotiated = session.extended.get(context.abstract_syntax, ExtendedNegotiation())
+        query = Query.from_identifier(identifier.keys, model=model, negotiated=negotiated)
+        answers = reader.search(session.principal, query)
+    except (InvalidQuery, LimitExceeded, MalformedDataset, Denied, StorageUnavailable, IntegrityError) as error:
+        _refuse(session, context, request, error)
+        return
+    pending = Status.PENDING_WARNING if query.unsupported else Status.PENDING
+    command = CFindRsp(request.message_id, pending, request.affected_sop_class_uid, has_dataset=True)
+    association = session.connection.association
+    status = Status.RESPONSE_LIMIT_REACHED if answers.truncated else Status.SUCCESS
+    encoded = session.channel.encode_message(command)
+    for answer in answers:
+        association.send_pdvs(context.context_id, encoded, encode_answer(answer, syntax, identifier.charsets))
+        if association.queued_bytes > SEND_BATCH_BYTES:
+            session.connection.flush()
+            if session.is_cancelled():
+                status = Status.CANCEL
+                break
+    session.respond(context, CFindRsp(request.message_id, status, request.affected_sop_class_uid))
+
+
+def _refuse(session: Session, context: PresentationContext, request: CFindRq, error: StrongroomError) -> None:
+    session.services.reader.refused(session.principal, Action.QUERY, error)
+    comment = str(error)[:64]
+    status = refusal_status(error)
+    session.respond(
+        context, CFindRsp(request.message_id, status, request.affected_sop_class_uid, error_comment=comment)
+    )

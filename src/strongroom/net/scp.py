@@ -1,0 +1,312 @@
+"""The DICOM server's side of one association: requests in, services done, responses out (PS3.7, PS3.4 annexes A, B)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from strongroom.archive.access import require
+from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.peers import Peer
+from strongroom.archive.query import ExtendedNegotiation
+from strongroom.archive.read import Reader
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
+from strongroom.dimse import (
+    CCancelRq,
+    CEchoRq,
+    CEchoRsp,
+    Channel,
+    ChannelEvent,
+    ChannelLimits,
+    CStoreRq,
+    CStoreRsp,
+    DatasetBuffer,
+    DatasetChunk,
+    MessageStart,
+    Status,
+    UnsupportedRq,
+    UnsupportedRsp,
+)
+from strongroom.errors import (
+    Denied,
+    LimitExceeded,
+    MalformedDataset,
+    Refused,
+    RemoteProtocolError,
+    StorageUnavailable,
+    StrongroomError,
+)
+from strongroom.net.connection import Connection
+from strongroom.types import Principal, Right, Uid
+from strongroom.ul import (
+    Aborted,
+    ConnectionClosed,
+    Negotiated,
+    Pdv,
+    PresentationContext,
+    ReleaseConfirmed,
+    ReleaseRequested,
+)
+
+RESPONSE_BIT = 0x8000
+
+log = logging.getLogger(__name__)
+
+REFUSAL_STATUS = {
+    "sop-instance-uid-differs": 0xA900,
+    "sop-class-uid-differs": 0xA900,
+    "sop-instance-altered": 0xC010,
+    "sop-instance-in-another-series": 0xC011,
+    "study-of-another-patient": 0xC012,
+    "series-in-another-study": 0xC013,
+}
+"""C-STORE failure status by reason (PS3.4 B.2.3: A9xx data set does not match SOP class, Cxxx cannot understand)."""
+
+_OTHER_REFUSAL = 0xC001
+_MALFORMED = 0xC002
+_OVER_LIMIT = 0xC003
+
+
+class Service(Protocol):
+    """A service that takes a request with a small data set, and answers on the association."""
+
+    def __call__(self, session: Session, context: PresentationContext, request: object, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one archive does for an association."""
+
+    reader: Reader
+    new_ingest: Callable[[Arrival], Ingest]
+    record: Callable[[Event], None]
+    find_peer: Callable[[str], Peer | None]
+    handlers: dict[type, Service] = field(default_factory=dict)
+    """By request type, every service but Verification and Storage."""
+
+
+class AssociationOver(Exception):  # not an error: how a wait inside a service ends
+    """The peer released, aborted or vanished while a service was waiting for it."""
+
+
+class Session:
+    """One accepted association: its peer, its connection and its DIMSE channel. Owned by one thread."""
+
+    def __init__(self, connection: Connection, services: Services, limits: ChannelLimits, principal: Principal) -> None:
+        negotiated = connection.association.negotiated
+        assert negotiated is not None
+        self.connection = connection
+        self.services = services
+        self.principal = principal
+        self.negotiated: Negotiated = negotiated
+        self.channel = Channel(limits)
+        self.extended: dict[Uid, ExtendedNegotiation] = {}
+        self.counts = {"stored": 0, "refused": 0}
+        self._limits = limits
+
+    # -- the loop
+
+    def run(self) -> str:
+        """Serve until the association ends; returns how it did. Raises RemoteProtocolError."""
+        try:
+            return self._run()
+        except AssociationOver:
+            return "ended by the peer during a service"
+
+    def _run(self) -> str:
+        connection = self.connection
+        while True:
+            event = connection.next_event()
+            if type(event) is Pdv:
+                done = self.channel.feed(*event)
+                if type(done) is MessageStart:
+                    self._serve(done)
+                elif done is not None:
+                    raise RemoteProtocolError("data set without a request")
+            elif isinstance(event, ReleaseRequested):
+                connection.association.answer_release()
+                connection.flush()
+                return "released"
+            elif isinstance(event, Aborted):
+                return "aborted"
+            elif isinstance(event, ConnectionClosed):
+                return "connection lost" if event.lost else "closed"
+            elif not isinstance(event, ReleaseConfirmed):
+                raise RemoteProtocolError("unexpected event")
+
+    def next_message(self) -> ChannelEvent:
+        """Wait for the next message or data set fragment. Raises AssociationOver, RemoteProtocolError."""
+        while True:
+            event = self.connection.next_event()
+            if type(event) is not Pdv:
+                raise AssociationOver
+            done = self.channel.feed(*event)
+            if done is not None:
+                return done
+
+    def is_cancelled(self) -> bool:
+        """Whether a C-CANCEL of the request being served has come in. Does not wait. Raises AssociationOver."""
+        cancelled = False
+        while (event := self.connection.poll_event()) is not None:
+            if type(event) is not Pdv:
+                raise AssociationOver
+            done = self.channel.feed(*event)
+            if type(done) is MessageStart and isinstance(done.message, CCancelRq):
+                cancelled = True
+        return cancelled
+
+    def respond(self, context: PresentationContext, response: object, data: bytes | None = None) -> None:
+        """Queue a response; it goes out before the next wait."""
+        command = self.channel.encode_message(response)  # type: ignore[arg-type]
+        self.connection.association.send_pdvs(context.context_id, command, data)
+
+    # -- requests
+
+    def _serve(self, start: MessageStart) -> None:
+        request = start.message
+        context = self.negotiated.contexts[start.context_id]
+        if type(request) is CStoreRq:
+            self._store(context, request)
+            return
+        data = self._dataset() if request.has_dataset else b""
+        handler = self.services.handlers.get(type(request))
+        if isinstance(request, CEchoRq):
+            self._echo(context, request)
+        elif handler is not None:
+            handler(self, context, request, data)
+        elif isinstance(request, UnsupportedRq):
+            field_of_response = request.command_field | RESPONSE_BIT
+            status = Status.UNRECOGNIZED_OPERATION
+            self.respond(context, UnsupportedRsp(field_of_response, request.message_id, status))
+        elif not isinstance(request, CCancelRq):
+            raise RemoteProtocolError(f"{type(request).__name__} is not served")
+
+    def _dataset(self) -> bytes:
+        buffer = DatasetBuffer(self._limits.max_identifier_bytes)
+        self.connection.begin_message()
+        while True:
+            chunk = self.next_message()
+            if type(chunk) is not DatasetChunk:
+                raise RemoteProtocolError("a request inside a data set")
+            data = buffer.add(chunk)
+            if data is not None:
+                self.connection.end_message()
+                return data
+
+    def _echo(self, context: PresentationContext, request: CEchoRq) -> None:
+        status, outcome = Status.SUCCESS, Outcome.SUCCESS
+        try:
+            require(self.principal, Right.ECHO)
+        except Denied:
+            status, outcome = Status.NOT_AUTHORIZED, Outcome.REFUSED
+        self.services.record(Event(Action.ECHO, outcome, self.principal))
+        self.respond(context, CEchoRsp(request.message_id, status, request.affected_sop_class_uid))
+
+    def _store(self, context: PresentationContext, request: CStoreRq) -> None:
+        ingest: Ingest | None = None
+        failure: Exception | None = None
+        try:
+            ingest = self._begin_store(context, request)
+        except StrongroomError as error:
+            failure = error
+        connection, channel = self.connection, self.channel
+        connection.begin_message()
+        try:
+            while True:
+                event = connection.next_event()
+                if type(event) is not Pdv:
+                    raise AssociationOver
+                chunk = channel.feed(*event)
+                if chunk is None:
+                    continue
+                if type(chunk) is not DatasetChunk:
+                    raise RemoteProtocolError("a request inside a data set")
+                if ingest is not None and failure is None:
+                    try:
+                        ingest.write(chunk.data)
+                    except StrongroomError as error:
+                        failure = error
+                        ingest.abort()
+                if chunk.is_last:
+                    break
+            connection.end_message()
+            self._answer_store(context, request, ingest, failure)
+        finally:
+            if ingest is not None:
+                ingest.abort()
+
+    def _begin_store(self, context: PresentationContext, request: CStoreRq) -> Ingest:
+        if not context.requestor_scu:
+            raise Denied("no-scu-role")
+        require(self.principal, Right.STORE)
+        if request.affected_sop_class_uid != context.abstract_syntax:
+            raise Refused("sop-class-uid-differs")
+        syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
+        arrival = Arrival(request.affected_sop_class_uid, request.affected_sop_instance_uid, syntax, self.principal)
+        return self.services.new_ingest(arrival)
+
+    def _answer_store(
+        self, context: PresentationContext, request: CStoreRq, ingest: Ingest | None, failure: Exception | None
+    ) -> None:
+        if failure is None and ingest is not None:
+            try:
+                ingest.commit()
+            except StrongroomError as error:
+                failure = error
+        status, comment = (Status.SUCCESS, "") if failure is None else store_failure(failure)
+        if failure is not None:
+            self._record_refusal(request, ingest, failure)
+        self.counts["stored" if failure is None else "refused"] += 1
+        self.respond(
+            context,
+            CStoreRsp(
+                request.message_id,
+                status,
+                request.affected_sop_class_uid,
+                request.affected_sop_instance_uid,
+                error_comment=comment,
+            ),
+        )
+
+    def _record_refusal(self, request: CStoreRq, ingest: Ingest | None, failure: Exception) -> None:
+        reason = reason_of(failure)
+        try:
+            if ingest is not None:
+                ingest.refuse(reason)
+            else:
+                details = {"sop_uid": request.affected_sop_instance_uid, "reason": reason}
+                self.services.record(Event(Action.STORE, Outcome.REFUSED, self.principal, details))
+        except StorageUnavailable:
+            # The answer is a failure in any case; without a trail there is nothing more that could be done.
+            log.error("a refusal could not be recorded")
+
+
+def reason_of(failure: Exception) -> str:
+    """The word for the trail: the reason, the limit, or what kind of thing went wrong; never a value."""
+    if isinstance(failure, Refused | Denied):
+        return failure.reason
+    if isinstance(failure, LimitExceeded):
+        return f"over-{failure.limit_name}"
+    if isinstance(failure, MalformedDataset):
+        return str(failure)[:64]
+    return type(failure).__name__
+
+
+def store_failure(failure: Exception) -> tuple[int, str]:
+    """C-STORE status and Error Comment of a failure (PS3.4 B.2.3, PS3.7 C)."""
+    if isinstance(failure, Refused):
+        status = REFUSAL_STATUS.get(failure.reason, _OTHER_REFUSAL)
+    elif isinstance(failure, MalformedDataset):
+        status = _MALFORMED
+    elif isinstance(failure, LimitExceeded):
+        status = _OVER_LIMIT
+    elif isinstance(failure, Denied):
+        status = Status.NOT_AUTHORIZED
+    elif isinstance(failure, StorageUnavailable):
+        status = Status.OUT_OF_RESOURCES
+    else:
+        status = Status.PROCESSING_FAILURE
+    return status, reason_of(failure)[:64]

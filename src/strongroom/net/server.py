@@ -1,0 +1,293 @@
+"""The DICOM listeners: sockets accepted within limits, TLS first, one thread per association, a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.peers import Presented
+from strongroom.dimse import ChannelLimits
+from strongroom.errors import ConfigError, RemoteProtocolError, StorageUnavailable, StrongroomError
+from strongroom.net.acceptor import Admission, Caller, Gate, Rejection
+from strongroom.net.certificates import facts_of_der, is_issued_by
+from strongroom.net.connection import Connection, Timeouts
+from strongroom.net.scp import Services, Session
+from strongroom.net.services import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from strongroom.types import Principal
+from strongroom.ul import (
+    AssociateRefused,
+    AssociateRequested,
+    Association,
+    LocalParameters,
+    PresentationRejectReason,
+    RejectResult,
+    RejectSource,
+    UlLimits,
+)
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 128
+MAX_CALLING_CHARS = 16
+
+TOO_MANY = Rejection(
+    RejectResult.TRANSIENT,
+    RejectSource.PROVIDER_PRESENTATION,
+    PresentationRejectReason.LOCAL_LIMIT_EXCEEDED,
+    "over-max_associations_per_peer",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Caps of one server."""
+
+    ul: UlLimits
+    channel: ChannelLimits
+    timeouts: Timeouts
+    max_associations: int
+    max_associations_per_peer: int
+    max_associations_per_address: int
+    tls_handshake_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where to listen. Without ``context`` it is a plaintext exception for one peer and one address range."""
+
+    bind: str
+    port: int
+    context: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
+    plaintext_peer: str = ""
+    network: str = ""
+    is_expired: Callable[[], bool] = field(default=lambda: False, repr=False)
+
+
+class DicomServer:
+    """Accepts associations on its listeners until ``stop``."""
+
+    def __init__(self, gate: Gate, services: Services, limits: ServerLimits) -> None:
+        self._gate = gate
+        self._services = services
+        self._limits = limits
+        self._local = LocalParameters(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+        self._lock = threading.Lock()
+        self._open: dict[int, tuple[socket.socket, Connection | None]] = {}
+        self._per_address: Counter[str] = Counter()
+        self._per_peer: Counter[str] = Counter()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def listen(self, listener: Listener) -> int:
+        """Start accepting; returns the port. Raises ConfigError if the address cannot be had."""
+        if listener.context is None and not (listener.plaintext_peer and listener.network):
+            raise ConfigError("a listener without TLS needs its one peer and its address range")
+        family = socket.AF_INET6 if ":" in listener.bind else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((listener.bind, listener.port))
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise ConfigError(f"cannot listen on {listener.bind}:{listener.port}: {error.strerror}") from None
+        self._sockets.append(sock)
+        thread = threading.Thread(target=self._accept, args=(sock, listener), name="dicom-accept", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return int(sock.getsockname()[1])
+
+    def stop(self, grace_s: float) -> None:
+        """Stop accepting, let what runs finish for ``grace_s`` seconds, then close it."""
+        self._stopping.set()
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        workers = [thread for thread in threading.enumerate() if thread.name == "dicom-association"]
+        per_thread_s = grace_s / max(1, len(workers))
+        for thread in workers:
+            thread.join(per_thread_s)
+        with self._lock:
+            left = list(self._open.values())
+        for sock, connection in left:
+            if connection is not None:
+                connection.close()
+            else:
+                sock.close()
+        for thread in workers:
+            thread.join(5)
+
+    # -- accepting
+
+    def _accept(self, sock: socket.socket, listener: Listener) -> None:
+        while not self._stopping.is_set():
+            try:
+                raw, address = sock.accept()
+            except OSError:
+                if self._stopping.is_set():
+                    return
+                continue
+            host = str(address[0])
+            if not self._may_connect(host, listener):
+                raw.close()
+                continue
+            with self._lock:
+                self._open[id(raw)] = (raw, None)
+                self._per_address[host] += 1
+            worker = threading.Thread(
+                target=self._work, args=(raw, host, listener), name="dicom-association", daemon=True
+            )
+            try:
+                worker.start()
+            except RuntimeError:  # no thread to be had: the others must go on
+                self._forget(raw, host)
+                raw.close()
+
+    def _may_connect(self, host: str, listener: Listener) -> bool:
+        with self._lock:
+            if len(self._open) >= self._limits.max_associations:
+                why = "over-max_associations"
+            elif self._per_address[host] >= self._limits.max_associations_per_address:
+                why = "over-max_associations_per_address"
+            elif listener.network and ipaddress.ip_address(host) not in ipaddress.ip_network(listener.network):
+                why = "address-outside-plaintext-exception"
+            elif listener.is_expired():
+                why = "plaintext-exception-expired"
+            else:
+                return True
+        self._record_refused(host, why, {})
+        return False
+
+    def _forget(self, raw: socket.socket, host: str) -> None:
+        with self._lock:
+            self._open.pop(id(raw), None)
+            self._per_address[host] -= 1
+            if self._per_address[host] <= 0:
+                del self._per_address[host]
+
+    def _work(self, raw: socket.socket, host: str, listener: Listener) -> None:
+        connection: Connection | None = None
+        try:
+            secured = self._secure(raw, host, listener)
+            if secured is None:
+                return
+            sock, caller = secured
+            association = Association.acceptor(self._limits.ul, self._local)
+            connection = Connection(sock, association, self._limits.timeouts)
+            with self._lock:
+                self._open[id(raw)] = (raw, connection)
+            self._associate(connection, caller)
+        except StrongroomError as error:
+            log.warning("association ended: %s", type(error).__name__)
+        except Exception:
+            log.exception("a bug ended an association")
+        finally:
+            self._forget(raw, host)
+            if connection is not None:
+                connection.close()
+            else:
+                raw.close()
+
+    def _secure(self, raw: socket.socket, host: str, listener: Listener) -> tuple[socket.socket, Caller] | None:
+        """The socket to speak DICOM on and who is at its other end, or None if TLS failed (recorded)."""
+        if listener.context is None:
+            return raw, Caller(host, None, listener.plaintext_peer)
+        raw.settimeout(self._limits.tls_handshake_timeout_s)
+        try:
+            secured = listener.context().wrap_socket(raw, server_side=True)
+        except (ssl.SSLError, OSError) as error:
+            why = getattr(error, "reason", None) or type(error).__name__
+            self._record_refused(host, "tls-handshake", {"tls": str(why)[:64]})
+            return None
+        facts = facts_of_der(secured.getpeercert(binary_form=True) or b"")
+        presented = Presented(facts.fingerprint, facts.subject, lambda authority: is_issued_by(facts.pem, authority))
+        return secured, Caller(host, presented)
+
+    # -- one association
+
+    def _associate(self, connection: Connection, caller: Caller) -> None:
+        association = connection.association
+        try:
+            event = connection.next_event()
+            if isinstance(event, AssociateRefused):
+                self._record_refused(caller.address, "protocol-version", self._claim(event, caller))
+            elif isinstance(event, AssociateRequested):
+                self._decide(connection, caller, event)
+        except RemoteProtocolError as error:
+            connection.flush()
+            details: dict[str, Detail] = {"why": str(error)[:128], "state": association.state.name}
+            self._record_refused(caller.address, "protocol-error", details, caller)
+        finally:
+            connection.flush()
+
+    def _decide(self, connection: Connection, caller: Caller, event: AssociateRequested) -> None:
+        decision = self._gate.admit(event.request, caller)
+        if isinstance(decision, Admission) and not self._take_place(decision.principal.aet):
+            decision = TOO_MANY
+        details = self._claim(event, caller)
+        if isinstance(decision, Rejection):
+            self._record_refused(caller.address, decision.why, details, caller)
+            connection.association.reject(decision.result, decision.source, decision.reason)
+            connection.flush()
+            return
+        try:
+            principal = decision.principal
+            self._services.record(Event(Action.ASSOCIATION, Outcome.SUCCESS, principal, {"phase": "begin", **details}))
+            connection.association.accept(decision.answer)
+            session = Session(connection, self._services, self._limits.channel, principal)
+            session.extended = decision.extended
+            self._run(session)
+        finally:
+            with self._lock:
+                self._per_peer[decision.principal.aet] -= 1
+
+    def _run(self, session: Session) -> None:
+        outcome, end = Outcome.SUCCESS, "bug"
+        try:
+            end = session.run()
+        except RemoteProtocolError as error:
+            session.connection.flush()
+            outcome, end = Outcome.FAILED, str(error)[:128]
+        except StorageUnavailable:
+            session.connection.association.abort()
+            session.connection.flush()
+            outcome, end = Outcome.FAILED, "storage unavailable"
+        finally:
+            details: dict[str, Detail] = {"phase": "end", "end": end, **session.counts}
+            self._services.record(Event(Action.ASSOCIATION, outcome, session.principal, details))
+
+    def _take_place(self, aet: str) -> bool:
+        with self._lock:
+            if self._per_peer[aet] >= self._limits.max_associations_per_peer:
+                return False
+            self._per_peer[aet] += 1
+            return True
+
+    def _claim(self, event: AssociateRequested | AssociateRefused, caller: Caller) -> dict[str, Detail]:
+        """What the other side says of itself: AE titles of a stranger, capped."""
+        request = event.request
+        details: dict[str, Detail] = {
+            "calling": request.calling_ae_title[:MAX_CALLING_CHARS],
+            "called": request.called_ae_title[:MAX_CALLING_CHARS],
+        }
+        if caller.presented is None:
+            details["unsafe_plaintext"] = True
+        return details
+
+    def _record_refused(self, host: str, why: str, details: dict[str, Detail], caller: Caller | None = None) -> None:
+        fingerprint = caller.presented.fingerprint if caller and caller.presented else ""
+        principal = Principal("", fingerprint, "", host)
+        try:
+            self._services.record(Event(Action.ASSOCIATION, Outcome.REFUSED, principal, {"reason": why, **details}))
+        except StorageUnavailable:
+            log.error("a refused association could not be recorded")
