@@ -229,6 +229,20 @@ def test_an_old_head_put_back_is_never_built_on_nor_signed(archive):
     assert "states 16 records, but there are 12" in told(archive.findings())
 
 
+def test_a_head_that_contradicts_itself_is_never_built_on(archive):
+    archive.sql("UPDATE trail_log SET size = size + 1 WHERE name = 'main'")
+    with pytest.raises(IntegrityError):
+        archive.append("main", 1)
+    with pytest.raises(IntegrityError):
+        archive.checkpoint("main")
+
+
+@pytest.mark.parametrize("seq", [-1, -(2**63), 12, 2**63 - 1])
+def test_a_record_slipped_in_before_or_behind_the_others_is_found(archive, seq):
+    archive.sql("INSERT INTO trail_record SELECT log, ?, record, leaf FROM trail_record WHERE log='web' AND seq=1", seq)
+    assert seq in [finding.seq for finding in archive.findings()]
+
+
 def test_a_rewritten_log_of_the_same_length_is_never_signed_again(archive):
     archive.append("main", 1)
     archive.checkpoint("main")
@@ -301,9 +315,16 @@ def test_no_receipt_is_given_for_what_the_checkpoint_does_not_cover_or_contradic
         prove(READER, archive.cursor, "main", 9)
     with pytest.raises(NotFound):
         prove(READER, archive.cursor, "ghost", 0)
+    archive.sql("UPDATE trail_checkpoint SET size = 12 WHERE log = 'main' AND size = 9")
+    with pytest.raises(IntegrityError):
+        prove(READER, archive.cursor, "main", 10)
+    archive.sql("UPDATE trail_checkpoint SET size = 9 WHERE log = 'main' AND size = 12")
     archive.sql("UPDATE trail_record SET leaf = zeroblob(32) WHERE log = 'main' AND seq = 3")
     with pytest.raises(IntegrityError):
         prove(READER, archive.cursor, "main", 5)
+    archive.sql("DELETE FROM trail_record WHERE log = 'main' AND seq = 3")
+    with pytest.raises(IntegrityError, match="no record 3"):
+        list(READER.leaves(archive.cursor, "main", 0, 9))
 
 
 def test_a_hostile_calling_title_stays_one_line_of_one_record(archive):

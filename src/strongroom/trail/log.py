@@ -308,7 +308,7 @@ class TrailReader:
 
     def pages(self, cursor: Cursor, log: str) -> Iterator[list[StoredRecord]]:
         """Yield all records of ``log`` in order of their numbers, a page at a time, whatever numbers they have."""
-        start = -MAX_SIZE
+        start = -MAX_SIZE - 1
         while rows := self.read(cursor, log, start, _PAGE):
             yield rows
             if rows[-1].seq >= MAX_SIZE:

@@ -284,10 +284,11 @@ def prove(reader: TrailReader, cursor: Cursor, log: str, seq: int) -> Receipt:
     if not rows or rows[0].seq != seq or last is None or last.size <= seq:
         raise NotFound("no such trail record under a checkpoint")
     raw = rows[0].raw
-    checkpoint = parse_note(last.note).checkpoint
-    size = checkpoint.size
-    proof = inclusion_proof(lambda start, stop: reader.leaves(cursor, log, start, stop), seq, size)
-    if size != last.size or not verify_inclusion(leaf_hash(raw), seq, size, proof, checkpoint.root):
+    stated = parse_note(last.note).checkpoint
+    if stated.size != last.size:
+        raise IntegrityError(f"trail log {log} keeps a checkpoint under a size that it does not state")
+    proof = inclusion_proof(lambda start, stop: reader.leaves(cursor, log, start, stop), seq, stated.size)
+    if not verify_inclusion(leaf_hash(raw), seq, stated.size, proof, stated.root):
         raise IntegrityError(f"trail log {log} does not prove its record {seq}")
     return Receipt(seq, raw, tuple(proof), last.note)
 

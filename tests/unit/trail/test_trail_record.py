@@ -10,6 +10,7 @@ import pytest
 from strongroom.archive.model import Action, Event, Level, Outcome
 from strongroom.errors import IntegrityError, LimitExceeded, LocalProtocolError
 from strongroom.trail.record import (
+    MAX_DETAIL_CHARS,
     MAX_DETAILS,
     MAX_LIST_ITEMS,
     MAX_RECORD_BYTES,
@@ -82,6 +83,18 @@ def test_too_many_details_and_items_are_left_out_and_counted():
     assert read.event.details["cut"] == 5
     read = parse_record(encode_record(record({"uids": ("1",) * (MAX_LIST_ITEMS + 9)})))
     assert (len(read.event.details["uids"]), read.event.details["cut"]) == (MAX_LIST_ITEMS, 9)
+
+
+def test_keys_and_texts_share_one_budget():
+    texts = {chr(ord("a") + number): "x" * MAX_TEXT_CHARS for number in range(MAX_DETAIL_CHARS // MAX_TEXT_CHARS)}
+    assert parse_record(encode_record(record(texts))).event.details["cut"] == 1
+    texts["a"] = "x" * (MAX_TEXT_CHARS - len(texts))
+    assert parse_record(encode_record(record(texts))).event.details == texts
+
+
+def test_a_record_over_its_cap_is_refused_before_it_is_read():
+    with pytest.raises(IntegrityError, match="over 65536"):
+        parse_record(b" " * (MAX_RECORD_BYTES + 1))
 
 
 def test_the_worst_record_still_fits_its_cap():

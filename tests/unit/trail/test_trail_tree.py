@@ -108,6 +108,12 @@ def test_every_proof_of_every_small_tree_verifies_and_only_for_what_it_proves():
             assert not verify_consistency(old, new, roots[old], roots[new], proof[:-1])
 
 
+def test_a_subtree_cannot_pose_as_the_tree():
+    assert verify_inclusion(LEAVES[0], 0, 2, LEAVES[1:2], root_of(LEAVES[:2]))
+    assert not verify_inclusion(LEAVES[0], 0, 4, LEAVES[1:2], root_of(LEAVES[:2]))
+    assert not verify_inclusion(LEAVES[0], 0, 3, LEAVES[1:2], root_of(LEAVES[:2]))
+
+
 def test_a_leaf_cannot_pose_as_a_node():
     left, right = LEAVES[:2]
     assert leaf_hash(left + right) != node_hash(left, right)

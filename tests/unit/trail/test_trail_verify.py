@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import create_engine
@@ -15,8 +16,9 @@ from sqlalchemy.schema import CreateTable
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import IntegrityError
 from strongroom.trail.log import TrailLog, TrailReader, metadata
-from strongroom.trail.note import Signer, parse_note
-from strongroom.trail.verify import Trust, check_receipt, encode_receipt, parse_receipt, prove, verify
+from strongroom.trail.note import Checkpoint, Signer, parse_note
+from strongroom.trail.tree import leaf_hash
+from strongroom.trail.verify import Receipt, Trust, check_receipt, encode_receipt, parse_receipt, prove, verify
 from strongroom.types import Principal
 
 DIALECT = create_engine("sqlite://").dialect
@@ -126,6 +128,15 @@ def test_a_changed_receipt_proves_nothing(cursor):
         record, findings = check_receipt(changed, TRUST)
         assert record is None
         assert len(findings) == 1
+
+
+def test_a_record_under_another_number_than_its_own_proves_nothing(cursor):
+    append(cursor, 8)
+    raw = READER.read(cursor, "main", 7, 1)[0].raw
+    # What an archive could sign that puts a genuine record into another place of its tree.
+    note = SIGNER.sign(Checkpoint("strongroom/a1/main", 1, leaf_hash(raw), datetime(2026, 1, 1, tzinfo=UTC)))
+    record, findings = check_receipt(Receipt(0, raw, (), note), TRUST)
+    assert (record, len(findings)) == (None, 1)
 
 
 @pytest.mark.parametrize(
