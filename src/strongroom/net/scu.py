@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -157,7 +157,7 @@ class ScuConnection:
             link.stream(context.context_id, request, chunks)
             return self._receive_response(CStoreRsp)[0]
 
-    def find(self, sop_class_uid: Uid, identifier: bytes) -> Iterator[tuple[CFindRsp, bytes]]:
+    def find(self, sop_class_uid: Uid, identifier: bytes) -> Generator[tuple[CFindRsp, bytes], None, None]:
         """Query (C-FIND): yield each response with its identifier, the final one last, its identifier mostly b"".
 
         The identifiers are in the transfer syntax of the context. To close the iterator early cancels the query. The
@@ -316,7 +316,7 @@ class ScuConnection:
         self._link.send(start.context_id, answer)
         return None, b""
 
-    def _find(self, context: PresentationContext, identifier: bytes) -> Iterator[tuple[CFindRsp, bytes]]:
+    def _find(self, context: PresentationContext, identifier: bytes) -> Generator[tuple[CFindRsp, bytes], None, None]:
         with self._link.operation() as link:
             request = CFindRq(link.next_message_id(), context.abstract_syntax)
             link.send(context.context_id, request, identifier)
