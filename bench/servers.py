@@ -222,11 +222,11 @@ _TINY_PACS_TLS = {"certificate": "cert", "key": "key", "ca": "ca"}
 
 def _strongroom(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
     """Plain TCP is the time-limited exception ``unsafe_plaintext``; the TLS port is there in both cases."""
-    program = [sys.executable, "-m", "strongroom"]
+    program = [sys.executable, "-c", "from strongroom.cli import main; main()"]
     home, environment = directory / "home", {"PYTHONPATH": str(BENCH_DIR.parent / "src")}
     if not home.exists():
         for arguments in (
-            ["init", "--home", str(home), "--dicom-port", str(port if tls else free_port())],
+            ["init", "--home", str(home), "--dicom-port", str(port if tls else 0), "--https-port", "0"],
             ["peer", "add", "--home", str(home), CALLING, "--allow", "echo,store,find,get,move,commit"],
         ):
             subprocess.run(
@@ -263,6 +263,11 @@ def start(name: str, directory: Path, *, tls: bool) -> Server:
     shown = directory / "home" / "peers" / CALLING if name == "strongroom" else OUT_DIR / "certificates" / "client"
     endpoint = wire.Endpoint("127.0.0.1", port, peer.called, CALLING, shown if tls else None)
     return Server(name, endpoint, _spawn(command, directory, environment), directory)
+
+
+def settle() -> None:
+    """Write back what earlier measurements left in the page cache, so that nobody pays for somebody else's writes."""
+    os.sync()
 
 
 @contextlib.contextmanager

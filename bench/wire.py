@@ -224,6 +224,7 @@ class Association:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self.socket: socket.socket = tls_context(endpoint.tls).wrap_socket(plain) if endpoint.tls else plain
         self._buffer = bytearray()
+        self.fragments = self._fragments()
         try:
             self.socket.sendall(associate_request(endpoint, contexts, scp_roles))
             kind, body = self._read_pdu()
@@ -274,12 +275,8 @@ class Association:
         del self._buffer[: 6 + length]
         return kind, body
 
-    def fragments(self) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield (context id, message control header, fragment) for ever.
-
-        Raises:
-            PeerError: anything but P-DATA-TF arrived.
-        """
+    def _fragments(self) -> Iterator[tuple[int, int, memoryview]]:
+        """Yield (context id, message control header, fragment) as they arrive; PeerError if it is no P-DATA-TF."""
         while True:
             kind, body = self._read_pdu()
             if kind != _P_DATA_TF:
@@ -295,7 +292,7 @@ class Association:
         command: list[memoryview] = []
         data_set: list[memoryview] = []
         elements: dict[int, bytes] = {}
-        for context_id, control, piece in self.fragments():
+        for context_id, control, piece in self.fragments:
             (command if control & 1 else data_set).append(piece)
             if control == 3:
                 elements = decode_command(b"".join(command))

@@ -1,0 +1,284 @@
+"""Writes RESULTS.md from the numbers of a run; no number in it is typed by hand.
+
+python bench/report.py [bench/out/results.json]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import servers
+
+SUBJECT, RIVAL = "strongroom", "orthanc"
+
+STORE_TARGETS = {(64, 4): 4.0, (512, 4): 2.5, (64, 1): 2.5, (512, 1): 2.0}
+"""How many times faster than Orthanc, by (rows and columns, associations); the same in plain TCP and in TLS."""
+FLOOR_TARGET = 2.0
+KEPT_TARGET = 0.9
+ONE_ANSWER_TARGET, MANY_ANSWERS_TARGET, SLOWEST_MS = 10.0, 5.0, 50.0
+PEAK_MIB = 200.0
+
+Row = dict[str, object]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Yield a Markdown table whose first column is text and the others numbers."""
+    yield "| " + " | ".join(head) + " |"
+    yield "|---|" + "---:|" * (len(head) - 1)
+    for row in rows:
+        yield "| " + " | ".join(str(cell) for cell in row) + " |"
+    yield ""
+
+
+def number(value: object, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f} x"
+
+
+def _by_server(rows: Iterable[Row]) -> dict[str, Row]:
+    return {row["server"]: row for row in rows}
+
+
+def _ratio(over: object, under: object) -> float | None:
+    return over / under if over and under else None
+
+
+def _cells(section: Row) -> Iterator[tuple[bool, tuple[int, int], dict[str, Row]]]:
+    for tls in (False, True):
+        for cell in STORE_TARGETS:
+            rows = [row for row in section["rows"] if row["tls"] == tls and (row["size"], row["associations"]) == cell]
+            if rows:
+                yield tls, cell, _by_server(rows)
+
+
+def floor_rate(section: Row, size: int) -> float | None:
+    """Return the rate of the faster of the floor's writers."""
+    return max((row["objects_per_s"] for row in section["floor"] if row["size"] == size), default=None)
+
+
+def _store_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+    for tls, (size, associations), rows in _cells(section):
+        target = STORE_TARGETS[size, associations]
+        rates = [rows.get(name, {}).get("objects_per_s") for name in (SUBJECT, RIVAL)]
+        ratio = _ratio(*rates)
+        label = f"C-STORE {size}x{size}, {associations} assoc., {'TLS' if tls else 'plain'}: times Orthanc"
+        yield label, f"at least {target:g} x", times(ratio), ratio and ratio >= target
+        if not tls and (size, associations) == (512, 1):
+            ratio = _ratio(floor_rate(section, 512), rates[0])
+            label = "C-STORE 512x512, 1 assoc., plain: the floor's rate over it"
+            yield label, f"at most {FLOOR_TARGET:g} x", times(ratio), ratio and ratio <= FLOOR_TARGET
+
+
+def _find_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+    for label in dict.fromkeys(row["query"] for row in section["rows"]):
+        rows = _by_server(row for row in section["rows"] if row["query"] == label)
+        subject = rows.get(SUBJECT)
+        if subject is None:
+            continue
+        target = ONE_ANSWER_TARGET if subject["answers"] == 1 else MANY_ANSWERS_TARGET
+        ratio = _ratio(rows.get(RIVAL, {}).get("p50_ms"), subject["p50_ms"])
+        yield f"C-FIND {label}: times Orthanc", f"at least {target:g} x", times(ratio), ratio and ratio >= target
+        slowest = subject["max_ms"]
+        yield f"C-FIND {label}: slowest", f"at most {SLOWEST_MS:g} ms", f"{slowest:.1f} ms", slowest <= SLOWEST_MS
+
+
+def _scale_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+    for row in section["rows"]:
+        if row["server"] == SUBJECT:
+            label = f"Store rate at {row['large_count']:,} over the rate at {row['small_count']:,}"
+            yield label, f"at least {KEPT_TARGET:.0%}", f"{row['kept']:.1%}", row["kept"] >= KEPT_TARGET
+
+
+def _big_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+    for row in section["rows"]:
+        if row["server"] == SUBJECT:
+            label = f"Peak memory, {row['object_bytes'] / 1e9:.1f} GB object"
+            yield label, f"under {PEAK_MIB:g} MiB", f"{row['peak_mib']:.0f} MiB", row["peak_mib"] < PEAK_MIB
+
+
+VERDICTS = {"store": _store_verdicts, "find": _find_verdicts, "scale": _scale_verdicts, "big": _big_verdicts}
+
+
+def _summary(results: Row) -> Iterator[str]:
+    yield from ("## Targets", "")
+    words = {True: "met", False: "**missed**", None: "not measured"}
+    lines = [line for name, verdicts in VERDICTS.items() if name in results for line in verdicts(results[name])]
+    yield from table(
+        ("what", "target", "measured", ""),
+        ((label, target, measured, words[verdict]) for label, target, measured, verdict in lines),
+    )
+
+
+def _store(section: Row) -> Iterator[str]:
+    yield from ("## C-STORE", "")
+    yield (
+        f"Median of {section['runs']} windows of {section['window_s']:g} s for each server and line; the servers take "
+        "turns inside one run. Ratio: times Orthanc as it comes. p50 and p99 are of one C-STORE, from the first byte "
+        "sent to the response read. Server CPU is user and system time of all its processes for one object. "
+        "Generator: cores that the load generator itself used of the machine's."
+    )
+    yield ""
+    head = ("server", "objects/s", "MB/s", "ratio", "p50 ms", "p99 ms", "server CPU µs", "generator", "max PDU")
+    for tls, (size, associations), rows in _cells(section):
+        yield f"### {size}x{size}, {associations} association{'s' * (associations > 1)}, {'TLS' if tls else 'plain'}"
+        yield ""
+        base = rows.get(RIVAL, {}).get("objects_per_s")
+        yield from table(head, (_store_line(row, base) for row in rows.values()))
+    failed = [row for row in section["rows"] if row["failed_windows"]]
+    if failed:
+        yield from ("### Windows that failed", "")
+        head = ("server", "size", "associations", "TLS", "failed", "of", "first answer")
+        keys = ("server", "size", "associations", "tls", "failed_windows")
+        yield from table(
+            head,
+            ((*(row[key] for key in keys), row["failed_windows"] + len(row["runs"]), row["error"]) for row in failed),
+        )
+    yield from _floor(section)
+
+
+def _store_line(row: Row, base: float | None) -> Sequence[str]:
+    rate = row.get("objects_per_s")
+    if rate is None:
+        return (row["server"], "failed", *("–",) * 7)
+    figures = (number(rate), number(row["mb_per_s"], 1), times(_ratio(rate, base)))
+    latencies = (number(row["p50_ms"], 2), number(row["p99_ms"], 2), number(row["server_cpu_us"]))
+    return (row["server"], *figures, *latencies, number(row["generator_cores"], 2), number(row["max_pdu_bytes"]))
+
+
+def _floor(section: Row) -> Iterator[str]:
+    yield from ("### The floor", "")
+    yield (
+        "The same objects hashed (SHA-256), sealed (AES-256-GCM), written to a new file each and fsynced, one after "
+        "the other in one thread: no protocol, no index, no trail. The faster of the two writers counts."
+    )
+    yield ""
+    yield from table(
+        ("writer", "size", "objects/s"),
+        ((row["writer"], f"{row['size']}x{row['size']}", number(row["objects_per_s"])) for row in section["floor"]),
+    )
+
+
+def _find(section: Row) -> Iterator[str]:
+    rows = section["rows"]
+    yield from (f"## Study C-FIND, {rows[0]['studies']:,} studies", "")
+    yield (
+        f"{rows[0]['queries']} queries of each kind on one association, plain TCP, from the request's first byte to "
+        "the last response read; every query for another study, the servers in turns, the number of answers checked. The "
+        "answers hold eleven keys; with counts also Modalities in Study and the numbers of series and instances."
+    )
+    yield ""
+    base = {row["query"]: row["p50_ms"] for row in rows if row["server"] == RIVAL}
+    yield from table(
+        ("query", "server", "p50 ms", "p95 ms", "slowest ms", "ratio"),
+        (
+            (row["query"], row["server"], *(number(row[key], 2) for key in ("p50_ms", "p95_ms", "max_ms")),
+             times(_ratio(base.get(row["query"]), row["p50_ms"])))
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+def _scale(section: Row) -> Iterator[str]:
+    yield from ("## Store rate as the archive grows", "")
+    row = section["rows"][0]
+    yield (
+        f"64x64, four associations, plain TCP, median of windows of {row['window']:,} objects: in new archives with "
+        f"{row['small_count']:,} objects and, in turns with them, in one with {row['large_count']:,} and more."
+    )
+    yield ""
+    yield from table(
+        ("server", f"at {row['small_count']:,}", f"at {row['large_count']:,}", "kept"),
+        (
+            (
+                row["server"],
+                number(row["small_objects_per_s"]),
+                number(row["large_objects_per_s"]),
+                f"{row['kept']:.1%}",
+            )
+            for row in section["rows"]
+        ),
+    )
+
+
+def _big(section: Row) -> Iterator[str]:
+    yield from (f"## One object of {section['rows'][0]['object_bytes'] / 1e9:.1f} GB", "")
+    yield (
+        "Multi-frame, stored by C-STORE and fetched by C-GET in plain TCP; memory is the sum over the server's "
+        "processes of their largest resident sets. Same bytes: the SHA-256 of the data set that came back."
+    )
+    yield ""
+    head = ("server", "store s", "retrieve s", "idle MiB", "peak MiB, storing", "peak MiB", "same bytes")
+    yield from table(
+        head,
+        (
+            (row["server"], number(row["store_s"], 1), number(row["retrieve_s"], 1), number(row["idle_mib"]),
+             number(row["peak_store_mib"]), number(row["peak_mib"]), "yes" if row["same_bytes"] else "**no**")
+            for row in section["rows"]
+        ),
+    )  # fmt: skip
+
+
+SECTIONS = {"store": _store, "find": _find, "scale": _scale, "big": _big}
+
+
+def _machine(results: Row) -> Iterator[str]:
+    measured = [results[name]["machine"] for name in SECTIONS if name in results]
+    known = measured[0]
+    yield from ("## Machine and versions", "")
+    yield f"- {known['cores']} cores, {known['cpu']}; memory {known['memory']}; Linux {known['kernel']}"
+    probes = ", ".join(number(one["fsync_4k_ms"], 2) for one in measured)
+    yield f"- file system {known['file_system']}; writing and fsyncing a 4 KiB file takes {probes} ms (before each section)"
+    yield f"- Python {known['python']}, {known['openssl']}"
+    for name, version in known["versions"].items():
+        yield f"- {name} {version}"
+    for name in SECTIONS:
+        if name in results:
+            one = results[name]["machine"]
+            yield f"- section {name}: {one['date']}, commit {one['commit']}"
+    ciphers = sorted({row["cipher"] for row in results.get("store", {}).get("rows", ()) if row.get("cipher")})
+    if ciphers:
+        yield f"- TLS: {', '.join(ciphers)} with every server, client certificates shown and checked"
+    yield ""
+    yield from ("| server | configuration |", "|---|---|")
+    yield from (f"| {name} | {peer.note} |" for name, peer in servers.PEERS.items())
+    yield ""
+
+
+REPRODUCE = """## How to reproduce
+
+    make bench-peers    # DCMTK and Orthanc from Debian, pynetdicom and tiny-pacs from PyPI, in a venv of their own
+    make bench          # all sections, then this page
+
+One section: `python bench/run.py store|find|scale|big`, in short with `--quick`. The objects are synthetic CT images of
+16-bit noise with 99 elements. The load generator sends pre-encoded requests, one process an association, with Nagle's
+algorithm off and acknowledgements not delayed, and fragments to the maximum PDU length that the server announces. All
+servers, and the generator, share the one machine. Before each window the page cache is written back.
+"""
+
+
+def render(results: Row) -> str:
+    """Return the whole page for what of ``results`` is there."""
+    lines = ["# Speed, measured", ""]
+    if any(section.get("quick") for section in results.values()):
+        lines += ["**A quick run: short windows and small archives, to see that it works. Not results.**", ""]
+    lines += [*_summary(results), *_machine(results)]
+    for name, section in SECTIONS.items():
+        if name in results:
+            lines += section(results[name])
+    return "\n".join([*lines, REPRODUCE])
+
+
+def main() -> None:
+    source = sys.argv[1] if len(sys.argv) > 1 else servers.OUT_DIR / "results.json"
+    with open(source, encoding="utf-8") as file:
+        page = render(json.load(file))
+    (servers.BENCH_DIR / "RESULTS.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

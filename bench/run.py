@@ -1,0 +1,96 @@
+"""Runs the comparison and keeps every number in bench/out/results.json, from which report.py writes RESULTS.md.
+
+python bench/run.py all             everything, about an hour the first time (filling), half of it later
+python bench/run.py store --quick   Strongroom and Orthanc only, short windows
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import big
+import find
+import machine
+import report
+import scale
+import servers
+import store
+
+RESULTS = servers.OUT_DIR / "results.json"
+PAIR = ("strongroom", "orthanc")
+STUDIES, LARGE, BIG_BYTES = 100_000, 200_000, 2_000_000_000
+
+Section = dict[str, object]
+
+
+def run_store(options: argparse.Namespace) -> Section:
+    names = options.servers or (PAIR if options.quick else tuple(servers.PEERS))
+    plan = store.Plan(names, options.runs or (3 if options.quick else 5), 1.5 if options.quick else 4.0)
+    floor_rows = store.measure_floor(plan)
+    rows = [row for tls in (False, True) for row in store.measure(plan, tls=tls)]
+    return {"runs": plan.runs, "window_s": plan.window_s, "rows": rows, "floor": floor_rows}
+
+
+def run_find(options: argparse.Namespace) -> Section:
+    studies = 5_000 if options.quick else STUDIES
+    return {"rows": find.measure(options.servers or PAIR, studies, 50 if options.quick else 200, refill=options.refill)}
+
+
+def run_scale(options: argparse.Namespace) -> Section:
+    large, runs = (10_000 if options.quick else LARGE), options.runs or (3 if options.quick else 5)
+    return {"rows": [scale.measure(name, large, runs, refill=options.refill) for name in options.servers or PAIR]}
+
+
+def run_big(options: argparse.Namespace) -> Section:
+    total = BIG_BYTES // 10 if options.quick else BIG_BYTES
+    return {"rows": [big.measure(name, total, tls=False) for name in options.servers or PAIR]}
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], Section]] = {
+    "store": run_store,
+    "find": run_find,
+    "scale": run_scale,
+    "big": run_big,
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Compare the archive with its peers; see the head of this file.")
+    parser.add_argument("section", choices=[*SECTIONS, "all"])
+    parser.add_argument("--quick", action="store_true", help="short windows, small fillings, Orthanc as the only peer")
+    parser.add_argument("--runs", type=int, help="windows for each server and cell; the median counts")
+    parser.add_argument("--servers", type=lambda text: tuple(text.split(",")), help=f"of: {', '.join(servers.PEERS)}")
+    parser.add_argument("--refill", action="store_true", help="fill archives again instead of reusing bench/out/filled")
+    parser.add_argument("--results", type=Path, help=f"default {RESULTS.name}, with --quick quick.json")
+    options = parser.parse_args()
+    unknown = set(options.servers or ()) - set(servers.PEERS)
+    if unknown:
+        parser.error(f"unknown servers: {', '.join(sorted(unknown))}")
+    return options
+
+
+def main() -> None:
+    options = parse_arguments()
+    # A terminated run stops its servers like an interrupted one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    path = options.results or (servers.OUT_DIR / "quick.json" if options.quick else RESULTS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in SECTIONS if options.section == "all" else (options.section,):
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        described = machine.describe()
+        results[name] = {"machine": described, "quick": options.quick, **SECTIONS[name](options)}
+        path.write_text(json.dumps(results, indent=1))
+    print(report.render(results))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
