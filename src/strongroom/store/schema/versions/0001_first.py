@@ -109,12 +109,19 @@ def _levels() -> None:
 
 
 def _trail() -> None:
-    op.create_table("trail_log", sa.Column("name", TEXT, primary_key=True), *_count("size"), *_blob("frontier"))
+    op.create_table(
+        "trail_log",
+        sa.Column("name", TEXT, primary_key=True),
+        *_count("size"),
+        *_blob("frontier"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "trail_record",
         sa.Column("log", TEXT, primary_key=True),
         sa.Column("seq", BIG, primary_key=True, autoincrement=False),
         *_blob("record", "leaf"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "trail_checkpoint",
