@@ -168,8 +168,8 @@ def _find(section: Row) -> Iterator[str]:
     yield from (f"## Study C-FIND, {rows[0]['studies']:,} studies", "")
     yield (
         f"{rows[0]['queries']} queries of each kind on one association, plain TCP, from the request's first byte to "
-        "the last response read; every query for another study, the servers in turns, the number of answers checked. The "
-        "answers hold eleven keys; with counts also Modalities in Study and the numbers of series and instances."
+        "the last response read; every query for another study, the servers in turns, the number of answers checked. "
+        "The answers hold eleven keys; with counts also Modalities in Study and the numbers of series and instances."
     )
     yield ""
     base = {row["query"]: row["p50_ms"] for row in rows if row["server"] == RIVAL}
@@ -232,7 +232,7 @@ def _machine(results: Row) -> Iterator[str]:
     yield from ("## Machine and versions", "")
     yield f"- {known['cores']} cores, {known['cpu']}; memory {known['memory']}; Linux {known['kernel']}"
     probes = ", ".join(number(one["fsync_4k_ms"], 2) for one in measured)
-    yield f"- file system {known['file_system']}; writing and fsyncing a 4 KiB file takes {probes} ms (before each section)"
+    yield f"- file system {known['file_system']}; a 4 KiB file written and fsynced in {probes} ms (before each section)"
     yield f"- Python {known['python']}, {known['openssl']}"
     for name, version in known["versions"].items():
         yield f"- {name} {version}"
