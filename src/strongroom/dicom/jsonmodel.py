@@ -42,6 +42,7 @@ _VR_NAMES: Final[Mapping[bytes, str]] = {
     for vr in b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT "
     b"UV".split()
 }
+_ONLY_PADDING: Final = [None]
 _PN_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
@@ -85,15 +86,15 @@ def to_json(
         if signed and vr == b"US" and b"SS" in entry_of(tag).vrs:
             vr = b"SS"
         if not value:
-            result[_key(tag)] = {"vr": _VR_NAMES[vr]}
+            result[_key(tag)] = _empty(tag, vr)
             continue
         convert = table.get(vr)
         if convert is None:
             result[_key(tag)] = _other(tag, vr, value, form)
         else:
-            result[_key(tag)] = {"vr": _VR_NAMES[vr], "Value": convert(value, charsets)}
-    if charsets:
-        _declare_utf_8(result)
+            values = convert(value, charsets)
+            result[_key(tag)] = _valued(vr, values)
+    _declare_utf_8(result)
     return result
 
 
@@ -113,6 +114,15 @@ def tree_to_json(
 @lru_cache(maxsize=8192)
 def _key(tag: int) -> str:
     return f"{tag:08X}"
+
+
+def _empty(tag: int, vr: bytes) -> JsonAttribute:
+    return {"vr": _VR_NAMES[entry_of(tag).vrs[0] if vr == b"UN" else vr]}
+
+
+def _valued(vr: bytes, values: list[Any]) -> JsonAttribute:
+    """Return an attribute; one whose single value was nothing but padding is empty."""
+    return {"vr": _VR_NAMES[vr]} if values == _ONLY_PADDING else {"vr": _VR_NAMES[vr], "Value": values}
 
 
 def _declare_utf_8(result: JsonDataset) -> None:
@@ -141,11 +151,12 @@ def _item(elements: Iterable[Element], form: _Form) -> JsonDataset:
             vr = b"SS"
         convert = _TEXT.get(vr)
         if not element.value:
-            result[_key(element.tag)] = {"vr": _VR_NAMES[vr]}
+            result[_key(element.tag)] = _empty(element.tag, vr)
         elif convert is None:
             result[_key(element.tag)] = _other(element.tag, vr, element.value, form)
         else:
-            result[_key(element.tag)] = {"vr": _VR_NAMES[vr], "Value": convert(element.value, form.charsets)}
+            values = convert(element.value, form.charsets)
+            result[_key(element.tag)] = _valued(vr, values)
     _declare_utf_8(result)
     return result
 

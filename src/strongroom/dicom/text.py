@@ -164,17 +164,19 @@ def encode(text: str, charsets: tuple[str, ...]) -> bytes | None:
 
 
 def _encode_extended(part: str, initial: _Designation, charsets: tuple[str, ...]) -> bytes:
-    try:
-        if not initial.pairs:
-            return part.encode(initial.codec)
-    except UnicodeEncodeError:
-        pass
-    for term in charsets:
-        designation = _set_of(term)
+    for term in ("", *charsets):
+        designation = _set_of(term) if term else initial
+        if term and designation is initial:
+            continue
         try:
             encoded = part.encode(designation.codec)
         except UnicodeEncodeError:
             continue
+        # Python's Shift JIS has more than the single bytes of JIS X 0201, which is all that IR 13 is.
+        if designation.codec == "shift_jis" and len(encoded) != len(part):
+            continue
+        if not term and not designation.pairs:
+            return encoded
         if not designation.high:
             return encoded  # the ISO 2022 codecs write their own escape sequences, back to ASCII included
         return designation.escape + encoded
