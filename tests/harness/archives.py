@@ -1,0 +1,257 @@
+"""Archives to test with: an initialised home, a server in this process, a server in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from strongroom import app
+from strongroom.admin import peers as administration
+from strongroom.app import LOCAL_LOG, Archive, DicomService
+from strongroom.archive.model import Event
+from strongroom.archive.peers import parse_rights
+from strongroom.config import Home, parse
+from strongroom.trail.record import parse_record
+from strongroom.types import AeTitle
+
+AET = "STRONGROOM"
+ALL_RIGHTS = "echo,store,find,get,move,commit"
+START_TIMEOUT_S = 30.0
+
+Settings = Mapping[str, Any]
+"""Sections of config.toml by name: a mapping is a table, a list of mappings an array of tables."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a peer got when it was added: paths of PEM files."""
+
+    aet: str
+    folder: Path
+
+    @property
+    def certificate(self) -> Path:
+        """Its own certificate."""
+        return self.folder / "cert.pem"
+
+    @property
+    def key(self) -> Path:
+        """Its private key."""
+        return self.folder / "key.pem"
+
+    @property
+    def authority(self) -> Path:
+        """The archive's CA."""
+        return self.folder / "ca.pem"
+
+    @property
+    def dcmtk(self) -> list[str]:
+        """The TLS options of a DCMTK client."""
+        return ["+tls", str(self.key), str(self.certificate), "+cf", str(self.authority)]
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float | date):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def config_text(settings: Settings) -> str:
+    """A config.toml with ``settings`` over the least that an archive needs; ports are 0 = any."""
+    sections: dict[str, Any] = {
+        "archive": {"id": "0123456789abcdef0123456789abcdef", "aet": AET},
+        "dicom": {"port": 0},
+        "https": {"port": 0},
+    }
+    for name, section in settings.items():
+        sections[name] = sections.get(name, {}) | section if isinstance(section, Mapping) else section
+    lines = []
+    for name, section in sections.items():
+        tables, heading = ([section], f"[{name}]") if isinstance(section, Mapping) else (section, f"[[{name}]]")
+        for table in tables:
+            lines += [heading, *(f"{key} = {_toml_value(value)}" for key, value in table.items()), ""]
+    return "\n".join(lines)
+
+
+def new_home(root: Path, settings: Settings | None = None) -> Home:
+    """Initialise an archive in ``root``."""
+    home = Home(root)
+    text = config_text(settings or {})
+    app.initialise(home, text, parse(text))
+    return home
+
+
+def change_config(home: Home, settings: Settings) -> None:
+    """Write another config.toml for an archive that is not running."""
+    home.config.write_text(config_text(settings), encoding="utf-8")
+
+
+@contextmanager
+def opened(home: Home, log: str = LOCAL_LOG) -> Iterator[Archive]:
+    """The archive of a home, open in this process beside whatever serves it."""
+    archive = Archive(home, log)
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+def add_peer(archive: Archive, aet: str, allow: str = ALL_RIGHTS, **more: Any) -> Credentials:
+    """Register a peer of an open archive; its credentials are those that were issued."""
+    new = administration.NewPeer(AeTitle.parse(aet), parse_rights(allow), **more)
+    administration.add(archive, new)
+    return Credentials(aet, archive.home.peers / aet)
+
+
+def trail_events(archive: Archive) -> list[Event]:
+    """Every event of every log, each log in its order."""
+    with archive.index.database.read() as cursor:
+        return [
+            parse_record(row.raw).event
+            for log in archive.trail_reader.logs(cursor)
+            for page in archive.trail_reader.pages(cursor, log)
+            for row in page
+        ]
+
+
+@dataclass
+class RunningArchive:
+    """An archive that accepts associations on ``port``; ``plaintext_ports`` are those of its exceptions, in order."""
+
+    home: Home
+    port: int
+    plaintext_ports: list[int] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+    archive: Archive | None = None
+    _output: list[str] = field(default_factory=list)
+
+    def credentials(self, aet: str) -> Credentials:
+        """Those of a peer that was added with an issued certificate."""
+        return Credentials(aet, self.home.peers / aet)
+
+    def add_peer(self, aet: str, allow: str = ALL_RIGHTS, **more: Any) -> Credentials:
+        """Register a peer while the archive runs."""
+        with self._open() as archive:
+            return add_peer(archive, aet, allow, **more)
+
+    def revoke_peer(self, aet: str) -> None:
+        """Revoke a peer while the archive runs."""
+        with self._open() as archive:
+            administration.revoke(archive, aet)
+
+    def events(self) -> list[Event]:
+        """The trail so far."""
+        with self._open() as archive:
+            return trail_events(archive)
+
+    def refusals(self) -> list[str]:
+        """The reasons of everything the trail says was refused, in order."""
+        return [str(event.details.get("reason", "")) for event in self.events() if event.outcome.value == "refused"]
+
+    @contextmanager
+    def _open(self) -> Iterator[Archive]:
+        if self.archive is not None:
+            yield self.archive
+            return
+        with opened(self.home) as archive:
+            yield archive
+
+    @property
+    def output(self) -> str:
+        """What the process has printed so far, errors as well."""
+        return "".join(self._output)
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the process."""
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> int:
+        """End the process in order; returns its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(START_TIMEOUT_S)
+
+
+def strongroom_command(*arguments: str | Path) -> list[str]:
+    """The command line in a process of its own, with the interpreter that runs the tests."""
+    return [sys.executable, "-c", "from strongroom.cli import main; main()", *map(str, arguments)]
+
+
+def clean_environment() -> dict[str, str]:
+    """What a service gets from its init system, and where Python finds the code under test."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def serving(home: Home, command: Sequence[str] = ()) -> Iterator[RunningArchive]:
+    """``strongroom serve`` in a process of its own, ready when this yields; killed afterwards if it still runs."""
+    process = subprocess.Popen(
+        list(command) or strongroom_command("serve", "--home", home.root),
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=home.root,
+    )
+    running = RunningArchive(home, 0, process=process)
+    ready = threading.Event()
+    reader = threading.Thread(target=_read_output, args=(running, ready), daemon=True)
+    reader.start()
+    try:
+        if not ready.wait(START_TIMEOUT_S) or not running.port:
+            raise RuntimeError(f"strongroom serve did not become ready: {running.output[-2000:]}")
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(START_TIMEOUT_S)
+        reader.join(START_TIMEOUT_S)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read_output(running: RunningArchive, ready: threading.Event) -> None:
+    assert running.process is not None
+    assert running.process.stdout is not None
+    for line in running.process.stdout:
+        running._output.append(line)
+        if plain := re.match(r"unsafe_plaintext=\S+:(\d+) ", line):
+            running.plaintext_ports.append(int(plain[1]))
+        elif match := re.match(r"ready .*?dicom=\S+:(\d+)", line):
+            running.port = int(match[1])
+            ready.set()
+    ready.set()
+
+
+@contextmanager
+def serving_in_process(home: Home) -> Iterator[RunningArchive]:
+    """The same server on threads of this process: starts in a fraction of the time, and tests may look inside."""
+    with opened(home, app.SERVE_LOG) as archive:
+        service = DicomService(archive)
+        first, *others = service.start()
+        port = int(re.match(r"dicom=\S+:(\d+)", first)[1])  # type: ignore[index]
+        plain = [int(match[1]) for line in others if (match := re.match(r"unsafe_plaintext=\S+:(\d+) ", line))]
+        try:
+            yield RunningArchive(home, port, plain, archive=archive)
+        finally:
+            service.stop(1.0)
