@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from harness import archives, postgres
 from harness.archives import RunningArchive, Settings
-
 from strongroom.config import Home
 
 HomeFactory = Callable[..., Home]

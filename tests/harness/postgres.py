@@ -89,5 +89,5 @@ def new_database(url: str) -> str:
 
     name = f"t{uuid4().hex[:16]}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]  # the name is ours
+        connection.execute(f"CREATE DATABASE {name}")
     return url.rpartition("/")[0] + "/" + name
