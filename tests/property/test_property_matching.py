@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -128,8 +128,9 @@ def moment(text: str, zone: timedelta | None, *, last: bool) -> datetime:
     steps = {4: 366, 6: 31, 8: 1}
     base = digits.ljust(8, "0") if len(digits) < 8 else digits
     year, month, day = int(base[:4]), int(base[4:6]) or 1, int(base[6:8]) or 1
-    clock = [int(base[i : i + 2] or 0) for i in (8, 10, 12)]
-    start = datetime(year, month, day, *clock, int(fraction.ljust(6, "0") or 0))  # noqa: DTZ001  zone apart
+    hours, minutes, seconds = [int(base[i : i + 2] or 0) for i in (8, 10, 12)]
+    start = datetime(year, month, day, tzinfo=UTC)  # stands for any zone: the offset is taken off at the end
+    start += timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=int(fraction.ljust(6, "0")))
     if last:
         if fraction:
             start += timedelta(microseconds=10 ** (6 - len(fraction)) - 1)
@@ -367,7 +368,8 @@ def database() -> Iterator[sqlite3.Connection]:
 def answers_in(database: sqlite3.Connection, query: Query, row: dict[str, str]) -> bool:
     database.execute("DELETE FROM record")
     database.execute(f"INSERT INTO record ({','.join(row)}) VALUES ({','.join('?' * len(row))})", tuple(row.values()))
-    terms, bound = ["1"], []
+    terms: list[str] = ["1"]
+    bound: list[str] = []
     for condition in sql_conditions(query).conditions:
         sql, values = sql_of(condition)
         terms.append(f"({sql})")

@@ -99,7 +99,7 @@ def sql_conditions(query: Query) -> Prefilter:
     exact = True
     for key in query.keys:
         column = COLUMN_OF.get(key.tag)
-        if column is None or isinstance(key.match, SequenceMatch):
+        if column is None:
             exact = False
             continue
         found, decided = _conditions(column, key.match, query.fuzzy)
@@ -115,6 +115,8 @@ def _conditions(column: Column, match: Match, fuzzy: bool) -> tuple[list[Conditi
     if column.vr == "PN":
         return _names(column, match, fuzzy), False
     match match:
+        case SequenceMatch():  # no column holds a sequence
+            return [], False
         case Single(value):
             return [Equal(column, value)], True
         case UidList(values):
@@ -136,16 +138,13 @@ def _conditions(column: Column, match: Match, fuzzy: bool) -> tuple[list[Conditi
             head = pattern[:-1]
             is_prefix = pattern.endswith("*") and "*" not in head and "?" not in head
             return [Prefix(column, head) if is_prefix else Like(column, (_like(match),))], False
-    return [], False
 
 
 def _members(column: Column, match: Match) -> list[Condition]:
     """Return the condition on a maintained column, whose values stand between backslashes."""
     alternatives = match.matches if isinstance(match, AnyOf) else (match,)
-    if not all(isinstance(each, Single | Wildcard) for each in alternatives):
-        return []
-    patterns = (_like(each) for each in alternatives if isinstance(each, Single | Wildcard))
-    return [Like(column, tuple(f"%\\{pattern}\\%" for pattern in patterns))]
+    patterns = [f"%\\{_like(each)}\\%" for each in alternatives if isinstance(each, Single | Wildcard)]
+    return [Like(column, tuple(patterns))]
 
 
 def _names(column: Column, match: Match, fuzzy: bool) -> list[Condition]:
@@ -167,7 +166,8 @@ def _names(column: Column, match: Match, fuzzy: bool) -> list[Condition]:
 
 def _first_group(column: Column, group: str) -> list[Condition]:
     """Return conditions for the group that the column begins with."""
-    head = "" if group.startswith("^") else _WILDCARD_OR_EMPTY_COMPONENT.split(group, maxsplit=1)[0].rstrip("^")
+    # A key's group ends in a character asked for or in "*", so a record that matches has every caret of the head.
+    head = "" if group.startswith("^") else _WILDCARD_OR_EMPTY_COMPONENT.split(group, maxsplit=1)[0]
     conditions: list[Condition] = [Prefix(column, head)] if head else []
     return conditions + (_any_group(column, group) if _LITERAL_RUN.search(group, len(head)) else [])
 

@@ -68,6 +68,7 @@ def asks(*elements: tuple[int, Any], **negotiated: bool) -> Query:
         ("Sm?th", "Smith^John", True),
         ("Smith?", "Smith^John", False),
         ("Smith??", "Smith", False),
+        ("Smith?John", "Smith^John", False),
         ("*^J*", "Smith^John", True),
         ("S*^*^Dr", "Smith^^Dr", True),
         ("Smith , John", "Smith^John", False),
@@ -169,7 +170,7 @@ def test_a_key_does_not_match_an_absent_or_empty_value_and_a_free_key_matches_al
 
 
 @pytest.mark.parametrize(
-    "tag", [0x0020000D, DATE, TIME, ACQUISITION, 0x00200013, NAME, REQUEST, DESCRIPTION, 0x00280010]
+    "tag", [0x0020000D, DATE, TIME, ACQUISITION, 0x00200013, NAME, REQUEST, DESCRIPTION, COMMENTS, 0x00280010]
 )
 @pytest.mark.parametrize(
     "odd", [None, 7, 1.5, True, "", "x" * 9, {}, [], {"Alphabetic": 7}, float("nan"), float("inf")]
@@ -185,6 +186,7 @@ def test_a_stored_value_of_the_wrong_form_is_no_match_and_no_error(tag: int, odd
         NAME: "A",
         REQUEST: [{0x00401001: IdentifierElement("SH", ["R"])}],
         DESCRIPTION: "A*",
+        COMMENTS: "A",
     }
     assert not matches(asks((tag, value[tag])), {f"{tag:08X}": {"vr": keys.VR_OF[tag], "Value": [odd]}})
 
@@ -203,6 +205,9 @@ def test_uids_compare_whole_and_lists_match_any() -> None:
     assert matches(asks((0x0020000D, "1.2.3")), stored)
     assert matches(asks((0x0020000D, "1.9\\1.2.3")), stored)
     assert not matches(asks((0x0020000D, "1.2")), stored)
+    strange: tuple[object, ...] = ({}, [], None, 1.2)
+    for odd in strange:
+        assert not matches(asks((0x0020000D, "1.2\\1.3")), record(StudyInstanceUID=[odd]))
 
 
 @pytest.mark.parametrize(
@@ -214,6 +219,7 @@ def test_uids_compare_whole_and_lists_match_any() -> None:
         ("-20240131", "19991231", True),
         ("20240131-20240101", "20240115", False),
         ("20240131-", "", False),
+        ("20240131-", "99991231", True),
         ("20240131-", "2025", False),
         ("-20240131", "unknown!", False),
     ],
@@ -286,6 +292,12 @@ def test_a_date_and_its_time_are_one_instant_when_agreed(day: str, at: str, apar
     asked = ((DATE, "20240101-20240102"), (TIME, "22-06"))
     assert matches(asks(*asked), stored) is apart
     assert matches(asks(*asked, combined_datetime=True), stored) is joined
+
+
+def test_a_leap_second_stays_on_its_day() -> None:
+    stored = record(StudyDate="20241231", StudyTime="235960")
+    assert matches(asks((DATE, "20241231"), (TIME, "23-"), combined_datetime=True), stored)
+    assert not matches(asks((DATE, "20250101"), (TIME, "-01"), combined_datetime=True), stored)
 
 
 def test_a_combined_instant_moves_with_the_zones() -> None:

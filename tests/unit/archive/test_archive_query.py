@@ -170,6 +170,7 @@ def test_what_is_not_kept_is_unsupported_and_constrains_nothing() -> None:
         (STUDY_UID, "1.2\\1.3\\1.2\\", UidList(("1.2", "1.3"))),
         (SOP_CLASS, " \0", None),
         (ACCESSION, "a b ", Single("a b")),
+        (ACCESSION, " \\ ", None),
         (ACCESSION, "**", None),
         (ACCESSION, "A**B?", W("A*B?")),
         (MODALITY, "CT\\MR\\CT", AnyOf((Single("CT"), Single("MR")))),
@@ -216,6 +217,8 @@ def test_a_value_becomes_a_match(tag: int, value: str, match: object) -> None:
         (DATE, "２０２４０１０１"),
         (DATE, "20240101\\20240102"),
         (TIME, "24"),
+        (ACQUISITION, "20241301-"),
+        (ACQUISITION, "00000101"),
         (TIME, "1060"),
         (TIME, "10-1"),
         (TIME, "-"),
@@ -238,7 +241,8 @@ def test_a_hyphen_in_a_date_time_is_an_offset_where_it_can_be_one() -> None:
     assert isinstance(single, InstantRange)
     assert isinstance(ranged, InstantRange)
     assert single.lo_zone_us == single.hi_zone_us == -5 * 3_600_000_000
-    assert single.hi_us == single.lo_us + 86_400_000_000 - 1  # type: ignore[operator]  # both ends are there
+    assert single.lo_us is not None
+    assert single.hi_us == single.lo_us + 86_400_000_000 - 1
     assert (ranged.lo_zone_us, ranged.hi_zone_us) == (None, None)
     both = match_of(ACQUISITION, "20240101-0500-20240102+0130")
     assert isinstance(both, InstantRange)
@@ -491,11 +495,20 @@ def test_keys_become_conditions_that_an_index_can_seek() -> None:
     assert conditions_of((NAME, "Smi*")) == [(Prefix, "patient_name", "smi")]
     assert conditions_of((NAME, "Smith^J")) == [(Prefix, "patient_name", "smith^j")]
     assert conditions_of((NAME, "Sm?th^J*")) == [(Prefix, "patient_name", "sm"), (Like, "patient_name", "%sm%th%j%")]
+    assert conditions_of((NAME, "Smith^?*")) == [(Prefix, "patient_name", "smith^")]
+    assert conditions_of((NAME, "^John")) == [(Like, "patient_name", "%john%")]
+    assert conditions_of((NAME, "Smith^^Dr")) == [
+        (Prefix, "patient_name", "smith"),
+        (Like, "patient_name", "%smith%dr%"),
+    ]
     assert conditions_of((NAME, "山*")) == [(Like, "patient_name", "%山%")]
     assert conditions_of((NAME, "Smith John"), fuzzy=True) == [
         (Like, "patient_name", "%smith%"),
         (Like, "patient_name", "%john%"),
     ]
+    assert conditions_of((NAME, "Yamada=山*")) == [(Prefix, "patient_name", "yamada"), (Like, "patient_name", "%山%")]
+    assert conditions_of((NAME, "A\\B")) == []
+    assert conditions_of((ACCESSION, "A1\\B?")) == [(Like, "accession", "A1", "B_")]
     assert conditions_of((ACCESSION, "A1*")) == [(Prefix, "accession", "A1")]
     assert conditions_of((DESCRIPTION, "100%_!?*")) == [(Like, "description", "100!%!_!!_%")]
     assert conditions_of((MODALITIES, "CT\\M?")) == [(Like, "modalities", "%\\CT\\%", "%\\M_\\%")]
@@ -524,6 +537,7 @@ def test_a_combined_range_narrows_by_days_and_widens_for_zones() -> None:
         (((MODALITIES, "CT"),), False),
         (((0x00081032, [{0x00080100: IdentifierElement("SH", ["X"])}]),), False),
         (((0x00100040, "F"),), False),
+        (((DATE, "20240101"), (TIME, "10-11")), True),
     ],
 )
 def test_the_index_alone_decides_only_what_it_can(elements: tuple[tuple[int, Any], ...], exact: bool) -> None:
