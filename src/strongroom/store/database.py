@@ -29,6 +29,8 @@ MAX_BATCH = 64
 
 MAX_IDLE_READERS = 8
 BUSY_TIMEOUT_MS = 30_000
+WAL_PAGES = 8192
+"""32 MiB of write-ahead log before it is copied back: a page that many commits change is then copied once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,12 @@ class Sql:
     __slots__ = ("_constants", "names", "text")
 
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        options: dict[str, Any] = {}
         if isinstance(statement, Insert):  # row ids are the database's to give
-            columns = [column.name for column in statement.table.columns if column.name != "id"]
-            compiled = statement.compile(dialect=dialect, column_keys=columns)
-        else:
-            compiled = statement.compile(dialect=dialect)
+            options["column_keys"] = [column.name for column in statement.table.columns if column.name != "id"]
+        compiled: Any = statement.compile(dialect=dialect, **options)
         self.text = str(compiled)
-        self.names: tuple[str, ...] = tuple(getattr(compiled, "positiontup", None) or ())
+        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         # Values that stand in the statement itself, which SQLAlchemy turns into parameters as well.
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
 
@@ -221,10 +222,13 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
         connection = driver.connect(str(path), isolation_level=None, check_same_thread=False, cached_statements=256)
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        # SHA-256 has processor instructions that SHA-512, the default, lacks: half the time per page written.
+        cursor.execute("PRAGMA cipher_hmac_algorithm = HMAC_SHA256")
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         # FULL: a commit in WAL mode is on disk when it returns. MEMORY: no temporary file ever holds index pages.
         cursor.execute("PRAGMA journal_mode = WAL").fetchone()
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
         return connection

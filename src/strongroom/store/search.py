@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, or_, select
+from sqlalchemy import BigInteger, Select, and_, bindparam, cast, func, or_, select
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import ColumnElement
 
 from strongroom.archive import keys as kept
 from strongroom.archive.model import Level, SearchRow
@@ -48,10 +47,18 @@ def _one(value: Any) -> list[Any]:
     return [value]
 
 
+_STUDIES = STUDY.alias("studies")
+
+
+def _over_studies(value: Any) -> Any:
+    """A patient's totals, added up when asked for: kept counters would cost every store one page more to write."""
+    return select(cast(value, BigInteger)).where(_STUDIES.c.patient == PATIENT.c.id).scalar_subquery()
+
+
 COMPUTED = {
-    0x00201200: Computed(PATIENT.c.num_studies, "IS", _one),
-    0x00201202: Computed(PATIENT.c.num_series, "IS", _one),
-    0x00201204: Computed(PATIENT.c.num_instances, "IS", _one),
+    0x00201200: Computed(_over_studies(func.count()), "IS", _one),
+    0x00201202: Computed(_over_studies(func.sum(_STUDIES.c.num_series)), "IS", _one),
+    0x00201204: Computed(_over_studies(func.sum(_STUDIES.c.num_instances)), "IS", _one),
     kept.MODALITIES_IN_STUDY: Computed(STUDY.c.modalities, "CS", _parts),
     kept.SOP_CLASSES_IN_STUDY: Computed(STUDY.c.sop_classes, "UI", _parts),
     0x00201206: Computed(STUDY.c.num_series, "IS", _one),
@@ -147,7 +154,7 @@ def _statement(dialect: Dialect, shape: Shape) -> Sql:
     return Sql(statement, dialect)
 
 
-def _term(number: int, kind: str, level: Level, name: str, count: int) -> ColumnElement[bool]:
+def _term(number: int, kind: str, level: Level, name: str, count: int) -> Any:
     column = TABLES[level].c[name]
     values: list[Any] = [bindparam(f"c{number}_{at}") for at in range(count)]
     if kind == "Equal":

@@ -81,9 +81,6 @@ class WriteStatements:
         self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
         self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
         self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing(), dialect)
-        self.count_patient_study = counter(PATIENT, "num_studies")
-        self.count_patient_series = counter(PATIENT, "num_series")
-        self.count_patient = counter(PATIENT, "num_instances")
         self.count_study_series = counter(STUDY, "num_series")
         self.count_study = counter(STUDY, "num_instances")
         self.count_series = counter(SERIES, "num_instances")
@@ -192,7 +189,6 @@ class Transaction:
             place, more = self._added[series]
             sql.count_series.run(cursor, row=series, more=more)
             sql.count_study.run(cursor, row=place.study, more=more)
-            sql.count_patient.run(cursor, row=place.patient, more=more)
         if self._events:
             shared = self._shared
             shared.trail.append(cursor, self._events, now=shared.clock(), random=shared.random)
@@ -242,14 +238,12 @@ class Transaction:
             more: dict[str, int | str] = {"patient": place.patient, "num_series": 0, "num_instances": 0}
             more.update(modalities="", sop_classes="")
             place.study = self._insert_level(sql.add_study, Level.STUDY, new, more)
-            sql.count_patient_study.run(cursor, row=place.patient, more=1)
         if series:
             place.series = series[0]
         else:
             parent = {"study": place.study, "num_instances": 0}
             place.series = self._insert_level(sql.add_series, Level.SERIES, new, parent)
             sql.count_study_series.run(cursor, row=place.study, more=1)
-            sql.count_patient_series.run(cursor, row=place.patient, more=1)
         self._shared.cache.put(stored.series_uid, place)
         return place
 
@@ -258,8 +252,7 @@ class Transaction:
         row = self.sql.find_patient.run(self.cursor, a=patient_id, b=issuer).fetchone()
         if row:
             return int(row[0])
-        counters = {"num_studies": 0, "num_series": 0, "num_instances": 0}
-        return self._insert_level(self.sql.add_patient, Level.PATIENT, new, counters)
+        return self._insert_level(self.sql.add_patient, Level.PATIENT, new, {})
 
     def _insert_level(self, statement: Sql, level: Level, new: NewInstance, more: Mapping[str, int | str]) -> int:
         """Insert a row of an upper level: its columns, its attributes and ``more``; returns its id."""

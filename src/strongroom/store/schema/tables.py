@@ -37,9 +37,6 @@ PATIENT = Table(
     _text("patient_name"),
     _text("birth_date"),
     _blob("attributes"),
-    _count("num_studies"),
-    _count("num_series"),
-    _count("num_instances"),
     Index("patient_identity", "patient_id", "issuer", unique=True),
     Index("patient_by_name", "patient_name"),
 )

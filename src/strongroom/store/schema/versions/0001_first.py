@@ -60,7 +60,6 @@ def _levels() -> None:
         *_id(),
         *_text("patient_id", "issuer", "patient_name", "birth_date"),
         *_blob("attributes"),
-        *_count("num_studies", "num_series", "num_instances"),
     )
     op.create_index("patient_identity", "patient", ["patient_id", "issuer"], unique=True)
     op.create_index("patient_by_name", "patient", ["patient_name"])

@@ -1,0 +1,50 @@
+# Two commands do everything: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+
+.PHONY: run test check unit bench bench-peers fuzz clean
+
+# First run: virtual environment, install, a new archive on loopback, sample studies. Later runs start the same archive.
+run: $(INSTALLED)
+	@$(BIN)/python tools/demo.py $(DEMO)
+
+test: $(TESTABLE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+# The fast half of `make test`, for working on the code: no peers, no crash loops.
+check: $(TESTABLE)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/unit tests/protocol tests/property tests/obligations
+
+bench-peers: $(TESTABLE)
+	bash bench/install_peers.sh
+
+bench: $(TESTABLE)
+	$(BIN)/python bench/run.py all
+	$(BIN)/python bench/report.py
+
+FUZZ_SECONDS ?= 60
+fuzz: $(TESTABLE)
+	$(BIN)/pip install -q -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/fuzz_elements.py -max_total_time=$(FUZZ_SECONDS)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e .
+	@touch $@
+
+$(TESTABLE): pyproject.toml $(INSTALLED)
+	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
