@@ -178,7 +178,11 @@ def measure(name: str, total_bytes: int, *, tls: bool) -> dict[str, object]:
         memory.start()
         stored_s = store(server.endpoint, place, frames)
         after_store = memory.sample()
-        retrieved_s, digest = retrieve(server.endpoint, place)
+        error = retrieved_s = digest = None
+        try:
+            retrieved_s, digest = retrieve(server.endpoint, place)
+        except (wire.PeerError, OSError) as failure:
+            error = str(failure)
         after_retrieve = memory.stop()
     return {
         "server": name,
@@ -186,7 +190,8 @@ def measure(name: str, total_bytes: int, *, tls: bool) -> dict[str, object]:
         "object_bytes": frames * FRAME_BYTES,
         "frames": frames,
         "store_s": round(stored_s, 2),
-        "retrieve_s": round(retrieved_s, 2),
+        "retrieve_s": retrieved_s and round(retrieved_s, 2),
+        "error": error,
         "same_bytes": digest == sent.hexdigest(),
         "idle_mib": round(memory.idle_bytes / 2**20, 1),
         "peak_store_mib": round(after_store / 2**20, 1),

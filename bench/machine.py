@@ -80,5 +80,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "openssl": _output("openssl", "version"),
         "commit": commit(),
+        "load": round(os.getloadavg()[0], 2),
         "versions": versions(),
     }

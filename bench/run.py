@@ -1,6 +1,6 @@
 """Runs the comparison and keeps every number in bench/out/results.json, from which report.py writes RESULTS.md.
 
-python bench/run.py all             everything, about an hour the first time (filling), half of it later
+python bench/run.py all             everything; the first time also fills archives, which takes minutes each
 python bench/run.py store --quick   Strongroom and Orthanc only, short windows
 """
 
@@ -20,6 +20,7 @@ import report
 import scale
 import servers
 import store
+import wire
 
 RESULTS = servers.OUT_DIR / "results.json"
 PAIR = ("strongroom", "orthanc")
@@ -62,7 +63,11 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Section]] = {
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare the archive with its peers; see the head of this file.")
     parser.add_argument("section", choices=[*SECTIONS, "all"])
-    parser.add_argument("--quick", action="store_true", help="short windows, small fillings, Orthanc as the only peer")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="short windows, small fillings, Orthanc as the only peer; for a look, not for results",
+    )
     parser.add_argument("--runs", type=int, help="windows for each server and cell; the median counts")
     parser.add_argument("--servers", type=lambda text: tuple(text.split(",")), help=f"of: {', '.join(servers.PEERS)}")
     parser.add_argument("--refill", action="store_true", help="fill archives again instead of reusing bench/out/filled")
@@ -74,23 +79,35 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = parse_arguments()
-    # A terminated run stops its servers like an interrupted one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    path = options.results or (servers.OUT_DIR / "quick.json" if options.quick else RESULTS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text()) if path.exists() else {}
+def run_sections(options: argparse.Namespace, path: Path) -> tuple[Section, list[str]]:
+    """Run what is asked for, keeping ``path`` up to date; return the new results and what could not be measured."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    new, failures = {}, []
     for name in SECTIONS if options.section == "all" else (options.section,):
         print(f"{name} ...", file=sys.stderr, flush=True)
         described = machine.describe()
-        results[name] = {"machine": described, "quick": options.quick, **SECTIONS[name](options)}
-        path.write_text(json.dumps(results, indent=1))
-    print(report.render(results))
+        try:
+            new[name] = {"machine": described, "quick": options.quick, **SECTIONS[name](options)}
+        except (wire.PeerError, RuntimeError, OSError) as error:
+            failures.append(f"{name}: {error}")
+            continue
+        path.write_text(json.dumps(kept | new, indent=1))
+    return new, failures
+
+
+def main() -> None:
+    options = parse_arguments()
+    # A terminated run stops its servers like an interrupted one, and so does one that a shell put in the background.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    path = options.results or (servers.OUT_DIR / "quick.json" if options.quick else RESULTS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new, failures = run_sections(options, path)
+    if new:
+        print(report.render(new))
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

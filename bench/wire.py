@@ -70,10 +70,6 @@ class Message:
     def status(self) -> int:
         return int.from_bytes(self.command.get(0x0900, b"\xff\xff"), "little")
 
-    @property
-    def field(self) -> int:
-        return int.from_bytes(self.command[0x0100], "little")
-
 
 def encode_command(elements: Sequence[tuple[int, bytes]]) -> bytes:
     """Return a command set in Implicit VR Little Endian with its group length (PS3.7 section 6.3.1)."""
