@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from strongroom.archive.keys import (
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
     SPECIFIC_CHARACTER_SET,
-    VR_OF,
     Attributes,
 )
 from strongroom.archive.query import Query, ReturnKey
@@ -32,20 +31,6 @@ class AboutArchive:
     retrieve_aet: str
     availability: str = "ONLINE"
     charset: str = "ISO_IR 192"
-
-
-def merged(levels: Sequence[Attributes], counts: Mapping[int, int | Sequence[str]]) -> JsonDataset:
-    """Return one record from the attributes of its levels, top first, and the computed ones by tag.
-
-    It is what ``matching`` and ``answer`` take. What the upper level says of a tag is not overridden by a lower one.
-    """
-    record: JsonDataset = {}
-    for level in reversed(levels):
-        record.update(level)
-    for tag, value in counts.items():
-        values = [value] if isinstance(value, int) else list(value)
-        record[f"{tag:08X}"] = {"vr": VR_OF[tag], "Value": values} if values else {"vr": VR_OF[tag]}
-    return record
 
 
 def answer(query: Query, attributes: Attributes, about: AboutArchive) -> JsonDataset:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from strongroom.archive.answers import AboutArchive, answer, merged
+from strongroom.archive.answers import AboutArchive, answer
 from strongroom.archive.query import IdentifierElement, Model, Query
 
 ABOUT = AboutArchive("STRONGROOM")
@@ -73,16 +73,3 @@ def test_a_sequence_comes_whole_or_with_the_keys_asked_for() -> None:
 def test_the_zone_of_the_record_is_returned() -> None:
     zone = {"00080201": {"vr": "SH", "Value": ["+0100"]}}
     assert answer(asks((0x00080201, "SH", [])), zone, ABOUT)["00080201"] == zone["00080201"]
-
-
-def test_levels_and_counts_become_one_record() -> None:
-    patient = {"00100020": {"vr": "LO", "Value": ["P"]}}
-    made = merged((patient, {"0020000D": {"vr": "UI"}}), {0x00080061: ("CT", "MR"), 0x00080062: (), 0x00201208: 0})
-    assert made == {
-        **patient,
-        "0020000D": {"vr": "UI"},
-        "00080061": {"vr": "CS", "Value": ["CT", "MR"]},
-        "00080062": {"vr": "UI"},
-        "00201208": {"vr": "IS", "Value": [0]},
-    }
-    assert patient == {"00100020": {"vr": "LO", "Value": ["P"]}}

@@ -4,13 +4,12 @@ import time
 from typing import Any
 
 import pytest
-from pydicom.datadict import dictionary_keyword, dictionary_VR
 
 from strongroom.archive import keys
 from strongroom.archive.constraint import AnyOf, InstantRange, QueryLimits, Range, SequenceMatch, Single, UidList
 from strongroom.archive.constraint import Wildcard as W
 from strongroom.archive.model import Level
-from strongroom.archive.prefilter import Between, Equal, In, Like, Prefix, sql_conditions
+from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import (
     ExtendedNegotiation,
     Identifier,
@@ -55,57 +54,6 @@ def study(*elements: tuple[int, Any], **negotiated: bool) -> Query:
 def match_of(tag: int, value: str) -> object:
     query = Query.from_identifier(identifier("IMAGE", (tag, value)), model=Model.PATIENT_ROOT, negotiated=RELATIONAL)
     return query.keys[0].match if query.keys else None
-
-
-# --- the tables ---
-
-
-def test_the_tables_agree_with_the_dictionary() -> None:
-    tables = [*keys.ATTRIBUTES.values(), *keys.COMPUTED.values(), keys.ANSWERED]
-    rows = [attribute for table in tables for attribute in table]
-    assert [(a.tag, a.keyword, a.vr) for a in rows] == [
-        (a.tag, dictionary_keyword(a.tag), dictionary_VR(a.tag)) for a in rows
-    ]
-    assert len({a.tag for a in rows}) == len(rows), "an attribute belongs to one level"
-    for table in keys.ATTRIBUTES.values():
-        assert [a.tag for a in table] == sorted(a.tag for a in table)
-
-
-def test_every_column_is_an_attribute_of_its_level() -> None:
-    for level, columns in keys.COLUMNS.items():
-        for column in columns:
-            assert (column.level, keys.LEVEL_OF[column.tag], keys.VR_OF[column.tag]) == (level, level, column.vr)
-        assert keys.UNIQUE_KEYS[level] in {column.tag for column in columns}
-    assert all(keys.LEVEL_OF[date] == keys.LEVEL_OF[time] for date, time in keys.DATE_TIME_PAIRS.items())
-
-
-def test_column_values_are_canonical_and_in_column_order() -> None:
-    record = {
-        "00100010": {"vr": "PN", "Value": [{"Alphabetic": " Müller ^Änne^^", "Ideographic": "山田^太郎"}]},
-        "00100020": {"vr": "LO", "Value": [" 12\0"]},
-        "00100030": {"vr": "DA", "Value": ["1970.01.31"]},
-        "00100021": {"vr": "LO"},
-    }
-    assert keys.column_values(Level.PATIENT, record) == ("12", "", "muller^anne=山田^太郎", "19700131")
-    study_record = {"00080030": {"vr": "TM", "Value": ["10:30"]}, "00080050": {"vr": "SH", "Value": [None]}}
-    assert keys.column_values(Level.STUDY, study_record) == ("", "", "103000000000", "", "", "", "")
-    image = {"00200013": {"vr": "IS", "Value": [7]}, "00080018": {"vr": "UI", "Value": ["1.2\0"]}}
-    assert keys.column_values(Level.IMAGE, image) == ("1.2", "", "7")
-
-
-def test_no_column_is_longer_than_an_index_page_takes_or_holds_what_a_database_refuses() -> None:
-    hostile = "A\0\ud800" + "é" * 100_000 + "\ufdfa" * 100
-    record: dict[str, Any] = {f"{c.tag:08X}": {"vr": c.vr, "Value": [hostile]} for c in keys.COLUMNS[Level.STUDY]}
-    record["00080090"] = {"vr": "PN", "Value": [{"Alphabetic": "\ufdfa" * 5000, "Phonetic": 7}]}
-    for text in keys.column_values(Level.STUDY, record):
-        assert len(text) <= 512
-        assert "\0" not in text
-        text.encode()
-
-
-def test_modalities_stand_between_backslashes() -> None:
-    assert keys.modalities_text(["CT", " SR "]) == "\\CT\\SR\\"
-    assert keys.modalities_text([]) == keys.modalities_text([" "]) == ""
 
 
 # --- level and unique keys ---
@@ -470,80 +418,3 @@ def test_a_relational_retrieval_needs_only_its_own_key() -> None:
         identifier("IMAGE", (SOP_UID, "1.2")), model=Model.STUDY_ROOT, negotiated=RELATIONAL
     )
     assert asked.query.relational
-
-
-# --- the prefilter ---
-
-
-def conditions_of(*elements: tuple[int, Any], **negotiated: bool) -> list[tuple[object, ...]]:
-    shapes: list[tuple[object, ...]] = []
-    for condition in sql_conditions(study(*elements, **negotiated)).conditions:
-        name = condition.column.name
-        match condition:
-            case Equal(_, text) | Prefix(_, text):
-                shapes.append((type(condition), name, text))
-            case In(_, texts) | Like(_, texts):
-                shapes.append((type(condition), name, *texts))
-            case Between(_, lo, hi):
-                shapes.append((Between, name, lo, hi))
-    return shapes
-
-
-def test_keys_become_conditions_that_an_index_can_seek() -> None:
-    assert conditions_of((STUDY_UID, "1.2\\1.3")) == [(In, "study_uid", "1.2", "1.3")]
-    assert conditions_of((PATIENT_ID, "P1")) == [(Equal, "patient_id", "P1")]
-    assert conditions_of((NAME, "Smi*")) == [(Prefix, "patient_name", "smi")]
-    assert conditions_of((NAME, "Smith^J")) == [(Prefix, "patient_name", "smith^j")]
-    assert conditions_of((NAME, "Sm?th^J*")) == [(Prefix, "patient_name", "sm"), (Like, "patient_name", "%sm%th%j%")]
-    assert conditions_of((NAME, "Smith^?*")) == [(Prefix, "patient_name", "smith^")]
-    assert conditions_of((NAME, "^John")) == [(Like, "patient_name", "%john%")]
-    assert conditions_of((NAME, "Smith^^Dr")) == [
-        (Prefix, "patient_name", "smith"),
-        (Like, "patient_name", "%smith%dr%"),
-    ]
-    assert conditions_of((NAME, "山*")) == [(Like, "patient_name", "%山%")]
-    assert conditions_of((NAME, "Smith John"), fuzzy=True) == [
-        (Like, "patient_name", "%smith%"),
-        (Like, "patient_name", "%john%"),
-    ]
-    assert conditions_of((NAME, "Yamada=山*")) == [(Prefix, "patient_name", "yamada"), (Like, "patient_name", "%山%")]
-    assert conditions_of((NAME, "A\\B")) == []
-    assert conditions_of((ACCESSION, "A1\\B?")) == [(Like, "accession", "A1", "B_")]
-    assert conditions_of((ACCESSION, "A1*")) == [(Prefix, "accession", "A1")]
-    assert conditions_of((DESCRIPTION, "100%_!?*")) == [(Like, "description", "100!%!_!!_%")]
-    assert conditions_of((MODALITIES, "CT\\M?")) == [(Like, "modalities", "%\\CT\\%", "%\\M_\\%")]
-    assert conditions_of((DATE, "-20240101")) == [(Between, "study_date", "00000000", "20240101")]
-    assert conditions_of((TIME, "10-")) == [(Between, "study_time", "100000000000", "999999999999")]
-
-
-def test_a_combined_range_narrows_by_days_and_widens_for_zones() -> None:
-    asked = ((DATE, "20240229-20240301"), (TIME, "10-11"))
-    assert conditions_of(*asked, combined_datetime=True) == [(Between, "study_date", "20240229", "20240301")]
-    zoned = conditions_of((ZONE, "-0500"), *asked, combined_datetime=True, timezone=True)
-    assert zoned == [(Between, "study_date", "20240227", "20240303")]
-    early = conditions_of((ZONE, "-0500"), (DATE, "00010101"), (TIME, "10"), combined_datetime=True, timezone=True)
-    assert early == [(Between, "study_date", "00000000", "00010103")]
-    late = conditions_of((ZONE, "-0500"), (DATE, "99991231"), (TIME, "10"), combined_datetime=True, timezone=True)
-    assert late == [(Between, "study_date", "99991229", "99999999")]
-
-
-@pytest.mark.parametrize(
-    ("elements", "exact"),
-    [
-        ((), True),
-        (((STUDY_UID, "1.2"), (DATE, "20240101-"), (TIME, "10"), (ACCESSION, "A\\B")), True),
-        (((NAME, "Smith"),), False),
-        (((ACCESSION, "A*"),), False),
-        (((MODALITIES, "CT"),), False),
-        (((0x00081032, [{0x00080100: IdentifierElement("SH", ["X"])}]),), False),
-        (((0x00100040, "F"),), False),
-        (((DATE, "20240101"), (TIME, "10-11")), True),
-    ],
-)
-def test_the_index_alone_decides_only_what_it_can(elements: tuple[tuple[int, Any], ...], exact: bool) -> None:
-    assert sql_conditions(study(*elements)).exact is exact
-
-
-def test_a_query_names_what_the_index_has_to_count() -> None:
-    query = study((MODALITIES, "CT"), (0x00201208, ""), (DATE, ""))
-    assert query.computed == {MODALITIES, 0x00201208}
