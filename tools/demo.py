@@ -29,7 +29,8 @@ def make(home: Path) -> None:
     subprocess.run([*STRONGROOM, "peer", "add", "--home", home, PEER, "--allow", RIGHTS], check=True)
     # Some samples are broken on purpose: they are refused and named, and the exit status says so.
     print("importing the sample files of pydicom ...", flush=True)
-    done = subprocess.run([*STRONGROOM, "import", "--home", home, samples()], check=False, capture_output=True, text=True)
+    command = [*STRONGROOM, "import", "--home", home, samples()]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         sys.exit(done.stderr)
     print("\n".join(done.stdout.strip().splitlines()[-1:]), flush=True)

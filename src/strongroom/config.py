@@ -1,7 +1,7 @@
-"""``config.toml`` -> one frozen tree. Parsed once; unknown keys are errors; nobody else reads files of settings or the environment.
+"""``config.toml`` -> one frozen tree. Parsed once, unknown keys are errors, nobody else reads settings or environment.
 
-Secure behaviour needs no key. Whatever weakens it is a key that begins with ``unsafe_``, carries a reason and an expiry,
-and is recorded in the trail at every start.
+Secure behaviour needs no key. Whatever weakens it is a key that begins with ``unsafe_``, carries a reason and an
+expiry, and is recorded in the trail at every start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -25,86 +25,105 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class ArchiveSection(_Section):
-    """``[archive]``: who we are."""
-
-    id: str
-    aet: str = "STRONGROOM"
+def _key(description: str) -> Any:
+    return msgspec.Meta(description=description)
 
 
-class DicomSection(_Section):
-    """``[dicom]``: the DICOM listener, always TLS with a client certificate."""
+class ArchiveSection(_Section, frozen=True):
+    """Who we are."""
 
-    bind: str = LOOPBACK
-    port: int = 2762
-    tls_profile: Literal["bcp195", "bcp195-strict"] = "bcp195"
-    private_storage_classes: tuple[str, ...] = ()
+    id: Annotated[str, _key("Random, made by `init`; part of every checkpoint's origin.")]
+    aet: Annotated[str, _key("AE title that callers must call.")] = "STRONGROOM"
 
 
-class HttpsSection(_Section):
-    """``[https]``: where HTTPS will be served."""
+class DicomSection(_Section, frozen=True):
+    """The DICOM listener: always TLS, always with a client certificate."""
 
-    bind: str = LOOPBACK
-    port: int = 8443
-
-
-class IndexSection(_Section):
-    """``[index]``: ``url`` empty = an SQLCipher file in the data directory; else a PostgreSQL URL."""
-
-    url: str = ""
-    cache_mib: int = 64
-
-
-class KeysSection(_Section):
-    """``[keys]``: where the master key is. ``path`` (file) is a directory outside the data directory."""
-
-    source: Literal["file", "passphrase", "command"] = "file"
-    path: str = ""
-    command: tuple[str, ...] = ()
+    bind: Annotated[str, _key("Address to listen on. Nothing beyond loopback until you say so.")] = LOOPBACK
+    port: Annotated[int, _key("Port; 0 = any free one. 2762 is registered for dicom-tls.")] = 2762
+    tls_profile: Annotated[
+        Literal["bcp195", "bcp195-strict"],
+        _key("`bcp195`: DICOM PS3.15 B.12, TLS 1.2 and 1.3. `bcp195-strict`: B.13, its closed list of cipher suites."),
+    ] = "bcp195"
+    private_storage_classes: Annotated[
+        tuple[str, ...], _key("UIDs of private SOP classes to store, beside all of the standard.")
+    ] = ()
 
 
-class TrailSection(_Section):
-    """``[trail]``: signed checkpoints, written every interval in which something happened, and at stop."""
+class HttpsSection(_Section, frozen=True):
+    """Where HTTPS will be served."""
 
-    checkpoint_interval_s: float = 60.0
-    checkpoint_dirs: tuple[str, ...] = ()
-
-
-class LimitsSection(_Section):
-    """``[limits]``: every cap that a stranger can run into."""
-
-    max_pdu_body_bytes: int = 262_144
-    max_associations: int = 256
-    max_associations_per_peer: int = 64
-    max_associations_per_address: int = 128
-    artim_timeout_s: float = 15.0
-    idle_timeout_s: float = 300.0
-    message_timeout_s: float = 3600.0
-    min_receive_bytes_per_s: int = 4096
-    tls_handshake_timeout_s: float = 10.0
-    max_message_bytes: int = 64 * 2**30
-    max_identifier_bytes: int = 2**20
-    max_header_bytes: int = 4 * 2**20
-    max_element_depth: int = 32
-    max_element_count: int = 200_000
-    max_element_value_bytes: int = 2**20
-    max_inflate_ratio: int = 200
-    max_query_results: int = 10_000
-    max_retrieve_objects: int = 100_000
+    bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
+    port: Annotated[int, _key("Port; 0 = any free one.")] = 8443
 
 
-class UnsafePlaintext(_Section):
-    """``[[unsafe_plaintext]]``: a listener with no TLS, for one old modality, from one address range, until one date."""
+class IndexSection(_Section, frozen=True):
+    """Where the index is kept."""
 
-    peer: str
-    addresses: str
-    expires: date
-    reason: str
-    port: int
-    bind: str = LOOPBACK
+    url: Annotated[str, _key("Empty: an encrypted SQLite file in the data directory. Else a `postgresql://` URL.")] = ""
+    cache_mib: Annotated[int, _key("Page cache per connection of the encrypted file, MiB.")] = 64
 
 
-class Config(_Section):
+class KeysSection(_Section, frozen=True):
+    """Where the master key comes from."""
+
+    source: Annotated[
+        Literal["file", "passphrase", "command"],
+        _key("`file`: a key file. `passphrase`: from STRONGROOM_PASSPHRASE. `command`: what a program prints."),
+    ] = "file"
+    path: Annotated[
+        str,
+        _key("Directory of key files or salts, never below the data directory. Empty: `HOME.keys` beside the home."),
+    ] = ""
+    command: Annotated[tuple[str, ...], _key("Program and arguments; `{key_id}` becomes the id of the key.")] = ()
+
+
+class TrailSection(_Section, frozen=True):
+    """Signed checkpoints of the audit trail."""
+
+    checkpoint_interval_s: Annotated[float, _key("Seconds between checkpoints, if anything happened.")] = 60.0
+    checkpoint_dirs: Annotated[
+        tuple[str, ...], _key("Second places for checkpoints: another disk, a share of another department.")
+    ] = ()
+
+
+class LimitsSection(_Section, frozen=True):
+    """Every cap that a stranger can run into."""
+
+    max_pdu_body_bytes: Annotated[int, _key("Largest P-DATA-TF PDU taken, as announced to peers.")] = 262_144
+    max_associations: Annotated[int, _key("Connections at a time, whatever they do.")] = 256
+    max_associations_per_peer: Annotated[int, _key("Associations at a time of one peer.")] = 64
+    max_associations_per_address: Annotated[int, _key("Connections at a time from one address.")] = 128
+    artim_timeout_s: Annotated[float, _key("For the A-ASSOCIATE-RQ, and for the peer to close (PS3.8 9.1.5).")] = 15.0
+    idle_timeout_s: Annotated[float, _key("Without a byte from a peer, or without it reading one.")] = 300.0
+    message_timeout_s: Annotated[float, _key("For one whole message to arrive.")] = 3600.0
+    min_receive_bytes_per_s: Annotated[int, _key("Slowest sender of a message, after 10 s.")] = 4096
+    tls_handshake_timeout_s: Annotated[float, _key("For each step of the TLS handshake.")] = 10.0
+    max_message_bytes: Annotated[int, _key("Largest data set.")] = 64 * 2**30
+    max_identifier_bytes: Annotated[int, _key("Largest identifier of a query or retrieval.")] = 2**20
+    max_header_bytes: Annotated[int, _key("Bytes of a data set held until its Study Instance UID has come.")] = (
+        4 * 2**20
+    )
+    max_element_depth: Annotated[int, _key("Sequences within sequences.")] = 32
+    max_element_count: Annotated[int, _key("Elements of one data set.")] = 200_000
+    max_element_value_bytes: Annotated[int, _key("Longest value that is indexed.")] = 2**20
+    max_inflate_ratio: Annotated[int, _key("Expansion of a deflated data set, beyond its first 16 MiB.")] = 200
+    max_query_results: Annotated[int, _key("Answers to one query; then status B001.")] = 10_000
+    max_retrieve_objects: Annotated[int, _key("Objects of one C-MOVE or C-GET.")] = 100_000
+
+
+class UnsafePlaintext(_Section, frozen=True):
+    """A listener with no TLS, for one old modality, from one address range, until one date. May be repeated."""
+
+    peer: Annotated[str, _key("AE title of the one registered peer that may use it.")]
+    addresses: Annotated[str, _key("Address range (CIDR) that it calls from, at most a /16.")]
+    expires: Annotated[date, _key("Last day; afterwards the listener is not opened and callers are refused.")]
+    reason: Annotated[str, _key("Why this peer cannot use TLS; recorded at every start.")]
+    port: Annotated[int, _key("Port of this listener.")]
+    bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
+
+
+class Config(_Section, frozen=True):
     """The whole configuration of one archive."""
 
     archive: ArchiveSection

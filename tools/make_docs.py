@@ -1,0 +1,103 @@
+"""Write docs/configuration.md and docs/cli.md from the code, so that they say what is true now.
+
+With ``--check`` nothing is written: exit 1 if a page would change.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer.main
+from typer.core import TyperArgument
+
+from strongroom.cli.commands import app
+from strongroom.config import Config, UnsafePlaintext
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+UNSAFE = "unsafe_plaintext"
+
+CONFIGURATION_HEAD = """\
+# Configuration
+
+`config.toml` in the home directory, read once at start. Unknown keys are errors. What is not there has the default
+below, and every default is the locked one: whatever weakens the archive is a table that begins with `unsafe_`, has a
+reason and an expiry date, and is recorded in the trail at every start.
+
+The environment: `STRONGROOM_HOME` (the home directory where `--home` is not given), `STRONGROOM_PASSPHRASE` (with
+`keys.source = "passphrase"`), `STRONGROOM_PASSCODE` (for `strongroom user add`).
+"""
+
+CLI_HEAD = """\
+# Command line
+
+Exit status: 0 = good, 1 = the answer is bad news, 2 = could not run. Every command that touches an archive takes
+`--home DIR`, or `STRONGROOM_HOME`.
+"""
+
+
+def configuration() -> str:
+    """The page of configuration keys."""
+    parts = [CONFIGURATION_HEAD]
+    for field in msgspec.structs.fields(Config):
+        if field.name == UNSAFE:
+            parts.append(_table(f"[[{UNSAFE}]]", UNSAFE, UnsafePlaintext))
+        else:
+            parts.append(_table(f"[{field.name}]", field.name, field.type))
+    return "\n".join(parts)
+
+
+def _table(title: str, section: str, struct: Any) -> str:
+    rows = [f"## `{title}`", "", str(struct.__doc__), "", "| key | default | meaning |", "|---|---|---|"]
+    for field in msgspec.structs.fields(struct):
+        default = "required" if field.required else f"`{_toml(field.default)}`"
+        description = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"][field.name]["description"]
+        rows.append(f"| `{section}.{field.name}` | {default} | {description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def cli() -> str:
+    """The page of commands."""
+    parts = [CLI_HEAD]
+    for words, command in _commands(typer.main.get_command(app), "strongroom"):
+        arguments = [p for p in command.params if isinstance(p, TyperArgument)]
+        options = [p for p in command.params if not isinstance(p, TyperArgument) and p.name != "help"]
+        usage = " ".join([words, *(f"{p.name}".upper() for p in arguments)])
+        parts.append(f"## `{usage}`\n\n{(command.help or '').strip()}\n")
+        if options:
+            rows = ["| option | meaning |", "|---|---|"]
+            rows += [f"| `{', '.join(p.opts)}` | {getattr(p, 'help', '') or ''} |" for p in options]
+            parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if not children:
+        yield words, command
+        return
+    for name, child in children.items():
+        yield from _commands(child, f"{words} {name}")
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    pages = {DOCS / "configuration.md": configuration(), DOCS / "cli.md": cli()}
+    if "--check" in sys.argv:
+        return int(any(not path.exists() or path.read_text() != text for path, text in pages.items()))
+    for path, text in pages.items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
