@@ -156,7 +156,9 @@ class Ingest:
 
     def _is_added(self, new: NewInstance) -> bool:
         try:
-            return self._ports.index.add(new, self._event(Outcome.SUCCESS, {"verdict": Verdict.STORED.value}))
+            # The study is recorded with the object: a deletion names studies, and accounts for their objects so.
+            stored = {"verdict": Verdict.STORED.value, "study_uid": new.stored.study_uid}
+            return self._ports.index.add(new, self._event(Outcome.SUCCESS, stored))
         except StaleKey:
             self._ports.study_keys.forget(new.stored.study_uid)
             raise
