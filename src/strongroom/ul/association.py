@@ -249,8 +249,7 @@ class Association:
             LocalProtocolError: not in this state, or the answer does not fit the request.
         """
         self._require(Evt.A_ASSOCIATE_ACCEPT)
-        if self._local is None:
-            raise LocalProtocolError("a requestor does not accept")
+        assert self._local is not None  # only an acceptor gets to Sta3
         user = replace(
             answer.user,
             max_pdu_body_bytes=self._limits.max_pdu_body_bytes,
@@ -424,8 +423,8 @@ class Association:
             detail, takes_other = self._parse_body(pdu_type, inbox.view[start : inbox.start])
         except RemoteProtocolError as error:
             self._violate(Evt.INVALID_PDU, error)
-            return
-        self._step(event, detail, takes_other=takes_other)
+        else:
+            self._step(event, detail, takes_other=takes_other)
 
     def _parse_body(self, pdu_type: PduType, body: memoryview) -> tuple[Any, bool]:
         """Return the detail of the step that the PDU causes, and whether that step takes the cell's other state."""
@@ -445,8 +444,7 @@ class Association:
         return None, pdu_type is PduType.A_RELEASE_RQ and self.state is State.STA7 and not self._is_requestor
 
     def _establish(self, answer: AssociateAnswer) -> None:
-        if self._request is None:
-            raise LocalProtocolError("no association was requested")
+        assert self._request is not None  # it is there from the first byte until now
         negotiated = conclude(self._request, answer, self._limits, is_requestor=self._is_requestor)
         self.negotiated = negotiated
         self._request = None

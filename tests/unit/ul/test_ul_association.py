@@ -154,15 +154,27 @@ CROOKED_P_DATA = {
 
 
 @pytest.mark.parametrize("name", CROOKED_P_DATA)
-def test_crooked_p_data_aborts(name):
+def test_crooked_p_data_aborts_before_anything_crooked_is_told(name):
     association = established_acceptor()
+    raw = CROOKED_P_DATA[name]
+    association.free_space()[: len(raw)] = raw
+    association.receive_data(len(raw))
+    if "second" in name:
+        assert association.next_event().data == b"ab"
     with pytest.raises(RemoteProtocolError) as refused:
-        receive(association, CROOKED_P_DATA[name])
+        association.next_event()
     assert (refused.value.abort_source, refused.value.abort_reason) == (2, 6)
     assert sent(association) == abort(2, 6)
     assert association.state is State.STA13
     assert receive(association, p_data(pdv(1, 2, b"more"))) == []
     assert sent(association) == b""
+
+
+def test_a_whole_pdu_over_what_we_advertised_is_refused_too():
+    association = established_acceptor(UlLimits(max_pdu_body_bytes=2000))
+    assert len(receive(association, p_data(pdv(1, 2, bytes(1994))))) == 1
+    with pytest.raises(RemoteProtocolError):
+        receive(association, p_data(pdv(1, 2, bytes(1995))))
 
 
 def test_the_unused_bits_of_the_control_header_are_not_checked():
@@ -225,6 +237,13 @@ def test_our_own_answer_must_fit_and_a_bad_one_changes_nothing():
     assert (association.state, association.negotiated, sent(association)) == (State.STA3, None, b"")
     association.reject(2, 3, 2)
     assert sent(association) == b"\3\0\0\0\0\4\0\2\3\2"
+
+
+def test_a_requestor_cannot_accept():
+    association = Association.requestor(REQUEST, UlLimits())
+    for call in (lambda: association.accept(ANSWER), lambda: association.reject(1, 1, 1)):
+        with pytest.raises(LocalProtocolError):
+            call()
 
 
 def test_bytes_that_were_never_given_a_place_are_our_mistake():
@@ -295,6 +314,7 @@ def test_shrinking_in_the_middle_of_a_large_pdu_keeps_it():
     raw = p_data(pdv(1, 2, bytes(50_000)))
     receive(association, raw[:30_000])
     association.shrink()
+    assert buffer_bytes(association) == 200_048
     assert receive(association, raw[30_000:]) == [Pdv(1, False, True, bytes(50_000))]
 
 
@@ -333,7 +353,7 @@ def test_many_small_messages_leave_in_few_buffers():
 
 
 @pytest.mark.parametrize("peer_max", [1024, 1025, 16384, 0])
-@pytest.mark.parametrize("size", [0, 1, 1016, 1018, 1020, 20_000, 300_000])
+@pytest.mark.parametrize("size", [0, 1, 1016, 1018, 1020, 2036, 20_000, 32_756, 300_000])
 def test_fragments_fit_the_peer_and_only_the_last_is_marked(peer_max, size):
     association = established_acceptor(user=maximum_length(peer_max) + item(0x52, b"1.2"))
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -372,6 +392,7 @@ def test_a_stream_is_the_same_bytes_with_the_last_fragment_marked(sizes):
     assert b"".join(value for _, _, value in found) == b"".join(chunks)
     assert [control for _, control, _ in found] == [0] * (len(found) - 1) + [2]
     assert all(len(value) == 16378 for _, _, value in found[:-1])
+    assert len(found) == max(1, -(-sum(sizes) // 16378))
     assert all(len(batch) < 262_144 + 16_384 + 100 for batch in batches)
 
 

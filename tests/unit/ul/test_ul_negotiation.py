@@ -116,7 +116,8 @@ def test_the_same_class_twice_in_the_roles_counts_once_and_the_same_on_both_side
 def test_a_role_that_was_granted_but_not_proposed_does_not_hold():
     granted = UserInformation(role_selections=(RoleSelection(CT, True, True),))
     answer = AssociateAnswer((AnsweredContext(1, ContextOutcome.ACCEPTANCE, IMPLICIT),), granted)
-    for roles, held in (((), (True, False)), ([RoleSelection(CT, False, True)], (False, True))):
+    for proposed in (None, (False, True), (True, False), (False, False)):
+        roles, held = ((), (True, False)) if proposed is None else ([RoleSelection(CT, *proposed)], proposed)
         context = conclude(request((CT, (IMPLICIT,)), roles=roles), answer, LIMITS, is_requestor=True).contexts[1]
         assert (context.requestor_scu, context.requestor_scp) == held
 
