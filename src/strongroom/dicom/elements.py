@@ -266,7 +266,7 @@ class HeaderScan:
     def _scan_explicit(self, buffer: bytes, position: int) -> int:
         """Walk top-level elements until the buffer ends or one is open."""
         unpack, unpack_long = self._coding.short_header.unpack_from, self._coding.long_length.unpack_from
-        wanted, keep, make = self._wanted, self.elements.setdefault, RawElement
+        wanted, elements, make = self._wanted, self.elements, RawElement
         previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_value_bytes
         kept, end, max_elements = self._kept, len(buffer), self._limits.max_elements
         last = end - 8
@@ -296,10 +296,10 @@ class HeaderScan:
                 break
             if length & 1:
                 self._note("odd length")
-            if tag in wanted:
+            if tag in wanted and tag not in elements:
                 if length > max_value:
                     raise LimitExceeded("max_value_bytes", max_value, length)
-                keep(tag, make(vr, buffer[value:following]))
+                elements[tag] = make(vr, buffer[value:following])
                 kept += length
             position = following
         self._count, self._previous = count, previous
@@ -309,7 +309,7 @@ class HeaderScan:
     def _scan_implicit(self, buffer: bytes, position: int) -> int:
         """Walk top-level elements until the buffer ends or one is open."""
         unpack = self._coding.long_header.unpack_from
-        vr_of_wanted, keep, make = self._wanted.get, self.elements.setdefault, RawElement
+        vr_of_wanted, elements, make = self._wanted.get, self.elements, RawElement
         previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_value_bytes
         kept, end, max_elements = self._kept, len(buffer), self._limits.max_elements
         last = end - 8
@@ -333,10 +333,10 @@ class HeaderScan:
             if length & 1:
                 self._note("odd length")
             vr = vr_of_wanted(tag)
-            if vr is not None:
+            if vr is not None and tag not in elements:
                 if length > max_value:
                     raise LimitExceeded("max_value_bytes", max_value, length)
-                keep(tag, make(vr, buffer[value:following]))
+                elements[tag] = make(vr, buffer[value:following])
                 kept += length
             position = following
         self._count, self._previous = count, previous
@@ -434,9 +434,8 @@ class HeaderScan:
     def _extend_capture(self, part: bytes | memoryview) -> None:
         capture = self._capture
         assert capture is not None
-        size = len(capture) + len(part)
-        if size > self._limits.max_value_bytes:
-            raise LimitExceeded("max_value_bytes", self._limits.max_value_bytes, size)
+        if len(capture) + len(part) > self._limits.max_value_bytes:
+            raise LimitExceeded("max_value_bytes", self._limits.max_value_bytes)
         self._set_kept(self._kept + len(part))
         capture += part
 
@@ -448,4 +447,4 @@ class HeaderScan:
     def _set_kept(self, kept: int) -> None:
         self._kept = kept
         if kept > self._limits.max_kept_bytes:
-            raise LimitExceeded("max_kept_bytes", self._limits.max_kept_bytes, kept)
+            raise LimitExceeded("max_kept_bytes", self._limits.max_kept_bytes)

@@ -155,12 +155,15 @@ def encode(text: str, charsets: tuple[str, ...]) -> bytes | None:
         if whole is not None:
             return text.encode(whole)
         if len(charsets) < 2:
-            return text.encode(initial.codec)
-        # A name's delimiters are taken for all text: resetting more often than needed does no harm.
-        parts = re.split(r"([\\\r\n\f\t^=])", text)
-        return b"".join(_encode_extended(part, initial, charsets) for part in parts)
+            encoded = text.encode(initial.codec)
+        else:
+            # A name's delimiters are taken for all text: resetting more often than needed does no harm.
+            parts = re.split(r"([\\\r\n\f\t^=])", text)
+            encoded = b"".join(_encode_extended(part, initial, charsets) for part in parts)
     except UnicodeEncodeError:
         return None
+    # Not every codec stays within its set: a yen sign may come out as 0x5C, which separates values.
+    return encoded if decode(encoded, charsets, b"PN") == text else None
 
 
 def _encode_extended(part: str, initial: _Designation, charsets: tuple[str, ...]) -> bytes:

@@ -103,7 +103,7 @@ def test_pydicom_follows_the_offsets(tmp_path):
     assert [instance.SOPInstanceUID for instance in files] == [given.sop_uid for given in ENTRIES]
     assert files.find_values("PatientID") == ["P1", "P2"]
     assert len(files.find(StudyInstanceUID="1.2.1")) == 3
-    files._tmp_dir.cleanup()  # which FileSet leaves to the garbage collector, with a warning
+    files._stage["t"].cleanup()  # which FileSet leaves to the garbage collector, with a warning
 
 
 def test_the_offsets_point_at_items():
@@ -139,7 +139,7 @@ def test_an_empty_medium_is_a_directory_too(tmp_path):
     (tmp_path / "DICOMDIR").write_bytes(raw)
     files = FileSet(tmp_path / "DICOMDIR")
     assert len(files) == 0
-    files._tmp_dir.cleanup()
+    files._stage["t"].cleanup()
 
 
 ESCAPES = [
