@@ -10,10 +10,11 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
 from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.model import Action, Detail, Event, Outcome
@@ -214,9 +215,10 @@ class Archive:
         """The archive's AE title."""
         return AeTitle.parse(self.config.archive.aet)
 
-    def new_ingest(self, arrival: Arrival) -> Ingest:
-        """Begin to take an object in."""
-        return Ingest(self._ingest_ports, self._ingest_limits, arrival)
+    def new_ingest(self, arrival: Arrival, index: ports.Index | None = None) -> Ingest:
+        """Begin to take an object in; ``index`` stands in for the archive's own, to do more in the same transaction."""
+        used = self._ingest_ports if index is None else replace(self._ingest_ports, index=index)
+        return Ingest(used, self._ingest_limits, arrival)
 
     def record(self, action: Action, details: Mapping[str, Detail], outcome: Outcome = Outcome.SUCCESS) -> None:
         """Append an act of this machine's operator to the trail."""

@@ -9,6 +9,7 @@ import typer
 
 from strongroom.errors import StrongroomError
 
+BAD_NEWS = 1
 COULD_NOT_RUN = 2
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import new_group, peers, serving
+from strongroom.cli import media, new_group, peers, serving
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
 app.command("serve")(serving.serve)
+app.command("import")(media.import_)
 app.add_typer(peers.group, name="peer")

@@ -1,0 +1,72 @@
+"""``import`` and ``export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.admin.importing import Failure, Fate, Import, Tally
+from strongroom.app import LOCAL_LOG, Archive
+from strongroom.cli import BAD_NEWS
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
+from strongroom.cli.progress import State, Work, duration, printable, size
+
+_FATES = {
+    Fate.STORED: "stored",
+    Fate.ALREADY_HERE: "already there",
+    Fate.RESUMED: "imported before, skipped",
+    Fate.REFUSED: "refused",
+    Fate.UNREADABLE: "unreadable",
+    Fate.NOT_DICOM: "not DICOM",
+    Fate.LINK: "symbolic links, not followed",
+}
+
+
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Folders, files, or media with a DICOMDIR.")],
+    home: HomeOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Take in files from folders and media. Stopped and started again, it goes on where it was."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        with Work("import", "files") as work:
+
+            def watch(tally: Tally, failure: Failure | None) -> None:
+                if failure is not None and output is Format.TEXT:
+                    print(f"{failure.fate.value} {printable(failure.path)}: {failure.reason}", flush=True)
+                work.show(State(tally.done_files, tally.total_files, tally.done_bytes, tally.total_bytes))
+
+            tally = Import(archive, watch).run(paths)
+    finally:
+        archive.close()
+    print(_as_json(tally) if output is Format.JSON else _as_text(tally))
+    if not tally.is_good:
+        raise typer.Exit(BAD_NEWS)
+
+
+def _as_text(tally: Tally) -> str:
+    lines = [f"{tally.counts[fate]:>9} {words}" for fate, words in _FATES.items()]
+    read = sum(tally.counts[fate] for fate in (Fate.STORED, Fate.ALREADY_HERE, Fate.REFUSED))
+    seconds = max(tally.seconds, 1e-9)
+    rate = f"{read / seconds:.0f} objects/s, {size(tally.data_bytes / seconds)}/s"
+    return "\n".join([*lines, f"{size(tally.data_bytes)} read in {duration(tally.seconds)}: {rate}"])
+
+
+def _as_json(tally: Tally) -> str:
+    seconds = max(tally.seconds, 1e-9)
+    report: dict[str, object] = {fate.value: tally.counts[fate] for fate in Fate}
+    report |= {
+        "files": tally.total_files,
+        "bytes": tally.data_bytes,
+        "seconds": round(tally.seconds, 3),
+        "objects_per_s": round(tally.counts[Fate.STORED] / seconds, 1),
+        "bytes_per_s": round(tally.data_bytes / seconds),
+        "failures": [
+            {"path": failure.path, "what": failure.fate.value, "reason": failure.reason} for failure in tally.failures
+        ],
+    }
+    return json.dumps(report, indent=2)
