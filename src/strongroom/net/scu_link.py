@@ -143,6 +143,7 @@ class ScuLink:
         "_socket",
         "_timeouts",
         "_total_deadline",
+        "peer_certificate",
         "peer_fingerprint",
     )
 
@@ -159,6 +160,8 @@ class ScuLink:
         self._monotonic = monotonic
         self._total_deadline = now + timeouts.total_s
         self._deadline = min(now + timeouts.connect_s, self._total_deadline)
+        self.peer_certificate = b""
+        """DER, b"" without TLS."""
         self.peer_fingerprint = ""
 
     @classmethod
@@ -179,12 +182,12 @@ class ScuLink:
         connection: socket.socket | None = None
         try:
             connection = _open_socket(target, until, monotonic)
-            fingerprint = ""
+            certificate, fingerprint = b"", ""
             if target.tls is not None:
                 connection.settimeout(max(until - monotonic(), 0.001))
                 secured = target.tls.wrap_socket(connection, server_hostname=target.host)
                 connection = secured
-                fingerprint = fingerprint_of(secured)
+                certificate, fingerprint = secured.getpeercert(binary_form=True) or b"", fingerprint_of(secured)
         except (OSError, ValueError, OverflowError) as error:
             if connection is not None:
                 connection.close()
@@ -194,7 +197,7 @@ class ScuLink:
             raise PeerUnavailable(f"{target.host}:{target.port} does not show the certificate it is bound to")
         link = cls(connection, timeouts, limits, monotonic)
         link._deadline = until
-        link.peer_fingerprint = fingerprint
+        link.peer_certificate, link.peer_fingerprint = certificate, fingerprint
         return link
 
     def associate(self, proposal: Proposal) -> AssociateOutcome:
