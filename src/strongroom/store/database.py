@@ -29,6 +29,9 @@ MAX_BATCH = 64
 
 MAX_IDLE_READERS = 8
 BUSY_TIMEOUT_MS = 30_000
+TAKE_WRITE_LOCK = "SELECT pg_advisory_xact_lock(8319400234579358317)"
+"""What BEGIN IMMEDIATE is on SQLite: one writer at a time, of all processes, so that no two make the same study."""
+
 WAL_PAGES = 8192
 """32 MiB of write-ahead log before it is copied back: a page that many commits change is then copied once."""
 
@@ -159,8 +162,7 @@ class Database:
         cursor = connection.cursor()
         unit = self._unit_of_work(cursor)
         try:
-            if self.backend.is_sqlite:
-                cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("BEGIN IMMEDIATE" if self.backend.is_sqlite else TAKE_WRITE_LOCK)
             for job in batch:
                 job.error = None
                 try:

@@ -169,12 +169,12 @@ class Transaction:
         """
         stored = new.stored
         place = self._known_place(new)
-        if place is None:
-            if self.sql.has_instance.run(self.cursor, a=stored.sop_uid).fetchone():
-                return False
-            place = self._new_place(new)
-        if stored.key.key_id not in place.keys:
-            self._add_key(stored, place)
+        if place is None and self.sql.has_instance.run(self.cursor, a=stored.sop_uid).fetchone():
+            return False
+        if place is None or stored.key.key_id not in place.keys:
+            key = self._usable_key(stored)  # may raise, so it comes before anything is written
+            place = place or self._new_place(new)
+            self._add_key(key, place)
         if not self._add_instance(new, place):
             return False
         self._added[place.series] = (place, self._added.get(place.series, (place, 0))[1] + 1)
@@ -261,7 +261,8 @@ class Transaction:
         values.update(more, attributes=kept.attributes)
         return int(statement.run(self.cursor, **values).fetchone()[0])
 
-    def _add_key(self, stored: StoredObject, place: SeriesPlace) -> None:
+    def _usable_key(self, stored: StoredObject) -> DataKey:
+        """The object's data key under the active master key. Raises StaleKey if it was destroyed with its study."""
         key = stored.key
         if self.sql.is_destroyed.run(self.cursor, a=key.key_id).fetchone():
             raise StaleKey("the study was deleted while this object arrived: send it again")
@@ -269,10 +270,14 @@ class Transaction:
         if key.master_id != active:  # the master key was rotated after this data key was made
             self._shared.keys.activate(active)
             key = self._shared.keys.rewrap(key.key_id, key.wrapped, key.master_id)
-        self.sql.add_key.run(
-            self.cursor, key_id=key.key_id, study=place.study, wrapped=key.wrapped, master_id=key.master_id
-        )
-        place.keys.add(key.key_id)
+        return key
+
+    def _add_key(self, key: DataKey, place: SeriesPlace) -> None:
+        if key.key_id not in place.keys:
+            self.sql.add_key.run(
+                self.cursor, key_id=key.key_id, study=place.study, wrapped=key.wrapped, master_id=key.master_id
+            )
+            place.keys.add(key.key_id)
 
     def _add_instance(self, new: NewInstance, place: SeriesPlace) -> bool:
         stored, level = new.stored, new.levels[Level.IMAGE]
