@@ -53,6 +53,8 @@ def scan(data: bytes, syntax: TransferSyntax, chunk: int) -> tuple[object, ...]:
         raw = walk.elements.get(0x00080005)
         to_json(walk.elements, parse_charsets(raw.value) if raw else (), syntax, limits=LIMITS)
     except StrongroomError as found:
+        if syntax.deflated:
+            return ("refused",)  # zlib says so earlier or later, depending on how much it is given at once
         error = repr(found)
     return error, walk.elements, walk.irregularities, walk.pixel_data_offset, walk.end_of_header
 

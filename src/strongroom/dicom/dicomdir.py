@@ -191,6 +191,11 @@ _KEYS: Final[Mapping[str, str]] = {
 }
 _OTHER_KEYS: Final = "InstanceNumber* ContentDate* ContentTime* ContentLabel ContentDescription ContentCreatorName"
 
+RECORD_TAGS: Final = frozenset(
+    tag for keys in (*_KEYS.values(), _OTHER_KEYS) for name in keys.split() if (tag := tag_of(name.rstrip("*")))
+)
+"""What directory records hold of an object, whatever it is: all that ``FileEntry.attributes`` needs."""
+
 
 def record_type_of(sop_class: str) -> str:
     """Return the directory record type that objects of a SOP class are listed under (PS3.3 F.4)."""

@@ -266,6 +266,7 @@ class HeaderScan:
     def _scan_explicit(self, buffer: bytes, position: int) -> int:
         """Walk top-level elements until the buffer ends or one is open."""
         unpack, unpack_long = self._coding.short_header.unpack_from, self._coding.long_length.unpack_from
+        short_vrs = SHORT_VRS
         wanted, elements, make = self._wanted, self.elements, RawElement
         previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_value_bytes
         kept, end, max_elements = self._kept, len(buffer), self._limits.max_elements
@@ -276,13 +277,13 @@ class HeaderScan:
             group, element, vr, length = unpack(buffer, position)
             value = position + 8
             tag = group << 16 | element
-            if vr in LONG_VRS:
+            if vr not in short_vrs:
+                if vr not in LONG_VRS:
+                    raise self._unknown_vr(tag, position)
                 value += 4
                 if value > end:
                     break
                 (length,) = unpack_long(buffer, value - 4)
-            elif vr not in SHORT_VRS:
-                raise self._unknown_vr(tag, position)
             if count == max_elements:
                 raise LimitExceeded("max_elements", max_elements)
             if previous < tag < ceiling:
