@@ -74,11 +74,21 @@ class Connection:
         event = self.association.next_event()
         if event is not None:
             return event
-        pending = getattr(self._sock, "pending", None)
-        if not (pending and pending()) and not select.select([self._sock], [], [], 0)[0]:
-            return None
-        self._receive()
+        if self._closed:  # from another thread: the server stops
+            self.association.receive_data(0)
+        elif self.is_readable(0.0):
+            self._receive()
         return self.association.next_event()
+
+    def is_readable(self, wait_s: float) -> bool:
+        """Whether something has come in that no event tells of yet, waiting for it at most so long."""
+        pending = getattr(self._sock, "pending", None)
+        poll = select.poll()  # not select(): that one ends at 1024 files
+        try:
+            poll.register(self._sock, select.POLLIN)
+            return bool(pending and pending()) or bool(poll.poll(wait_s * 1000))
+        except (OSError, ValueError):  # closed meanwhile
+            return True
 
     def begin_message(self) -> None:
         """A request has begun to arrive: from now on its sender's rate counts."""
