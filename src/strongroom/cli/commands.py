@@ -11,4 +11,5 @@ app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical 
 app.command("init")(serving.init)
 app.command("serve")(serving.serve)
 app.command("import")(media.import_)
+app.command("export")(media.export)
 app.add_typer(peers.group, name="peer")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from strongroom.admin.exporting import export_study
 from strongroom.admin.importing import Failure, Fate, Import, Tally
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS
@@ -45,6 +47,30 @@ def import_(
         archive.close()
     print(_as_json(tally) if output is Format.JSON else _as_text(tally))
     if not tally.is_good:
+        raise typer.Exit(BAD_NEWS)
+
+
+def export(
+    study: Annotated[str, typer.Option(help="Study Instance UID.")],
+    out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
+    home: HomeOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Write one study as files with a DICOMDIR, the data sets exactly as they arrived."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        with Work("export", "objects") as work:
+            exported = export_study(archive, study, out, lambda *state: work.show(State(*state)))
+    finally:
+        archive.close()
+    if output is Format.JSON:
+        print(json.dumps(asdict(exported) | {"out": str(out)}, indent=2))
+    else:
+        for damaged in exported.damaged:
+            print(f"damaged {damaged.sop_uid}: {damaged.reason}")
+        print(f"{exported.objects} objects, {size(exported.data_bytes)}, in {out}")
+        print(f"manifest SHA-256 {exported.manifest}")
+    if exported.damaged:
         raise typer.Exit(BAD_NEWS)
 
 
