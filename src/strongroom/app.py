@@ -22,14 +22,17 @@ from strongroom.archive.peers import Peer
 from strongroom.archive.read import Reader, ReadLimits
 from strongroom.config import Config, Home, UnsafePlaintext, environment, load
 from strongroom.dicom.elements import ScanLimits
-from strongroom.dimse import CFindRq, ChannelLimits
+from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable, StrongroomError
 from strongroom.net.acceptor import Gate
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
 from strongroom.net.connection import Timeouts
 from strongroom.net.directory import PeerDirectory
 from strongroom.net.find_scp import find
+from strongroom.net.forward import PeerCaller
+from strongroom.net.retrieve_scp import MoveScp, get
 from strongroom.net.scp import Services
+from strongroom.net.scu import ScuTimeouts
 from strongroom.net.server import DicomServer, Listener, ServerLimits
 from strongroom.net.tls import Identity
 from strongroom.store.accounts import Accounts
@@ -62,9 +65,15 @@ SERVER_SECRET = "server"
 PUBLIC_KEY_NAME = "trail-public-key.pem"
 AUTHORITY_NAME = "ca.pem"
 
+SMALL_OBJECT_BYTES = 32_768
+"""Sealed objects up to this size go into the index: eight pages cost less there than a file with an fsync of its own."""
+
 SERVE_LOG = "serve"
 LOCAL_LOG = "local"
 """Trail logs: one of the server, one shared by the commands run beside it. Each has its own gapless sequence."""
+
+MAX_CALL_S = 24 * 3600.0
+"""The longest association that the archive itself opens: a C-MOVE of everything a large study has, on a slow line."""
 
 
 def now_utc() -> dt.datetime:
@@ -190,7 +199,7 @@ class Archive:
         self.trail = TrailLog(log, self.backend.dialect)
         self.trail_reader = TrailReader(self.backend.dialect)
         self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
-        self.blobs = SealedBlobStore(home.objects)
+        self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         self.principal = local_principal()
         limits = self.config.limits
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
@@ -316,7 +325,8 @@ class DicomService:
         private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
         gate = Gate(archive.aet, private, self.directory.find, Accounts(account).verify)
         services = Services(archive.reader, archive.new_ingest, archive.index.record, self.directory.find)
-        services.handlers[CFindRq] = find
+        caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
+        services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
         self.server = DicomServer(gate, services, _server_limits(config))
         self._stop = threading.Event()
         self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
@@ -372,6 +382,11 @@ class DicomService:
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _scu_timeouts(config: Config) -> ScuTimeouts:
+    limits = config.limits
+    return ScuTimeouts(limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, MAX_CALL_S)
 
 
 def _server_limits(config: Config) -> ServerLimits:

@@ -110,6 +110,13 @@ class LimitsSection(_Section, frozen=True):
     max_inflate_ratio: Annotated[int, _key("Expansion of a deflated data set, beyond its first 16 MiB.")] = 200
     max_query_results: Annotated[int, _key("Answers to one query; then status B001.")] = 10_000
     max_retrieve_objects: Annotated[int, _key("Objects of one C-MOVE or C-GET.")] = 100_000
+    max_pending_commitments_per_peer: Annotated[
+        int, _key("Storage commitment reports that wait for one peer; further requests get status 0213.")
+    ] = 256
+    commitment_retry_s: Annotated[
+        float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
+    ] = 60.0
+    max_commitment_tries: Annotated[int, _key("Tries to deliver a commitment report before it is given up.")] = 24
 
 
 class UnsafePlaintext(_Section, frozen=True):
