@@ -142,7 +142,8 @@ def instance(values: Values, key: DataKey, *, object_id: bytes = b"") -> NewInst
         key=key,
         received_us=number,
     )
-    return NewInstance(stored, series.columns[1], (patient, study, series, image))
+    more: dict[str, Any] = {"sealed": b""} if "sealed" in NewInstance.__slots__ else {}
+    return NewInstance(stored=stored, modality=series.columns[1], levels=(patient, study, series, image), **more)
 
 
 def stored_event(new: NewInstance) -> Event:

@@ -355,7 +355,8 @@ def _has_value(element: IdentifierElement) -> bool:
 
 def _require_free_below(tag: int, level: Level, element: IdentifierElement) -> None:
     """Refuse a constraint on a lower level: to leave it out would answer with more than was asked for (C.4.1.2.1)."""
-    if kept.LEVEL_OF.get(tag, Level.PATIENT) > level and _has_value(element):
+    below = tag not in _NOT_A_CONSTRAINT and kept.LEVEL_OF.get(tag, Level.PATIENT) > level
+    if below and _has_value(element):
         raise invalid(tag, f"belongs below the {level.name} level")
 
 
