@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
@@ -48,6 +51,7 @@ from strongroom.store.keys import (
     SecretFiles,
     secret_master_id,
 )
+from strongroom.store.locks import HomeLock
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, Transaction
@@ -64,6 +68,8 @@ AUTHORITY_SECRET = "authority"
 SERVER_SECRET = "server"
 PUBLIC_KEY_NAME = "trail-public-key.pem"
 AUTHORITY_NAME = "ca.pem"
+WRITERS_LOCK_NAME = "writers.lock"
+"""Held together by every process that stores, and alone by one that clears away what a crash left."""
 
 SMALL_OBJECT_BYTES = 32_768
 """Sealed objects up to this size go into the index: eight pages cost less there than a file with an fsync of its own."""
@@ -195,12 +201,13 @@ class Archive:
         self.source = key_source(home, self.config)
         self.ring = KeyRing(self.source, master_id)
         self.backend = backend_of(home, self.config, self.ring, self.secrets)
-        self.migrated = upgrade(self.backend.engine)
+        self.migrated = _open_index(self.backend, home, self.config)
         self.trail = TrailLog(log, self.backend.dialect)
         self.trail_reader = TrailReader(self.backend.dialect)
         self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         self.principal = local_principal()
+        self.writers = HomeLock(home.root / WRITERS_LOCK_NAME)
         limits = self.config.limits
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
         read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects)
@@ -226,6 +233,7 @@ class Archive:
 
     def new_ingest(self, arrival: Arrival, index: ports.Index | None = None) -> Ingest:
         """Begin to take an object in; ``index`` stands in for the archive's own, to do more in the same transaction."""
+        self.writers.share()
         used = self._ingest_ports if index is None else replace(self._ingest_ports, index=index)
         return Ingest(used, self._ingest_limits, arrival)
 
@@ -273,6 +281,18 @@ class Archive:
     def close(self) -> None:
         """Close the index."""
         self.index.database.close()
+        self.writers.release()
+
+
+def _open_index(backend: Backend, home: Home, config: Config) -> bool:
+    """Bring the index to the current schema; whether it was behind."""
+    if not config.index.url and not home.index.exists():
+        # SQLite would make an empty one, in which nothing that is stored has a row.
+        raise ConfigError(f"{home.index} is missing: the archive is damaged, restore it")
+    try:
+        return upgrade(backend.engine)
+    except SQLAlchemyError as error:
+        raise StorageUnavailable(f"the index cannot be opened: {type(error).__name__}") from error
 
 
 def write_checkpoint(folder: Path, text: str) -> None:
@@ -282,13 +302,19 @@ def write_checkpoint(folder: Path, text: str) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            temporary = path.with_suffix(".new")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        (folder / "latest.txt.new").write_text(text, encoding="utf-8")
-        (folder / "latest.txt.new").replace(folder / "latest.txt")
+            _replace(path, text)
+        _replace(folder / "latest.txt", text)
     except OSError as error:
         raise StorageUnavailable(f"the checkpoint cannot be written to {folder}: {error.strerror}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")  # commands write checkpoints beside a server
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def next_object_id() -> bytes:

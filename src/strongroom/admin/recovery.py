@@ -1,0 +1,154 @@
+"""What a server does before it accepts anybody: make sure that it is alone, and clear away what a crash left.
+
+Nothing has to be finished: an object without a row was never acknowledged, and a row without an object cannot be, since
+the object is durable first. So recovery only removes objects without rows. It looks at what came since the last time
+that it looked, and at the index only as far back as it must.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select
+
+from strongroom.admin.trail import outside_checkpoints, snapshot
+from strongroom.app import Archive
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.config import Home
+from strongroom.errors import ConfigError, IntegrityError
+from strongroom.store import inventory
+from strongroom.store.database import Sql
+from strongroom.store.locks import HomeLock
+from strongroom.store.schema.tables import INSTANCE
+from strongroom.store.transaction import Transaction
+from strongroom.trail.note import accepted_by, origin_of
+
+SWEPT_UNTIL = "swept_until_ms"
+"""``meta`` value: everything that was in the store then (milliseconds since 1970) has its row."""
+CLOCK_STEP_MS: Final = 3_600_000
+"""How far a clock may be set back without hiding an orphan until somebody looks at everything."""
+MAX_IDS_AT_ONCE: Final = 250_000
+MAX_REMOVED: Final = 10_000
+"""More orphans than any crash leaves: then it is the index that is not what it was, and nothing is removed."""
+_PAGE: Final = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What recovery did. ``postponed`` says why it did not look, "" if it did."""
+
+    removed: int = 0
+    postponed: str = ""
+
+
+@contextmanager
+def serving_alone(home: Home) -> Iterator[None]:
+    """Hold the home's lock for serving. Raises ConfigError if another process serves it."""
+    if not home.config.exists():
+        raise ConfigError(f"no archive in {home.root}: run `strongroom init --home {home.root}` first")
+    lock = HomeLock(home.lock)
+    if not lock.take():
+        raise ConfigError(f"{home.root} is being served by another process")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def recover(archive: Archive, *, everything: bool = False) -> Recovered:
+    """Remove objects that have no row; ``everything`` looks at the whole store. What was done is in the trail.
+
+    Called before this process stores anything. Raises StorageUnavailable.
+    """
+    if not archive.writers.take():
+        recovered = Recovered(postponed="another process is storing")
+    else:
+        try:
+            recovered = _recover(archive, everything)
+        finally:
+            archive.writers.release()
+    if recovered.postponed:
+        log.warning("start-up recovery was left out: %s", recovered.postponed)
+    return recovered
+
+
+def _recover(archive: Archive, everything: bool) -> Recovered:
+    if _is_index_behind(archive):
+        recovered = Recovered(postponed="the index is older than its checkpoint: run `strongroom check`")
+        _record(archive, recovered, None)
+        return recovered
+    now_ms = int(time.time() * 1000)
+    with archive.index.database.read() as cursor:
+        text = archive.index.registry.get_meta(cursor, SWEPT_UNTIL)
+    swept_until = int(text) if text.isdecimal() else 0
+    from_ms = 0 if everything else max(0, min(swept_until, now_ms) - CLOCK_STEP_MS)
+    orphans = list(islice(_orphans(archive, from_ms), MAX_REMOVED + 1))
+    if len(orphans) > MAX_REMOVED:
+        recovered = Recovered(postponed=f"more than {MAX_REMOVED} objects have no row: run `strongroom check`")
+        _record(archive, recovered, None)
+        return recovered
+    for object_id in orphans:
+        archive.blobs.delete(object_id)
+    recovered = Recovered(len(orphans))
+    _record(archive, recovered, now_ms)
+    return recovered
+
+
+def _is_index_behind(archive: Archive) -> bool:
+    """Whether a checkpoint that left the database states more than the database holds: an old copy was put back."""
+    verifiers = (archive.signer().verifier,)
+    notes = outside_checkpoints(archive).notes
+    with snapshot(archive.index.database) as cursor:
+        for note in notes:
+            stated = note.checkpoint
+            ours = stated.origin == origin_of(archive.config.archive.id, stated.log)
+            if ours and accepted_by(note, verifiers) and _size(archive, cursor, stated.log) < stated.size:
+                return True
+    return False
+
+
+def _size(archive: Archive, cursor: Any, log_name: str) -> int:
+    try:
+        head = archive.trail_reader.head(cursor, log_name)
+    except IntegrityError:
+        return -1
+    return -1 if head is None else head.size
+
+
+def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
+    """Objects that came since ``from_ms`` and have no row at all, however old: an id in a name proves nothing."""
+    found = (entry.object_id for entry in inventory.walk(str(archive.home.objects), from_ms))
+    objects = (object_id for object_id in found if object_id is not None)
+    newest_first = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
+    page = Sql(newest_first.order_by(INSTANCE.c.id.desc()).limit(bindparam("count")), archive.backend.dialect)
+    while without_row := set(islice(objects, MAX_IDS_AT_ONCE)):
+        with archive.index.database.read() as cursor:
+            before = 2**63 - 1
+            # New objects have new rows: unless something is left over, the first pages account for all of them.
+            while without_row and (rows := page.run(cursor, before=before, count=_PAGE).fetchall()):
+                without_row.difference_update([row[1] for row in rows])
+                before = rows[-1][0]
+        yield from without_row
+
+
+def _record(archive: Archive, recovered: Recovered, swept_until_ms: int | None) -> None:
+    details: dict[str, Detail] = {"what": "start-up recovery", "objects_removed": recovered.removed}
+    if recovered.postponed:
+        details["postponed"] = recovered.postponed
+
+    def work(transaction: Transaction) -> None:
+        if swept_until_ms is not None:
+            archive.index.registry.set_meta(transaction.cursor, SWEPT_UNTIL, str(swept_until_ms))
+        if recovered.removed or recovered.postponed:
+            outcome = Outcome.WARNING if recovered.postponed else Outcome.SUCCESS
+            transaction.record(Event(Action.CHECK, outcome, archive.principal, details))
+
+    archive.index.database.write(work)

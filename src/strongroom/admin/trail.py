@@ -1,0 +1,244 @@
+"""The trail as its operator sees it: verified against what left the host, exported, and read as what was stored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from strongroom.app import PUBLIC_KEY_NAME, Archive
+from strongroom.archive.model import Action, Outcome
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable
+from strongroom.store.database import Database
+from strongroom.store.recorded import StoreRecord
+from strongroom.trail.note import MAX_FILE_CHARS, Note, parse_notes
+from strongroom.trail.record import parse_time
+from strongroom.trail.verify import Finding, Progress, Trust, verify
+
+LATEST_NAME = "latest.txt"
+_MAX_FILE_BYTES = 4 * MAX_FILE_CHARS
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of verifying the trail: nothing is wrong if there are no findings."""
+
+    findings: tuple[Finding, ...]
+    logs: int
+    records: int
+    compared_with: tuple[str, ...]
+    """The checkpoint files outside the database that were held against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Checkpoints that lie outside the database: where, what they state, and what is wrong with the files."""
+
+    files: tuple[str, ...]
+    notes: tuple[Note, ...]
+    findings: tuple[Finding, ...]
+
+
+@contextmanager
+def snapshot(database: Database) -> Iterator[Any]:
+    """A cursor that sees one state of the database from its first statement on. Raises StorageUnavailable."""
+    with database.read() as cursor:
+        if not database.backend.is_sqlite:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield cursor
+
+
+def checkpoint_folders(archive: Archive) -> tuple[Path, ...]:
+    """Where the archive keeps its checkpoints: at home, and at every place outside that is configured."""
+    return (archive.home.checkpoints, *map(Path, archive.config.trail.checkpoint_dirs))
+
+
+def outside_checkpoints(archive: Archive, against: Sequence[Path] = ()) -> Outside:
+    """The checkpoints in ``against`` and the latest one of every checkpoint directory.
+
+    To be read before the trail is, since a running server writes them. Raises ConfigError if a file in ``against``
+    cannot be read.
+    """
+    files, notes, findings = [], [], []
+    expected = _has_checkpoints(archive)
+    for path, is_named in [(path, True) for path in against] + [
+        (folder / LATEST_NAME, False) for folder in checkpoint_folders(archive)
+    ]:
+        try:
+            notes += parse_notes(_read_text(path))
+            files.append(str(path))
+        except FileNotFoundError:
+            if is_named:
+                raise ConfigError(f"there is no checkpoint file {path}") from None
+            if expected:
+                findings.append(Finding("", None, f"{path} is gone: a checkpoint was written there"))
+        except OSError as error:
+            if is_named:
+                raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+            findings.append(Finding("", None, f"{path} cannot be read: {error.strerror}"))
+        except (IntegrityError, LimitExceeded, UnicodeDecodeError):
+            findings.append(Finding("", None, f"{path} holds no checkpoint that can be read"))
+    return Outside(tuple(files), tuple(notes), tuple(findings))
+
+
+def _read_text(path: Path) -> str:
+    fd = os.open(path, _READ)
+    with os.fdopen(fd, "rb") as file:
+        raw = file.read(_MAX_FILE_BYTES + 1)
+    if len(raw) > _MAX_FILE_BYTES:
+        raise LimitExceeded("trail_max_checkpoint_file_chars", MAX_FILE_CHARS)
+    return raw.decode()
+
+
+def _has_checkpoints(archive: Archive) -> bool:
+    reader = archive.trail_reader
+    with archive.index.database.read() as cursor:
+        return any(_last_size(archive, cursor, log) for log in reader.logs(cursor))
+
+
+def _last_size(archive: Archive, cursor: Any, log: str) -> int:
+    with contextlib.suppress(IntegrityError):  # the verification reports it
+        last = archive.trail_reader.last_checkpoint(cursor, log)
+        return 0 if last is None else last.size
+    return 1
+
+
+def verify_trail(archive: Archive, against: Sequence[Path] = (), progress: Progress | None = None) -> Verification:
+    """Verify every log against its stored checkpoints, the latest ones outside, and those in ``against``.
+
+    Raises ConfigError if a file in ``against`` cannot be read, StorageUnavailable if the trail cannot.
+    """
+    outside = outside_checkpoints(archive, against)
+    with snapshot(archive.index.database) as cursor:
+        return verify_in(archive, cursor, outside, progress)
+
+
+def verify_in(archive: Archive, cursor: Any, outside: Outside, progress: Progress | None = None) -> Verification:
+    """The same in the read transaction of ``cursor``, with checkpoints that were read before it began."""
+    verifier = archive.signer().verifier
+    findings = list(outside.findings)
+    public_key = archive.home.root / PUBLIC_KEY_NAME
+    try:
+        if public_key.read_bytes() != verifier.to_pem():
+            findings.append(Finding("", None, f"{public_key} is not the key that signs this archive's checkpoints"))
+    except OSError as error:
+        findings.append(Finding("", None, f"{public_key} cannot be read: {error.strerror}"))
+    counted = 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal counted
+        counted = done
+        if progress is not None:
+            progress(done, total)
+
+    trust = Trust(archive.config.archive.id, (verifier,))
+    findings += verify(archive.trail_reader, cursor, trust, outside.notes, count)
+    logs = len(archive.trail_reader.logs(cursor))
+    return Verification(tuple(findings), logs, counted, outside.files)
+
+
+def export(archive: Archive, out: Path) -> int:
+    """Write every log as JSON lines to the new file ``out`` (mode 0600), durably; returns how many bytes it has.
+
+    The export is in the trail, and so in the file, before the first byte is written. Raises ConfigError if ``out`` is
+    there already, StorageUnavailable.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} is there already: an export never overwrites")
+    archive.record(Action.TRAIL_EXPORT, {"format": "jsonl"})
+    with snapshot(archive.index.database) as cursor:
+        return write_new_file(out, _exported(archive, cursor))
+
+
+def _exported(archive: Archive, cursor: Any) -> Iterator[bytes]:
+    for log in archive.trail_reader.logs(cursor):
+        with contextlib.suppress(NotFound):  # records or checkpoints without a head: `verify` says so
+            yield from archive.trail_reader.export(cursor, log)
+
+
+def write_new_file(path: Path, pieces: Iterator[bytes]) -> int:
+    """Write a file (mode 0600) that was not there, durably and whole or not at all; returns its size in bytes.
+
+    Raises ConfigError if it is there or cannot be made, StorageUnavailable if it cannot be written.
+    """
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already and is not overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror}") from None
+    written = 0
+    try:
+        with os.fdopen(fd, "wb") as file:
+            for piece in pieces:
+                written += file.write(piece)
+            file.flush()
+            os.fsync(fd)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from None
+        raise
+    return written
+
+
+class _Details(msgspec.Struct, frozen=True, gc=False):
+    """What of a record's details says what was stored or deleted; everything else is passed over."""
+
+    verdict: str = ""
+    sop_uid: str = ""
+    sha256: str = ""
+    sop_class: str = ""
+    transfer_syntax: str = ""
+    bytes: int = 0
+    study_uid: str = ""
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    outcome: str
+    time: str
+    details: _Details
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_DELETE_START = f'{{"action":"{Action.DELETE.value}",'.encode()
+_STORED_MARK = b'"verdict":"stored"'
+
+
+def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
+    """When each study was deleted last, by its UID."""
+    deleted: dict[str, datetime] = {}
+    for _, _, line in _lines(archive, cursor, lambda raw: raw.startswith(_DELETE_START)):
+        study_uid = line.details.study_uid
+        if line.outcome == Outcome.SUCCESS and study_uid:
+            time = parse_time(line.time)
+            deleted[study_uid] = max(time, deleted.get(study_uid, time))
+    return deleted
+
+
+def store_records(archive: Archive, cursor: Any) -> Iterator[StoreRecord]:
+    """Every record that says that an object was stored; one that cannot be read is the verification's to report."""
+    for log, seq, line in _lines(archive, cursor, lambda raw: _STORED_MARK in raw):
+        told = line.details
+        if told.verdict == "stored" and line.outcome == Outcome.SUCCESS:
+            facts = (told.sha256, told.sop_class, told.transfer_syntax, told.bytes, told.study_uid)
+            yield StoreRecord(f"record {seq} of log {log}", parse_time(line.time), told.sop_uid, facts)
+
+
+def _lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tuple[str, int, _Line]]:
+    reader = archive.trail_reader
+    for log in reader.logs(cursor):
+        with contextlib.suppress(IntegrityError):
+            for page in reader.pages(cursor, log):
+                for row in page:
+                    if is_wanted(row.raw):
+                        with contextlib.suppress(msgspec.DecodeError, ValueError):
+                            yield log, row.seq, _decode(row.raw)
