@@ -182,16 +182,29 @@ class Transaction:
             self._add_kinds(place, new.modality, stored.sop_class)
         return True
 
+    def begin_generation(self) -> None:
+        """Rely on no remembered place from here on: rows are about to be deleted, and their ids will be used again.
+
+        The caller moves ``GENERATION`` on in the same transaction, which tells every other process.
+        """
+        self._count()
+        self._shared.cache.clear()
+        self._generation_checked = False
+
     def flush(self) -> None:
         """Bring the counters up to date and write the trail; called once, before the commit."""
+        self._count()
+        if self._events:
+            shared = self._shared
+            shared.trail.append(self.cursor, self._events, now=shared.clock(), random=shared.random)
+
+    def _count(self) -> None:
         sql, cursor = self.sql, self.cursor
         for series in sorted(self._added):
             place, more = self._added[series]
             sql.count_series.run(cursor, row=series, more=more)
             sql.count_study.run(cursor, row=place.study, more=more)
-        if self._events:
-            shared = self._shared
-            shared.trail.append(cursor, self._events, now=shared.clock(), random=shared.random)
+        self._added.clear()
 
     def rolled_back(self) -> None:
         """Forget every place: some may have been made by the transaction that is gone."""
