@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -54,7 +54,7 @@ from strongroom.store.keys import (
 from strongroom.store.locks import HomeLock
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.schema.migrate import upgrade
-from strongroom.store.transaction import ACTIVE_MASTER, Transaction
+from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Signer, encode_notes
 from strongroom.types import AeTitle, Principal, Uid
@@ -241,6 +241,21 @@ class Archive:
         """Append an act of this machine's operator to the trail."""
         self.index.record(Event(action, outcome, self.principal, details))
 
+    def forget_study(self, study_uid: str, key_ids: Iterable[bytes]) -> None:
+        """Keep nothing in memory that opened a study which was deleted."""
+        self._ingest_ports.study_keys.forget(study_uid)
+        for key_id in key_ids:
+            self.ring.forget(key_id)
+
+    def forget_deleted(self) -> None:
+        """Drop every data key from memory if some study was deleted since the last call, by whatever process."""
+        with self.index.database.read() as cursor:
+            generation = self.index.registry.get_meta(cursor, GENERATION)
+        if generation != self._generation:
+            self._generation = generation
+            self.ring.forget_all()
+            self._ingest_ports = replace(self._ingest_ports, study_keys=StudyKeys(self.index, self.ring))
+
     def signer(self) -> Signer:
         """What signs this archive's checkpoints."""
         return Signer(signer_name(self.config), self.ring.open_secret(TRAIL_SECRET, self.secrets.get(TRAIL_SECRET)))
@@ -394,6 +409,7 @@ class DicomService:
     def _checkpoints(self) -> None:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
             try:
+                self._archive.forget_deleted()
                 self._archive.checkpoint()
             except StrongroomError as error:
                 log.error("no checkpoint could be written: %s", error)

@@ -290,6 +290,11 @@ class KeyRing:
         with self._lock:
             self._data_keys.pop(key_id, None)
 
+    def forget_all(self) -> None:
+        """Drop every data key from memory: some study was deleted, perhaps by another process."""
+        with self._lock:
+            self._data_keys.clear()
+
     def seal_secret(self, name: str, secret: bytes) -> bytes:
         """Return ``secret`` sealed under the active master key, in a blob that names that key and binds ``name``."""
         if not _SECRET_NAME.fullmatch(name) or len(secret) > MAX_SECRET_BYTES:
