@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     Text,
     bindparam,
@@ -45,12 +45,14 @@ MAX_FRONTIER_BYTES: Final = 8 + 64 * HASH_BYTES
 _PAGE: Final = 256
 
 metadata = MetaData()
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_BIG: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 trail_log = Table(
     "trail_log",
     metadata,
-    Column("name", String(64), primary_key=True),
-    Column("size", BigInteger, nullable=False),
+    Column("name", _TEXT, primary_key=True),
+    Column("size", _BIG, nullable=False),
     Column("frontier", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -59,8 +61,8 @@ trail_log = Table(
 trail_record = Table(
     "trail_record",
     metadata,
-    Column("log", String(64), primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("log", _TEXT, primary_key=True),
+    Column("seq", _BIG, primary_key=True, autoincrement=False),
     Column("record", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
@@ -69,9 +71,9 @@ trail_record = Table(
 trail_checkpoint = Table(
     "trail_checkpoint",
     metadata,
-    Column("log", String(64), primary_key=True),
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
-    Column("note", Text, nullable=False),
+    Column("log", _TEXT, primary_key=True),
+    Column("size", _BIG, primary_key=True, autoincrement=False),
+    Column("note", _TEXT, nullable=False),
 )
 
 _LOG_COLUMNS: Final = (trail_log.c.name, trail_record.c.log, trail_checkpoint.c.log)

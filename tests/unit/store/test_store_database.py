@@ -1,0 +1,296 @@
+"""database: what an index file gives away, how writers share a commit, and that the migrations make the tables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import bindparam, insert, select, update
+
+from strongroom.errors import ConfigError, NotFound, StorageUnavailable
+from strongroom.store.database import MAX_BATCH, Backend, Database, Sql, open_postgresql, open_sqlcipher
+from strongroom.store.schema.migrate import upgrade
+from strongroom.store.schema.tables import META, TABLES
+from strongroom.trail.log import metadata as trail_tables
+
+KEY = bytes(range(48))
+PLANTED = "PLANTED^NAME"
+
+
+class NoWork:
+    """A unit of work that does nothing of its own; it counts how it ended."""
+
+    def __init__(self, cursor: Any, ended: list[str]) -> None:
+        self.cursor = cursor
+        self._ended = ended
+
+    def flush(self) -> None:
+        self._ended.append("flushed")
+
+    def rolled_back(self) -> None:
+        self._ended.append("rolled back")
+
+
+class Counted:
+    """A driver connection that counts its commits."""
+
+    def __init__(self, connection: Any, commits: list[int]) -> None:
+        self._connection, self._commits = connection, commits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        self._commits.append(1)
+        self._connection.commit()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Backend:
+    backend = open_sqlcipher(path, KEY, cache_mib=1)
+    upgrade(backend.engine)
+    return backend
+
+
+@pytest.fixture
+def ended() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def database(backend: Backend, ended: list[str]) -> Iterator[Database]:
+    with closing(Database(backend, lambda cursor: NoWork(cursor, ended))) as database:
+        yield database
+
+
+def put(name: str, value: str = "v") -> Callable[[NoWork], None]:
+    return lambda unit: unit.cursor.execute("INSERT INTO meta VALUES (?, ?)", (name, value))
+
+
+def names(database: Database) -> set[str]:
+    with database.read() as cursor:
+        return {row[0] for row in cursor.execute("SELECT name FROM meta").fetchall()}
+
+
+# --- the file
+
+
+def test_no_byte_of_the_files_says_what_is_in_them(database: Database, path: Path) -> None:
+    for number in range(200):
+        database.write(put(f"{PLANTED}{number}", PLANTED))
+    files = list(path.parent.iterdir())
+    assert {file.name for file in files} >= {"index.db", "index.db-wal"}
+    for file in files:
+        content = file.read_bytes()
+        assert PLANTED.encode() not in content
+        assert b"SQLite format" not in content
+        assert b"CREATE TABLE" not in content
+
+
+@pytest.mark.parametrize("wrong", [bytes(48), KEY[:32] + bytes(16)])
+def test_another_key_opens_nothing(database: Database, path: Path, wrong: bytes) -> None:
+    database.write(put("a"))
+    other = Database(open_sqlcipher(path, wrong, cache_mib=1), lambda cursor: NoWork(cursor, []))
+    with closing(other), pytest.raises(StorageUnavailable) as refused, other.read() as cursor:
+        cursor.execute("SELECT * FROM meta")
+    assert KEY.hex() not in str(refused.value)
+    assert KEY.hex() not in repr(refused.value.__cause__)
+
+
+def test_a_key_of_another_size_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigError, match="size"):
+        open_sqlcipher(path, KEY[:32], cache_mib=1)
+
+
+def test_a_commit_is_on_disk_and_nothing_spills_in_the_clear(database: Database) -> None:
+    """synchronous FULL is 2; temp_store MEMORY is 2: no temporary file ever holds index pages."""
+    with database.read() as cursor:
+        found = {
+            name: cursor.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("synchronous", "journal_mode", "temp_store", "cipher_version")
+        }
+    assert found.pop("cipher_version")
+    assert found == {"synchronous": 2, "journal_mode": "wal", "temp_store": 2}
+
+
+def test_a_file_that_cannot_be_made_is_named_as_storage(tmp_path: Path) -> None:
+    backend = open_sqlcipher(tmp_path / "missing" / "index.db", KEY, cache_mib=1)
+    database = Database(backend, lambda cursor: NoWork(cursor, []))
+    for use in (lambda: database.write(put("a")), lambda: names(database)):
+        with pytest.raises(StorageUnavailable, match="cannot be opened"):
+            use()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://h/db", "postgresql+asyncpg://h/db"])
+def test_only_postgresql_is_taken_as_a_url(url: str) -> None:
+    if url.startswith("postgresql"):
+        assert open_postgresql(url).engine.url.drivername == "postgresql+psycopg"
+    else:
+        with pytest.raises(ConfigError, match="postgresql://"):
+            open_postgresql(url)
+
+
+# --- reading
+
+
+def test_a_read_that_fails_gives_its_connection_back(database: Database) -> None:
+    """A refused request must not cost a connection, nor leave a transaction open that blocks the log's checkpoint."""
+    with pytest.raises(NotFound), database.read() as cursor:
+        cursor.execute("SELECT * FROM meta")
+        raise NotFound("x")
+    database.write(put("a"))
+    assert names(database) == {"a"}
+
+
+def test_a_statement_that_fails_says_storage_unavailable_without_its_text(database: Database) -> None:
+    with pytest.raises(StorageUnavailable) as failed, database.read() as cursor:
+        cursor.execute(f"SELECT '{PLANTED}' FROM nowhere")
+    assert PLANTED not in str(failed.value)
+
+
+def test_no_more_than_a_few_idle_connections_are_kept(database: Database) -> None:
+    barrier = threading.Barrier(20)
+
+    def read(_: int) -> None:
+        with database.read() as cursor:
+            cursor.execute("SELECT * FROM meta")
+            barrier.wait(30)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(read, range(20)))
+    assert 0 < len(database._readers) <= 8
+
+
+# --- writing
+
+
+def test_writers_that_wait_share_a_commit(backend: Backend, ended: list[str]) -> None:
+    commits: list[int] = []
+    counted = replace(backend, connect=lambda: Counted(backend.connect(), commits))
+    with closing(Database(counted, lambda cursor: NoWork(cursor, ended))) as database:
+        holding, release = threading.Event(), threading.Event()
+
+        def hold(unit: NoWork) -> None:
+            holding.set()
+            assert release.wait(30)
+
+        with ThreadPoolExecutor(100) as pool:
+            first = pool.submit(database.write, hold)
+            assert holding.wait(30)
+            waiting = [pool.submit(database.write, put(f"n{number}")) for number in range(99)]
+            pause = threading.Event()
+            while len(database._queue) < 99:
+                pause.wait(0.001)
+            release.set()
+            first.result(30)
+            for each in waiting:
+                each.result(30)
+        assert len(commits) == 1 + -(-99 // MAX_BATCH)
+        assert names(database) == {f"n{number}" for number in range(99)}
+
+
+def test_a_writer_returns_what_its_work_returns(database: Database, ended: list[str]) -> None:
+    assert database.write(lambda unit: 17) == 17
+    assert ended == ["flushed"]
+
+
+def test_what_a_job_raises_reaches_its_caller_and_nothing_is_written(database: Database, ended: list[str]) -> None:
+    def fail(unit: NoWork) -> None:
+        put("a")(unit)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        database.write(fail)
+    assert names(database) == set()
+    assert ended == ["rolled back"]
+    database.write(put("b"))
+    assert names(database) == {"b"}
+
+
+def test_a_refusal_of_one_job_is_no_rollback(database: Database, ended: list[str]) -> None:
+    """It comes before its job wrote anything, and must not undo the work of its neighbours."""
+
+    def refuse(unit: NoWork) -> None:
+        raise NotFound("x")
+
+    with pytest.raises(NotFound):
+        database.write(refuse)
+    assert ended == ["flushed"]
+
+
+def test_an_error_of_the_database_is_named_without_values(database: Database) -> None:
+    database.write(put("a"))
+    with pytest.raises(StorageUnavailable) as failed:
+        database.write(put("a", PLANTED))
+    assert PLANTED not in str(failed.value)
+    assert "IntegrityError" in str(failed.value)
+
+
+# --- statements
+
+
+def test_a_statement_takes_its_parameters_by_name(database: Database) -> None:
+    add, change = Sql(insert(META), database.dialect), update(META).where(META.c.name == bindparam("a"))
+    fixed = Sql(change.values(value="fixed"), database.dialect)
+    read = Sql(select(META.c.value).where(META.c.name == bindparam("a")), database.dialect)
+    database.write(lambda unit: add.run(unit.cursor, value="v", name="n"))
+    with database.read() as cursor:
+        assert read.run(cursor, a="n").fetchone()[0] == "v"
+    database.write(lambda unit: fixed.run(unit.cursor, a="n"))
+    with database.read() as cursor:
+        assert read.run(cursor, a="n").fetchone()[0] == "fixed"
+
+
+def test_a_value_is_never_part_of_the_text(database: Database) -> None:
+    hostile = "x'); DROP TABLE meta; --"
+    add = Sql(insert(META), database.dialect)
+    database.write(lambda unit: add.run(unit.cursor, name=hostile, value="v"))
+    assert names(database) == {hostile}
+
+
+# --- the schema
+
+
+def differences(engine: sqlalchemy.Engine) -> list[Any]:
+    """What Alembic would still have to do so that the database is what the code says it is."""
+    both = sqlalchemy.MetaData()
+    for tables in (TABLES, trail_tables):
+        for table in tables.sorted_tables:
+            table.to_metadata(both)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found = compare_metadata(context, both)
+    return [each for each in found if "alembic_version" not in str(each)]
+
+
+def test_the_migrations_make_the_tables_of_the_code(backend: Backend) -> None:
+    assert differences(backend.engine) == []
+    assert upgrade(backend.engine) is False
+
+
+@pytest.mark.interop
+def test_the_migrations_make_them_on_postgresql(new_postgres_url: Callable[[], str]) -> None:
+    backend = open_postgresql(new_postgres_url())
+    assert upgrade(backend.engine) is True
+    assert differences(backend.engine) == []
+    assert upgrade(backend.engine) is False
+
+
+def test_a_missing_column_would_be_seen(backend: Backend) -> None:
+    with backend.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE peer DROP COLUMN require_user"))
+    assert differences(backend.engine) != []
