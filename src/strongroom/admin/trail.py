@@ -200,6 +200,7 @@ class _Details(msgspec.Struct, frozen=True, gc=False):
     transfer_syntax: str = ""
     bytes: int = 0
     study_uid: str = ""
+    study: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
@@ -217,7 +218,7 @@ def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
     """When each study was deleted last, by its UID."""
     deleted: dict[str, datetime] = {}
     for _, _, line in _lines(archive, cursor, lambda raw: raw.startswith(_DELETE_START)):
-        study_uid = line.details.study_uid
+        study_uid = line.details.study
         if line.outcome == Outcome.SUCCESS and study_uid:
             time = parse_time(line.time)
             deleted[study_uid] = max(time, deleted.get(study_uid, time))

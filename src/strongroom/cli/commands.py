@@ -5,11 +5,13 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import media, new_group, peers, serving
+from strongroom.cli import check, media, new_group, peers, serving, trail
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
 app.command("serve")(serving.serve)
 app.command("import")(media.import_)
 app.command("export")(media.export)
+app.command("check")(check.check)
 app.add_typer(peers.group, name="peer")
+app.add_typer(trail.group, name="trail")

@@ -11,6 +11,7 @@ import typer
 
 from strongroom import app as strongroom
 from strongroom import config as settings
+from strongroom.admin import recovery
 from strongroom.cli.options import HomeOption, home_of
 from strongroom.types import AeTitle
 
@@ -59,11 +60,18 @@ def init(
 
 def serve(home: HomeOption = None) -> None:
     """Run the archive until SIGTERM or Ctrl-C."""
-    archive = strongroom.Archive(home_of(home), strongroom.SERVE_LOG)
+    place = home_of(home)
+    with recovery.serving_alone(place):
+        _serve(place)
+
+
+def _serve(place: settings.Home) -> None:
+    archive = strongroom.Archive(place, strongroom.SERVE_LOG)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     try:
+        recovery.recover(archive)
         service = strongroom.DicomService(archive)
         first, *others = service.start()
         for line in others:
