@@ -149,9 +149,14 @@ def test_only_postgresql_is_taken_as_a_url(url: str) -> None:
 
 def test_a_read_that_fails_gives_its_connection_back(database: Database) -> None:
     """A refused request must not cost a connection, nor leave a transaction open that blocks the log's checkpoint."""
-    with pytest.raises(NotFound), database.read() as cursor:
-        cursor.execute("SELECT * FROM meta")
-        raise NotFound("x")
+
+    def read_and_refuse() -> None:
+        with database.read() as cursor:
+            cursor.execute("SELECT * FROM meta")
+            raise NotFound("x")
+
+    with pytest.raises(NotFound):
+        read_and_refuse()
     database.write(put("a"))
     assert names(database) == {"a"}
 
