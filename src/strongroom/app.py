@@ -1,4 +1,4 @@
-"""The composition root: the only place that knows every class, and puts one archive together from its home directory."""
+"""The composition root: the only place that knows every class, and puts one archive together from its home."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
+from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.archive.read import Reader, ReadLimits
 from strongroom.config import Config, Home, UnsafePlaintext, environment, load
+from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dicom.elements import ScanLimits
-from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq
+from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable, StrongroomError
 from strongroom.net.acceptor import Gate
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
+from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentScp, CommitmentSender
 from strongroom.net.connection import Timeouts
 from strongroom.net.directory import PeerDirectory
 from strongroom.net.find_scp import find
@@ -40,6 +43,7 @@ from strongroom.net.server import DicomServer, Listener, ServerLimits
 from strongroom.net.tls import Identity
 from strongroom.store.accounts import Accounts
 from strongroom.store.blobs import SealedBlobStore, new_object_id
+from strongroom.store.commitments import CommitmentLedger
 from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
 from strongroom.store.index import Index
 from strongroom.store.keys import (
@@ -72,7 +76,7 @@ WRITERS_LOCK_NAME = "writers.lock"
 """Held together by every process that stores, and alone by one that clears away what a crash left."""
 
 SMALL_OBJECT_BYTES = 32_768
-"""Sealed objects up to this size go into the index: eight pages cost less there than a file with an fsync of its own."""
+"""Sealed objects up to this size go into the index: eight pages cost less than a file and an fsync of its own."""
 
 SERVE_LOG = "serve"
 LOCAL_LOG = "local"
@@ -368,6 +372,10 @@ class DicomService:
         services = Services(archive.reader, archive.new_ingest, archive.index.record, self.directory.find)
         caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
         services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
+        commitments = _commitments(archive)
+        self._reports = CommitmentSender(commitments, replace(caller, timeouts=REPORT_TIMEOUTS))
+        commitment = CommitmentScp(commitments, caller, self._reports)
+        services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
         self.server = DicomServer(gate, services, _server_limits(config))
         self._stop = threading.Event()
         self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
@@ -383,6 +391,7 @@ class DicomService:
         details: dict[str, Detail] = {"listening": tuple(said), "tls_profile": config.dicom.tls_profile}
         archive.record(Action.SERVICE_START, details)
         self._timer.start()
+        self._reports.start()
         return said
 
     def _listen_plaintext(self, exception: UnsafePlaintext) -> str:
@@ -417,6 +426,7 @@ class DicomService:
     def stop(self, grace_s: float = 10.0) -> None:
         """Stop accepting, let associations end, record it, write the last checkpoint."""
         self._stop.set()
+        self._reports.stop(grace_s)
         self.server.stop(grace_s)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()
@@ -424,6 +434,20 @@ class DicomService:
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _commitments(archive: Archive) -> Commitments:
+    limits = archive.config.limits
+    return Commitments(
+        ledger=CommitmentLedger(archive.index.database),
+        index=archive.index,
+        open_object=archive.reader.open,
+        sop_classes=STORAGE_SOP_CLASSES.union(archive.config.dicom.private_storage_classes),
+        limits=CommitmentLimits(
+            limits.max_pending_commitments_per_peer, limits.commitment_retry_s, limits.max_commitment_tries
+        ),
+        clock=time.time,
+    )
 
 
 def _scu_timeouts(config: Config) -> ScuTimeouts:
