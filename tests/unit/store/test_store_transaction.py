@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.instances import (
     MASTER_ID,
     PATIENT_ID,
@@ -18,7 +19,6 @@ from harness.instances import (
     instance,
     new_ring,
 )
-
 from strongroom.archive.model import Action, Event, NewInstance, Outcome
 from strongroom.errors import Refused
 from strongroom.store import transaction as module
@@ -80,7 +80,7 @@ class Setup:
         )
         self.database = Database(
             backend,
-            lambda cursor: Transaction(Recorder(cursor, self.statements), shared),  # fmt: skip
+            lambda cursor: Transaction(Recorder(cursor, self.statements), shared),
         )
 
     def store(self, *news: NewInstance) -> list[bool]:
