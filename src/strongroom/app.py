@@ -211,6 +211,7 @@ class Archive:
         self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         self.principal = local_principal()
+        self._generation = ""
         self.writers = HomeLock(home.root / WRITERS_LOCK_NAME)
         limits = self.config.limits
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
