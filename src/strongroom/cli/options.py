@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -32,3 +33,8 @@ def home_of(path: Path | None) -> Home:
     if chosen is None:
         raise ConfigError("name the archive with --home DIR, or set STRONGROOM_HOME")
     return Home(chosen)
+
+
+def time_text(microseconds: int) -> str | None:
+    """A time (microseconds since 1970) as ISO 8601 in UTC; None for 0, which stands for never."""
+    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).isoformat() if microseconds else None
