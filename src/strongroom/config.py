@@ -10,6 +10,7 @@ import ipaddress
 import os
 import tomllib
 from datetime import date
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,8 +191,12 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{section}.port must be 0 to 65535")
         _address(listener.bind, f"{section}.bind")
     for name in LimitsSection.__struct_fields__:
-        if getattr(config.limits, name) <= 0:
-            raise ConfigError(f"limits.{name} must be greater than 0")
+        if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
+            raise ConfigError(f"limits.{name} must be greater than 0 and finite")
+    if not 0 < config.trail.checkpoint_interval_s < inf:
+        raise ConfigError("trail.checkpoint_interval_s must be greater than 0 and finite")
+    if not 1 <= config.index.cache_mib <= 65536:
+        raise ConfigError("index.cache_mib must be 1 to 65536")
     if not 4096 <= config.limits.max_pdu_body_bytes <= 2**24:
         raise ConfigError("limits.max_pdu_body_bytes must be 4096 to 16777216")
     if config.keys.source == "command" and not config.keys.command:
