@@ -69,5 +69,5 @@ def _summary(report: administration.Report) -> Iterator[str]:
     yield checked + (f": {report.total_findings} FINDINGS" if report.total_findings else ": clean")
     if report.pending_files:
         yield f"{report.pending_files} files have no row yet; somebody is storing"
-    if not report.compared_with:
+    if report.trail_records and not report.compared_with:
         yield "no checkpoint outside the index was there to compare the trail with"

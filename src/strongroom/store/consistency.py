@@ -14,6 +14,7 @@ from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, SMALL_OBJECT, STUDY
 
 MAX_ROWS_OF_A_KIND: Final = 10_000
+MAX_WORDS_CHARS: Final = 300
 _NOTHING: Final = literal("")
 _INSTANCES_OF_STUDY = INSTANCE.join(SERIES, INSTANCE.c.series == SERIES.c.id)
 
@@ -83,6 +84,8 @@ def check_pages(cursor: Any, dialect: Dialect, findings: Findings) -> None:
     twice = [{str(row[0]) for row in cursor.execute("PRAGMA cipher_integrity_check").fetchall()} for _ in range(2)]
     for what in sorted(twice[0] & twice[1]):
         findings.add(Finding("index-damaged", what))
+    if findings.by_kind["index-damaged"]:
+        return  # what hangs on a page that cannot be read would only be said again
     for (what,) in cursor.execute("PRAGMA quick_check(100)").fetchall():
         if what != "ok":
-            findings.add(Finding("index-damaged", str(what)))
+            findings.add(Finding("index-damaged", " ".join(str(what).splitlines())[:MAX_WORDS_CHARS]))
