@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from strongroom.archive import keys
 from strongroom.archive.model import Level, LevelAttributes
-from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import RawElement
 from strongroom.dicom.jsonmodel import to_json
 from strongroom.dicom.text import parse_charsets
@@ -29,7 +30,14 @@ MAX_IDENTITY_CHARS = 256
 
 WANTED = keys.WANTED | {keys.SPECIFIC_CHARACTER_SET}
 _TAGS = {level: tuple(attribute.tag for attribute in keys.ATTRIBUTES[level]) for level in Level}
-_encode = msgspec.json.Encoder().encode
+_UPPER_TAGS = (*_TAGS[Level.PATIENT], *_TAGS[Level.STUDY], *_TAGS[Level.SERIES])
+_IMAGE_COLUMN_TAGS = tuple(column.tag for column in keys.COLUMNS[Level.IMAGE])
+_IMAGE_SEQUENCES = frozenset(attribute.tag for attribute in keys.ATTRIBUTES[Level.IMAGE] if attribute.vr == "SQ")
+
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_raw = msgspec.msgpack.Encoder().encode
+_decode_raw = msgspec.msgpack.Decoder(tuple[str, bytes, dict[int, RawElement]]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +56,28 @@ def describe(elements: Mapping[int, RawElement], transfer_syntax: TransferSyntax
     """What the index keeps of an instance whose ``WANTED`` elements are these.
 
     Raises Refused if it has no usable SOP Class, SOP Instance, Series or Study UID, or a Patient ID beyond any length
-    that could be compared safely.
+    that could be compared safely; MalformedDataset or LimitExceeded for the items of a sequence.
     """
-    charset = elements.get(keys.SPECIFIC_CHARACTER_SET)
-    patient = _upper(Level.PATIENT, elements, charset, transfer_syntax)
-    study = _upper(Level.STUDY, elements, charset, transfer_syntax)
-    series = _upper(Level.SERIES, elements, charset, transfer_syntax)
-    image = _level(Level.IMAGE, tuple(map(elements.get, _TAGS[Level.IMAGE])), charset, transfer_syntax)
-    if max(map(len, patient.columns[:2])) > MAX_IDENTITY_CHARS:
-        raise Refused("patient-id-too-long")
+    get = elements.get
+    charset = get(keys.SPECIFIC_CHARACTER_SET)
+    upper = tuple(map(get, _UPPER_TAGS))
+    patient, study, series = _remembered_upper(upper, charset, transfer_syntax.uid)
     return Description(
-        sop_class=parse_uid(elements.get(SOP_CLASS_UID), "sop-class-uid"),
-        sop_uid=parse_uid(elements.get(SOP_INSTANCE_UID), "sop-instance-uid"),
-        series_uid=parse_uid(elements.get(SERIES_INSTANCE_UID), "series-instance-uid"),
-        study_uid=parse_uid(elements.get(STUDY_INSTANCE_UID), "study-instance-uid"),
+        sop_class=parse_uid(get(SOP_CLASS_UID), "sop-class-uid"),
+        sop_uid=parse_uid(get(SOP_INSTANCE_UID), "sop-instance-uid"),
+        series_uid=parse_uid(get(SERIES_INSTANCE_UID), "series-instance-uid"),
+        study_uid=parse_uid(get(STUDY_INSTANCE_UID), "study-instance-uid"),
         modality=series.columns[1],
-        levels=(patient, study, series, image),
+        levels=(patient, study, series, _image(elements, charset, transfer_syntax)),
     )
+
+
+def decode_attributes(encoded: bytes) -> dict[str, Any]:
+    """The attributes of one level, from ``LevelAttributes.attributes``, in the DICOM JSON model."""
+    if encoded[:1] == b"{":
+        return _decode_json(encoded)
+    uid, charset, elements = _decode_raw(encoded)
+    return to_json(elements, parse_charsets(charset), TRANSFER_SYNTAXES[uid])
 
 
 def parse_uid(element: RawElement | None, name: str) -> Uid:
@@ -72,23 +85,48 @@ def parse_uid(element: RawElement | None, name: str) -> Uid:
     if element is None or not element.value.rstrip(b"\0 "):
         raise Refused(f"{name}-missing")
     try:
-        return Uid.parse(element.value.decode("ascii", "replace"))
+        return _uid_of(element.value)
     except MalformedDataset:
         raise Refused(f"{name}-invalid") from None
 
 
-def _upper(
-    level: Level, elements: Mapping[int, RawElement], charset: RawElement | None, transfer_syntax: TransferSyntax
+@lru_cache(MAX_REMEMBERED)
+def _uid_of(value: bytes) -> Uid:
+    return Uid.parse(value.decode("ascii", "replace"))
+
+
+@lru_cache(MAX_REMEMBERED)
+def _remembered_upper(
+    raw: tuple[RawElement | None, ...], charset: RawElement | None, syntax_uid: str
+) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
+    present = {tag: element for tag, element in zip(_UPPER_TAGS, raw, strict=True) if element is not None}
+    charsets = parse_charsets(charset.value if charset else b"")
+    syntax = TRANSFER_SYNTAXES[syntax_uid]
+    patient, study, series = (
+        _as_json(level, {tag: present[tag] for tag in _TAGS[level] if tag in present}, charsets, syntax)
+        for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
+    )
+    if max(map(len, patient.columns[:2])) > MAX_IDENTITY_CHARS:
+        raise Refused("patient-id-too-long")
+    return patient, study, series
+
+
+def _as_json(
+    level: Level, present: dict[int, RawElement], charsets: tuple[str, ...], syntax: TransferSyntax
 ) -> LevelAttributes:
-    return _remembered(level, tuple(map(elements.get, _TAGS[level])), charset, transfer_syntax)
+    attributes = to_json(present, charsets, syntax)
+    return LevelAttributes(keys.column_values(level, attributes), _encode_json(attributes))
 
 
-def _level(
-    level: Level, raw: tuple[RawElement | None, ...], charset: RawElement | None, transfer_syntax: TransferSyntax
-) -> LevelAttributes:
-    present = {tag: element for tag, element in zip(_TAGS[level], raw, strict=True) if element is not None}
-    attributes = to_json(present, parse_charsets(charset.value if charset else b""), transfer_syntax)
-    return LevelAttributes(keys.column_values(level, attributes), _encode(attributes))
+def _image(elements: Mapping[int, RawElement], charset: RawElement | None, syntax: TransferSyntax) -> LevelAttributes:
+    """The level that differs in every object: kept as encoded, turned into JSON when somebody asks.
 
-
-_remembered = lru_cache(MAX_REMEMBERED)(_level)
+    Sequences are converted now: only they can be malformed, and then the object is refused, not the later query.
+    """
+    present = {tag: elements[tag] for tag in _TAGS[Level.IMAGE] if tag in elements}
+    raw_charset = charset.value if charset else b""
+    if not _IMAGE_SEQUENCES.isdisjoint(present):
+        return _as_json(Level.IMAGE, present, parse_charsets(raw_charset), syntax)
+    columns = to_json({tag: present[tag] for tag in _IMAGE_COLUMN_TAGS if tag in present}, (), syntax)
+    packed = _encode_raw((syntax.uid, raw_charset, present))
+    return LevelAttributes(keys.column_values(Level.IMAGE, columns), packed)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
 
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
-from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
+from strongroom.archive.ports import BlobStore, BlobWriter, Clock, Index, Keys
+from strongroom.archive.read import open_object
 from strongroom.dicom.canonical import canonical_sha256
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import HeaderScan, ScanLimits
@@ -146,11 +147,11 @@ class Ingest:
         try:
             new = self._described()
             assert self._writer is not None
-            self._writer.commit()
+            new = replace(new, sealed=self._writer.commit())
             if self._is_added(new):
                 self._writer = None
                 return Verdict.STORED
-            return self._seen_again(new.stored)
+            return self._seen_again(new)
         finally:
             self._drop()
 
@@ -205,7 +206,7 @@ class Ingest:
             key=self._key,
             received_us=int(self._ports.clock() * 1e6),
         )
-        return NewInstance(stored, described.modality, described.levels)
+        return NewInstance(stored, b"", described.modality, described.levels)
 
     def _event(self, outcome: Outcome, more: Mapping[str, Detail]) -> Event:
         arrival = self._arrival
@@ -221,8 +222,8 @@ class Ingest:
 
     # -- the same SOP Instance UID again: the first copy always stays
 
-    def _seen_again(self, new: StoredObject) -> Verdict:
-        ports = self._ports
+    def _seen_again(self, copy: NewInstance) -> Verdict:
+        ports, new = self._ports, copy.stored
         first = ports.index.find_object(new.sop_uid)
         if first is None:
             raise StrongroomError("the stored object vanished while its copy arrived")
@@ -230,15 +231,19 @@ class Ingest:
             verdict = Verdict.RESENT
         elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
             raise Refused("sop-instance-in-another-series")
-        elif self._canonical(first) == self._canonical(new):
+        elif self._canonical(first, b"") == self._canonical(new, copy.sealed):
             verdict = Verdict.VARIANT
         else:
             raise Refused("sop-instance-altered")
         ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
         return verdict
 
-    def _canonical(self, stored: StoredObject) -> bytes:
-        reader: BlobReader = self._ports.blobs.open(stored.object_id, stored.key.key)
+    def _canonical(self, stored: StoredObject, sealed: bytes) -> bytes:
+        blobs, index = self._ports.blobs, self._ports.index
+        if sealed:
+            reader = blobs.open_small(stored.object_id, stored.key.key, sealed)
+        else:
+            reader = open_object(blobs, index, stored)
         try:
             return canonical_sha256(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax])
         finally:

@@ -79,7 +79,10 @@ class DataKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """Where and how one instance is stored: enough to open it and to say what it is."""
+    """Where and how one instance is stored: enough to open it and to say what it is.
+
+    A small object is sealed into a row of the index, ``small_row``; 0 means that it is a file of its own.
+    """
 
     object_id: bytes
     sop_class: str
@@ -91,11 +94,13 @@ class StoredObject:
     sha256: bytes
     key: DataKey
     received_us: int
+    small_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LevelAttributes:
-    """What one level keeps of an instance: the index's narrow columns (``keys.COLUMNS`` order) and the DICOM JSON."""
+    """What one level keeps of an instance: the index's narrow columns (``keys.COLUMNS`` order) and all attributes,
+    as ``archive.attributes.decode_attributes`` reads them."""
 
     columns: tuple[str, ...] = field(repr=False)
     attributes: bytes = field(repr=False)
@@ -103,17 +108,21 @@ class LevelAttributes:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose bytes are durable, on its way into the index. ``levels`` is indexed by Level."""
+    """An instance on its way into the index. ``levels`` is indexed by Level.
+
+    ``sealed`` is the whole sealed object if it is small; "" means that its bytes are durable in a file already.
+    """
 
     stored: StoredObject
+    sealed: bytes = field(repr=False)
     modality: str
     levels: tuple[LevelAttributes, LevelAttributes, LevelAttributes, LevelAttributes]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRow:
-    """One candidate answer: the DICOM JSON of its level and of those above that the query needs, top first, and the
-    attributes that the index computes, as elements of the DICOM JSON model."""
+    """One candidate answer: the encoded attributes of its level and of those above that the query needs, top first,
+    and the attributes that the index computes, as elements of the DICOM JSON model."""
 
     attributes: tuple[bytes, ...] = field(repr=False)
     computed: Mapping[str, Mapping[str, object]] = field(repr=False)

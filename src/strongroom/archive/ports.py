@@ -1,4 +1,4 @@
-"""The seams of the archive: what it needs from the outside, as protocols. Every adapter passes the port's contract suite."""
+"""What the archive needs from the outside, as protocols. Every adapter passes the contract suite of its port."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ class BlobWriter(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Seal and write ``data``; the caller may reuse the buffer afterwards. Raises StorageUnavailable."""
 
-    def commit(self) -> int:
-        """Make all bytes and the name durable; returns the sealed size in bytes. Raises StorageUnavailable."""
+    def commit(self) -> bytes:
+        """Make all bytes and the name durable and return b"", or return the whole sealed object if it is small.
+
+        A small object becomes durable with its row in the index. Raises StorageUnavailable.
+        """
 
     def abort(self) -> None:
-        """Forget the object and remove what was written. Safe to call at any time, also after a failed commit."""
+        """Forget the object and remove what was written. Safe at any time; after ``commit`` it takes it back."""
 
 
 class BlobReader(Protocol):
@@ -30,7 +33,10 @@ class BlobReader(Protocol):
     """Plain size in bytes."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` plain bytes from ``offset`` (fewer at the end). Raises IntegrityError, StorageUnavailable."""
+        """Return up to ``length`` plain bytes from ``offset``, fewer at the end.
+
+        Raises IntegrityError, StorageUnavailable.
+        """
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
         """Yield the plain bytes from ``offset`` to the end, a segment at a time, each authenticated first."""
@@ -47,6 +53,9 @@ class BlobStore(Protocol):
 
     def open(self, object_id: bytes, key: bytes) -> BlobReader:
         """Open an object. Raises NotFound if there is none, IntegrityError if its header or size cannot be right."""
+
+    def open_small(self, object_id: bytes, key: bytes, sealed: bytes) -> BlobReader:
+        """Open a small object from its sealed bytes. Raises IntegrityError if they cannot be right."""
 
     def delete(self, object_id: bytes) -> None:
         """Remove an object's bytes durably; does nothing if it is gone already."""
@@ -86,6 +95,9 @@ class Index(Protocol):
 
     def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
         """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
+
+    def small_object(self, row: int) -> bytes:
+        """The sealed bytes of a small object. Raises NotFound."""
 
     def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
         """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""

@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from strongroom.archive.access import require
 from strongroom.archive.answers import AboutArchive, JsonDataset, compile_answer
+from strongroom.archive.attributes import decode_attributes
 from strongroom.archive.matching import compile_matcher
 from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, Index
 from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import Query, Retrieval
 from strongroom.types import Principal, Right
-
-_decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,21 @@ class Reader:
 
     def open(self, stored: StoredObject) -> BlobReader:
         """Open a stored object. Raises NotFound, IntegrityError, StorageUnavailable."""
-        return self._blobs.open(stored.object_id, stored.key.key)
+        return open_object(self._blobs, self._index, stored)
+
+
+def open_object(blobs: BlobStore, index: Index, stored: StoredObject) -> BlobReader:
+    """Open a stored object, wherever it lies. Raises NotFound, IntegrityError, StorageUnavailable."""
+    if stored.small_row:
+        return blobs.open_small(stored.object_id, stored.key.key, index.small_object(stored.small_row))
+    return blobs.open(stored.object_id, stored.key.key)
 
 
 def merged(row: SearchRow) -> dict[str, Any]:
     """One mapping of the attributes of a row's level, of those above it, and of what the index computed."""
     attributes: dict[str, Any] = {}
     for encoded in row.attributes:
-        attributes.update(_decode(encoded))
+        attributes.update(decode_attributes(encoded))
     attributes.update(row.computed)
     return attributes
 

@@ -138,14 +138,22 @@ class SealedBlobStore:
     """
 
     def __init__(
-        self, root: Path, *, disk: Disk | None = None, idle_buffers: int = 8, sync_names: bool | None = None
+        self,
+        root: Path,
+        *,
+        small_bytes: int = 0,
+        disk: Disk | None = None,
+        idle_buffers: int = 8,
+        sync_names: bool | None = None,
     ) -> None:
         """Keep the objects below ``root``, which must exist. At most ``idle_buffers`` (1.1 MiB each) wait for reuse.
 
+        An object of at most ``small_bytes`` sealed bytes becomes no file: ``commit`` hands it back, for its row.
         ``sync_names`` says whether commit syncs the directory too; None asks `fsync_keeps_names`.
         """
         self._root = os.fspath(root)
         self._disk = disk or Disk()
+        self._small_bytes = min(small_bytes, STAGING_BYTES)
         self._idle: list[_Staging] = []
         self._idle_buffers = idle_buffers
         self._sync_names = not fsync_keeps_names(root) if sync_names is None else sync_names
@@ -155,6 +163,10 @@ class SealedBlobStore:
     def create(self, object_id: bytes, key: bytes) -> SealedBlobWriter:
         """Begin a new object; nothing touches the disk before STAGING_BYTES are sealed or ``commit``."""
         return SealedBlobWriter(self, object_id, key)
+
+    def open_small(self, object_id: bytes, key: bytes, sealed: bytes) -> SmallObjectReader:
+        """Open a small object from its sealed bytes. Raises IntegrityError."""
+        return SmallObjectReader(object_id, key, sealed)
 
     def open(self, object_id: bytes, key: bytes) -> SealedBlobReader:
         """Open an object. Raises NotFound, IntegrityError (impossible header or size), StorageUnavailable."""
@@ -283,12 +295,20 @@ class SealedBlobWriter:
             raise self._failure or LocalProtocolError("write to an object that is committed or aborted")
         self._sealer.write(data)
 
-    def commit(self) -> int:
-        """Make all bytes and the name durable; return the sealed size in bytes. Raises StorageUnavailable."""
+    def commit(self) -> bytes:
+        """Make all bytes and the name durable and return b"", or return the whole sealed object if it is small.
+
+        Raises StorageUnavailable.
+        """
         if self._sealer is None:
             raise self._failure or LocalProtocolError("commit of an object that is committed or aborted")
         disk = self._store._disk
-        self._put(self._sealer.finish(), last=True)
+        rest = self._sealer.finish()
+        if self._fd < 0 and len(rest) <= self._store._small_bytes:
+            sealed = bytes(rest)
+            self._release(len(sealed))
+            return sealed
+        self._put(rest, last=True)
         try:
             disk.fsync(self._fd)
             fd, self._fd = self._fd, -1  # close releases the descriptor even when it reports an error
@@ -298,7 +318,7 @@ class SealedBlobWriter:
         except OSError as exc:
             raise self._fail("cannot make an object durable", exc) from None
         self._release(min(self._offset, seal.SEGMENT_BYTES))
-        return self._offset
+        return b""
 
     def abort(self) -> None:
         """Forget the object and remove what was written. Safe at any time.
@@ -380,6 +400,28 @@ class SealedBlobWriter:
                 continue
             done += put
             self._offset += put
+
+
+class SmallObjectReader:
+    """BlobReader (archive.ports) of a small object, all of it in memory."""
+
+    def __init__(self, object_id: bytes, key: bytes, sealed: bytes) -> None:
+        """Open and authenticate ``sealed``. Raises IntegrityError."""
+        self._plain = seal.unseal(key, seal.associated_data(seal.OBJECT_KIND, object_id), sealed)
+        self.size = len(self._plain)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` plain bytes from ``offset``."""
+        return self._plain[offset : offset + length]
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield the plain bytes from ``offset`` on."""
+        if offset < self.size:
+            yield self._plain[offset:]
+
+    def close(self) -> None:
+        """Forget the plain bytes."""
+        self._plain = b""
 
 
 class SealedBlobReader:

@@ -8,6 +8,8 @@ driver's own cursor: executing through SQLAlchemy costs more than the statement 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -38,12 +40,16 @@ WAL_PAGES = 8192
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One database engine: how to connect with the driver itself, and what SQLAlchemy needs to compile for it."""
+    """One database engine: how to connect with the driver itself, and what SQLAlchemy needs to compile for it.
+
+    ``wal`` is the write-ahead log that has to be synced after a commit; None where the commit itself is durable.
+    """
 
     dialect: Dialect
     connect: Callable[[], Any]
     error: type[Exception]
     engine: Engine
+    wal: Path | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -85,13 +91,14 @@ class UnitOfWork(Protocol):
 
 
 class _Job(Generic[T]):
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("commit", "done", "error", "result", "work")
 
     def __init__(self, work: Callable[[Any], T]) -> None:
         self.work = work
         self.result: T | None = None
         self.error: BaseException | None = None
         self.done = False
+        self.commit = 0
 
 
 class Database:
@@ -104,6 +111,10 @@ class Database:
         self._queue: deque[_Job[Any]] = deque()
         self._writer_lock = threading.Lock()
         self._writer: Any = None
+        self._sync_lock = threading.Lock()
+        self._wal_fd = -1
+        self._committed = self._synced = 0
+        self._failed = False
         self._readers: deque[Any] = deque()
 
     @contextmanager
@@ -139,9 +150,40 @@ class Database:
         with self._writer_lock:
             if not job.done:
                 self._run([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[return-value]  # set by _attempt whenever there is no error
+        if job.error is None:
+            self._make_durable(job.commit)
+            return job.result  # type: ignore[return-value]  # set by _attempt whenever there is no error
+        raise job.error
+
+    def _make_durable(self, commit: int) -> None:
+        """Return when commit number ``commit`` is on disk.
+
+        Outside the writer lock, so that the next transaction runs while this one is synced; whoever comes second finds
+        that one sync has covered both.
+        """
+        if self.backend.wal is None:
+            return
+        with self._sync_lock:
+            if self._synced >= commit:
+                return
+            if self._failed:
+                raise StorageUnavailable("the index could not be made durable: restart the archive")
+            covers = self._committed
+            try:
+                os.fdatasync(self._wal())
+            except OSError as error:
+                # What reached the disk is now unknown to everybody: nothing more may be promised on top of it.
+                self._failed = True
+                name = errno.errorcode.get(error.errno or 0, "unknown error")
+                raise StorageUnavailable(f"the index cannot be made durable: {name}") from error
+            self._synced = covers
+
+    def _wal(self) -> int:
+        """The log's file descriptor. The log exists as long as the writer's connection does."""
+        if self._wal_fd < 0:
+            assert self.backend.wal is not None
+            self._wal_fd = os.open(self.backend.wal, os.O_RDONLY | os.O_CLOEXEC)
+        return self._wal_fd
 
     def _run(self, batch: Sequence[_Job[Any]]) -> None:
         try:
@@ -156,6 +198,8 @@ class Database:
             job.done = True
 
     def _attempt(self, batch: Sequence[_Job[Any]]) -> None:
+        if self._failed:
+            raise StorageUnavailable("the index could not be made durable: restart the archive")
         if self._writer is None:
             self._writer = self._connect()
         connection = self._writer
@@ -176,7 +220,11 @@ class Database:
             if not _rolled_back(connection):
                 self._writer = None
                 _close(connection)
+                self._forget_wal()
             raise
+        self._committed += 1
+        for job in batch:
+            job.commit = self._committed
 
     def _connect(self) -> Any:
         try:
@@ -198,6 +246,14 @@ class Database:
         if self._writer is not None:
             _close(self._writer)
             self._writer = None
+        self._forget_wal()
+
+    def _forget_wal(self) -> None:
+        """The last connection to close removes the log; the next one begins another file of the same name."""
+        with self._sync_lock:
+            if self._wal_fd >= 0:
+                os.close(self._wal_fd)
+                self._wal_fd = -1
 
 
 def _rolled_back(connection: Any) -> bool:
@@ -227,16 +283,17 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
         # SHA-256 has processor instructions that SHA-512, the default, lacks: half the time per page written.
         cursor.execute("PRAGMA cipher_hmac_algorithm = HMAC_SHA256")
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        # FULL: a commit in WAL mode is on disk when it returns. MEMORY: no temporary file ever holds index pages.
+        # MEMORY: no temporary file ever holds index pages. NORMAL: syncs whenever the log is copied back, and leaves
+        # the sync after each commit to Database, which shares it; FULL would hold the write lock meanwhile.
         cursor.execute("PRAGMA journal_mode = WAL").fetchone()
-        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
         return connection
 
     engine = sqlalchemy.create_engine("sqlite+pysqlite://", module=driver, creator=connect, poolclass=NullPool)
-    return Backend(engine.dialect, connect, driver.Error, engine)
+    return Backend(engine.dialect, connect, driver.Error, engine, path.with_name(path.name + "-wal"))
 
 
 def open_postgresql(url: str) -> Backend:

@@ -16,11 +16,11 @@ from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchR
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.errors import LimitExceeded
+from strongroom.errors import LimitExceeded, NotFound
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
-from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, STUDY
+from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
 from strongroom.store.search import TABLES, joined, search
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 
@@ -35,6 +35,7 @@ _STORED_COLUMNS = (
     INSTANCE.c.data_bytes,
     INSTANCE.c.sha256,
     INSTANCE.c.received_us,
+    INSTANCE.c.is_small * INSTANCE.c.id,
     DATA_KEY.c.key_id,
     DATA_KEY.c.wrapped,
     DATA_KEY.c.master_id,
@@ -54,6 +55,9 @@ class Index:
         self.registry = Registry(backend.dialect)
         stored = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
         self._by_sop = Sql(stored.where(INSTANCE.c.sop_uid == bindparam("a")), backend.dialect)
+        self._small_object = Sql(
+            select(SMALL_OBJECT.c.sealed).where(SMALL_OBJECT.c.id == bindparam("a")), self._dialect
+        )
         self._study_key = Sql(
             select(DATA_KEY.c.key_id, DATA_KEY.c.wrapped, DATA_KEY.c.master_id)
             .join_from(DATA_KEY, STUDY)
@@ -104,6 +108,14 @@ class Index:
             raise LimitExceeded("max_retrieve_objects", limit)
         return [self._stored(row) for row in rows]
 
+    def small_object(self, row: int) -> bytes:
+        """The sealed bytes of a small object. Raises NotFound."""
+        with self.database.read() as cursor:
+            found = self._small_object.run(cursor, a=row).fetchone()
+        if found is None:
+            raise NotFound("the row of a small object is gone")
+        return bytes(found[0])
+
     def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
         """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
         with self.database.read() as cursor:
@@ -116,7 +128,7 @@ class Index:
         self.database.write(lambda transaction: self.registry.set_meta(transaction.cursor, name, value))
 
     def _stored(self, row: Sequence[Any]) -> StoredObject:
-        object_id, sop_class, sop_uid, series, study, syntax, size, sha256, received_us, *key = row
+        object_id, sop_class, sop_uid, series, study, syntax, size, sha256, received_us, small_row, *key = row
         return StoredObject(
             object_id=bytes(object_id),
             sop_class=sop_class,
@@ -128,6 +140,7 @@ class Index:
             sha256=bytes(sha256),
             key=self._data_key(*key),
             received_us=received_us,
+            small_row=small_row,
         )
 
     def _data_key(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey:

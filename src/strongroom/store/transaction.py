@@ -16,7 +16,7 @@ from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredO
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
 from strongroom.store.database import Sql
-from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, STUDY
+from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, SMALL_OBJECT, STUDY
 
 MAX_CACHED_SERIES = 4096
 GENERATION = "generation"
@@ -80,7 +80,8 @@ class WriteStatements:
         self.add_study = Sql(insert(STUDY).returning(STUDY.c.id), dialect)
         self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
         self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
-        self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing(), dialect)
+        self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing().returning(INSTANCE.c.id), dialect)
+        self.add_small = Sql(insert(SMALL_OBJECT).values(id=bindparam("row"), sealed=bindparam("bytes")), dialect)
         self.count_study_series = counter(STUDY, "num_series")
         self.count_study = counter(STUDY, "num_instances")
         self.count_series = counter(SERIES, "num_instances")
@@ -298,9 +299,14 @@ class Transaction:
             self.cursor, series=place.series, sop_uid=stored.sop_uid, sop_class=stored.sop_class,
             instance_number=level.columns[2], transfer_syntax=stored.transfer_syntax, object_id=stored.object_id,
             key_id=stored.key.key_id, data_bytes=stored.data_bytes, sha256=stored.sha256,
-            received_us=stored.received_us, attributes=level.attributes,
+            received_us=stored.received_us, is_small=int(bool(new.sealed)), attributes=level.attributes,
         )  # fmt: skip
-        return bool(self.cursor.rowcount == 1)
+        row = self.cursor.fetchone()
+        if row is None:
+            return False
+        if new.sealed:
+            self.sql.add_small.run(self.cursor, row=row[0], bytes=new.sealed)
+        return True
 
     def _add_kinds(self, place: SeriesPlace, modality: str, sop_class: str) -> None:
         # Another series of the same study has a place of its own: read the row, not the cache.

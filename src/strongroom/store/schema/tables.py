@@ -104,10 +104,19 @@ INSTANCE = Table(
     _count("data_bytes"),
     _blob("sha256"),
     _count("received_us"),
+    _count("is_small"),
     _blob("attributes"),
     Index("instance_identity", "sop_uid", unique=True),
     Index("instance_of_series", "series"),
 )
+
+SMALL_OBJECT = Table(
+    "small_object",
+    TABLES,
+    Column("id", BIG, ForeignKey("instance.id"), primary_key=True),
+    _blob("sealed"),
+)
+"""Objects too small for a file of their own, sealed like any other: one write and one fsync less each."""
 
 PEER = Table(
     "peer",

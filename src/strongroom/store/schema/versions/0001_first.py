@@ -100,11 +100,14 @@ def _levels() -> None:
         sa.Column("key_id", sa.LargeBinary, sa.ForeignKey("data_key.key_id"), nullable=False),
         *_count("data_bytes"),
         *_blob("sha256"),
-        *_count("received_us"),
+        *_count("received_us", "is_small"),
         *_blob("attributes"),
     )
     op.create_index("instance_identity", "instance", ["sop_uid"], unique=True)
     op.create_index("instance_of_series", "instance", ["series"])
+    op.create_table(
+        "small_object", sa.Column("id", BIG, sa.ForeignKey("instance.id"), primary_key=True), *_blob("sealed")
+    )
 
 
 def _trail() -> None:

@@ -1,0 +1,130 @@
+"""Deleting a study from the index: its rows, and above all its data keys, leave no copy behind.
+
+An object without its key is noise, wherever copies of it are. So what has to be thorough here is the destruction of a
+few bytes: the wrapped data keys.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, delete, exists, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from strongroom.errors import NotFound
+from strongroom.store.database import Backend, Sql
+from strongroom.store.registry import Registry
+from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, PATIENT, SERIES, SMALL_OBJECT, STUDY
+from strongroom.store.transaction import GENERATION, Transaction
+
+CLEAR_WAIT_S = 30.0
+"""How long readers of the running server may keep old pages in the write-ahead log before we give up."""
+_CLEAR_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedObject:
+    """An object whose row is gone. ``in_file`` says that its sealed bytes are a file, which is still there."""
+
+    object_id: bytes
+    sop_uid: str
+    sha256: bytes
+    data_bytes: int
+    in_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedStudy:
+    """What a deletion took out of the index."""
+
+    objects: tuple[DeletedObject, ...]
+    key_ids: tuple[bytes, ...]
+
+
+class StudyDeletion:
+    """The statements of a deletion, on the caller's transaction."""
+
+    def __init__(self, dialect: Dialect, registry: Registry) -> None:
+        insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        study: BindParameter[Any] = bindparam("a")
+        series = select(SERIES.c.id).where(SERIES.c.study == study)
+        instances = select(INSTANCE.c.id).where(INSTANCE.c.series.in_(series))
+        columns = (INSTANCE.c.object_id, INSTANCE.c.sop_uid, INSTANCE.c.sha256, INSTANCE.c.data_bytes)
+        self._registry = registry
+        self._is_sqlite = dialect.name == "sqlite"
+        self._study = Sql(select(STUDY.c.id, STUDY.c.patient).where(STUDY.c.study_uid == study), dialect)
+        self._objects = Sql(select(*columns, INSTANCE.c.is_small).where(INSTANCE.c.series.in_(series)), dialect)
+        self._keys = Sql(select(DATA_KEY.c.key_id).where(DATA_KEY.c.study == study), dialect)
+        # Whatever refers to a row goes before it.
+        self._deletions = tuple(
+            Sql(statement, dialect)
+            for statement in (
+                delete(SMALL_OBJECT).where(SMALL_OBJECT.c.id.in_(instances)),
+                delete(INSTANCE).where(INSTANCE.c.series.in_(series)),
+                delete(SERIES).where(SERIES.c.study == study),
+                delete(DATA_KEY).where(DATA_KEY.c.study == study),
+                delete(STUDY).where(STUDY.c.id == study),
+            )
+        )
+        lone = PATIENT.c.id == bindparam("a")
+        self._patient = Sql(delete(PATIENT).where(lone, ~exists().where(STUDY.c.patient == PATIENT.c.id)), dialect)
+        self._destroyed = Sql(insert(DESTROYED_KEY).on_conflict_do_nothing(), dialect)
+
+    def run(self, transaction: Transaction, study_uid: str) -> DeletedStudy:
+        """Take a study, and its patient if it was the last one, out of the index; its keys can never come back.
+
+        Raises NotFound before anything is written.
+        """
+        cursor = transaction.cursor
+        row = self._study.run(cursor, a=study_uid).fetchone()
+        if row is None:
+            raise NotFound(f"no study {study_uid}")
+        study, patient = row
+        transaction.begin_generation()
+        objects = tuple(
+            DeletedObject(bytes(object_id), sop_uid, bytes(digest), size, not is_small)
+            for object_id, sop_uid, digest, size, is_small in self._objects.run(cursor, a=study).fetchall()
+        )
+        key_ids = tuple(bytes(row[0]) for row in self._keys.run(cursor, a=study).fetchall())
+        self._overwrite(cursor, "ON")
+        for deletion in self._deletions:
+            deletion.run(cursor, a=study)
+        self._patient.run(cursor, a=patient)
+        self._overwrite(cursor, "OFF")
+        for key_id in key_ids:
+            self._destroyed.run(cursor, key_id=key_id)
+        self._registry.touch(cursor, GENERATION)
+        return DeletedStudy(objects, key_ids)
+
+    def _overwrite(self, cursor: Any, switch: str) -> None:
+        """Have SQLite overwrite what it deletes with zeros, or no longer."""
+        if self._is_sqlite:
+            cursor.execute(f"PRAGMA secure_delete = {switch}").fetchone()
+
+
+def clear_log(backend: Backend, wait_s: float = CLEAR_WAIT_S) -> bool:
+    """Empty SQLite's write-ahead log, where pages are kept as they were before; False if readers kept it busy.
+
+    On PostgreSQL nothing can be done from here: it keeps old rows in its files and its log until it reuses them, and
+    the answer is False.
+    """
+    if not backend.is_sqlite:
+        return False
+    connection = backend.connect()
+    try:
+        cursor = connection.cursor()
+        deadline = time.monotonic() + wait_s
+        while True:
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_CLEAR_PAUSE_S)
+    except backend.error:
+        return False
+    finally:
+        connection.close()
