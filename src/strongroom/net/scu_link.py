@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # the type alone: only net.tls may use the module
 ABORT_TIMEOUT_S: Final = 1.0
 """How long a last A-ABORT may take to leave: a courtesy to the peer, not a reason to hang."""
 
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
+
 _REJECT_REASONS: Final[Mapping[int, type[IntEnum]]] = {
     RejectSource.SERVICE_USER: UserRejectReason,
     RejectSource.PROVIDER_ACSE: AcseRejectReason,
@@ -380,6 +382,9 @@ class ScuLink:
             connection = self._armed()
             try:
                 count = connection.recv_into(association.free_space())
+                if count and _QUICKACK is not None:
+                    # Stock receivers write a response in two parts and wait for the ACK in between: 40 ms an object.
+                    connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError as error:
                 raise PeerUnavailable(f"receiving failed: {_reason(error)}") from error
             association.receive_data(count)
