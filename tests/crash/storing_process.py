@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, store
-
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.config import Home
 from strongroom.errors import StrongroomError

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness.archives import clean_environment, new_home, opened
-from harness.ingesting import stored_digest, visible_sop_uids
 from storing_process import MARK, sample
 
+from harness.archives import clean_environment, new_home, opened
+from harness.ingesting import stored_digest, visible_sop_uids
 from strongroom.admin.check import check
 from strongroom.admin.recovery import recover
 from strongroom.app import SERVE_LOG
@@ -160,7 +160,7 @@ def test_failed_at_any_call(template, points, tmp_path, error):
         stays = at % 2 == 1
         inject = f"inject={point.call}:error={error}:when={point.number}{'+' if stays else ''}"
         said = run(home, "-o", "/dev/null", "-e", inject)
-        words = dict((number, word) for word, number in said)
+        words = {number: word for word, number in said}
         assert sorted(words) == list(range(INSTANCES)), point
         assert words[0] == "ACK", point
         assert words[point.instance] == "FAIL", f"{error} at {point} was not noticed"
