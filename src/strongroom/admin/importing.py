@@ -100,6 +100,7 @@ class _MarkingIndex:
         self.study_key = index.study_key
         self.find_object = index.find_object
         self.find_objects = index.find_objects
+        self.small_object = index.small_object
         self.search = index.search
 
     def add(self, new: NewInstance, event: Event) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import check, media, new_group, peers, serving, trail
+from strongroom.cli import check, deletion, keys, media, new_group, peers, serving, trail, users
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
 app.command("serve")(serving.serve)
 app.command("import")(media.import_)
 app.command("export")(media.export)
+app.command("delete")(deletion.delete)
 app.command("check")(check.check)
 app.add_typer(peers.group, name="peer")
+app.add_typer(users.group, name="user")
+app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")

@@ -1,0 +1,171 @@
+"""Deletion of a study: its keys are destroyed, the trail proves it, and then the sealed bytes are removed as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from strongroom.admin.manifest import manifest_sha256
+from strongroom.app import Archive
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, StrongroomError
+from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
+from strongroom.store.transaction import Transaction
+from strongroom.trail.log import MAX_PAGE, StoredRecord
+from strongroom.trail.record import parse_record
+from strongroom.trail.verify import encode_receipt, prove
+from strongroom.types import Uid
+
+MAX_REASON_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Where the trail says what was deleted. ``leaf`` is the hash of ``record`` in the log's tree.
+
+    ``receipt`` is ``record`` with its inclusion proof and a signed checkpoint, None if none could be made.
+    """
+
+    log: str
+    seq: int
+    leaf: bytes
+    record: bytes
+    receipt: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a deletion did. ``problems`` are things that are left to do; each says what."""
+
+    study_uid: str
+    objects: int
+    data_bytes: int
+    manifest: str
+    key_ids: tuple[bytes, ...]
+    proof: Proof | None
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+Watch = Callable[[int, int], None]
+"""Told how many files are removed, of how many."""
+
+
+def parse_reason(text: str) -> str:
+    """Return the operator's reason, which stays in the trail for ever. Raises ConfigError: empty, or not one line."""
+    reason = text.strip()
+    if not reason or len(reason) > MAX_REASON_CHARS or not reason.isprintable():
+        raise ConfigError(f"a reason is one line of 1 to {MAX_REASON_CHARS} characters, without names of patients")
+    return reason
+
+
+def delete_study(archive: Archive, study_uid: str, reason: str, watch: Watch) -> Deletion:
+    """Delete a study for good. When this returns, or is killed after its transaction, nothing can open its objects.
+
+    Raises NotFound, ConfigError or StorageUnavailable with nothing changed; what fails later is in ``problems``.
+    """
+    uid, reason = Uid.parse(study_uid), parse_reason(reason)
+    statements = StudyDeletion(archive.backend.dialect, archive.index.registry)
+    first_seq = _log_size(archive)
+
+    def work(transaction: Transaction) -> tuple[DeletedStudy, Event]:
+        deleted = statements.run(transaction, uid)
+        event = Event(Action.DELETE, Outcome.SUCCESS, archive.principal, _details(uid, reason, deleted))
+        transaction.record(event)
+        return deleted, event
+
+    deleted, event = archive.index.database.write(work)
+    archive.forget_study(uid, deleted.key_ids)
+    problems, notes = _traces(archive)
+    if left := _remove_files(archive, deleted, watch):
+        problems.append(f"{left} sealed files are still there: nothing opens them, and the next start removes them")
+    proof = None
+    try:
+        proof = _proof(archive, event, first_seq)
+        if proof.receipt is None:
+            problems.append("no checkpoint could be written: run `strongroom trail checkpoint`")
+    except StrongroomError as error:
+        problems.append(f"no proof could be made: {error}")
+    return Deletion(
+        study_uid=uid,
+        objects=len(deleted.objects),
+        data_bytes=sum(each.data_bytes for each in deleted.objects),
+        manifest=_manifest(deleted),
+        key_ids=deleted.key_ids,
+        proof=proof,
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def _traces(archive: Archive) -> tuple[list[str], list[str]]:
+    """Clear the index's log of the wrapped key; returns problems, and notes on where else it may be."""
+    problems, notes = [], []
+    if not archive.backend.is_sqlite:
+        notes.append("PostgreSQL keeps the wrapped key in its files and its log until it reuses them")
+    elif not clear_log(archive.backend):
+        problems.append("the index was in use: its log holds the wrapped key until the server is restarted")
+    notes.append("backups keep the wrapped key: rotate the master key, and destroy the old one with the last of them")
+    return problems, notes
+
+
+def _manifest(deleted: DeletedStudy) -> str:
+    return manifest_sha256((each.sop_uid, each.sha256) for each in deleted.objects)
+
+
+def _details(uid: str, reason: str, deleted: DeletedStudy) -> dict[str, Detail]:
+    return {
+        "study": str(uid),
+        "reason": reason,
+        "objects": len(deleted.objects),
+        "bytes": sum(each.data_bytes for each in deleted.objects),
+        "manifest_sha256": _manifest(deleted),
+        "destroyed_keys": tuple(key_id.hex() for key_id in deleted.key_ids),
+    }
+
+
+def _remove_files(archive: Archive, deleted: DeletedStudy, watch: Watch) -> int:
+    """Remove the sealed files; returns how many could not be."""
+    files = [each for each in deleted.objects if each.in_file]
+    left = 0
+    for number, each in enumerate(files, 1):
+        try:
+            archive.blobs.delete(each.object_id)
+        except StorageUnavailable:
+            left += 1
+        watch(number, len(files))
+    return left
+
+
+def _log_size(archive: Archive) -> int:
+    with archive.index.database.read() as cursor:
+        head = archive.trail_reader.head(cursor, archive.trail.name)
+    return 0 if head is None else head.size
+
+
+def _proof(archive: Archive, event: Event, first_seq: int) -> Proof:
+    row = _find(archive, event, first_seq)
+    receipt = None
+    try:
+        archive.checkpoint()
+        with archive.index.database.read() as cursor:
+            receipt = encode_receipt(prove(archive.trail_reader, cursor, archive.trail.name, row.seq))
+    except StorageUnavailable:
+        pass  # the record is durable all the same; the caller says what is missing
+    return Proof(archive.trail.name, row.seq, row.leaf, row.raw, receipt)
+
+
+def _find(archive: Archive, event: Event, start: int) -> StoredRecord:
+    """The record of ``event``. Other commands may have written to the same log in between, but not much."""
+    with archive.index.database.read() as cursor:
+        while rows := archive.trail_reader.read(cursor, archive.trail.name, start, MAX_PAGE):
+            for row in rows:
+                found = parse_record(row.raw).event
+                if found.action is event.action and _identity(found) == _identity(event):
+                    return row
+            start = rows[-1].seq + 1
+    raise IntegrityError("the trail has no record of the deletion")
+
+
+def _identity(event: Event) -> tuple[Detail | None, Detail | None]:
+    return event.details.get("study"), event.details.get("manifest_sha256")

@@ -1,0 +1,82 @@
+"""``delete``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.admin.deletion import Deletion, delete_study
+from strongroom.admin.trail import write_new_file
+from strongroom.app import LOCAL_LOG, Archive
+from strongroom.cli import BAD_NEWS
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
+from strongroom.cli.progress import State, Work, size
+from strongroom.errors import ConfigError, StrongroomError
+
+
+def delete(
+    study: Annotated[str, typer.Option(help="Study Instance UID.")],
+    reason: Annotated[str, typer.Option(help="Why, in a line. It stays in the trail for ever: no names of patients.")],
+    home: HomeOption = None,
+    receipt: Annotated[Path | None, typer.Option(help="A new file for the signed proof that it was deleted.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Delete a study for good: destroy its keys, remove its objects, and print the proof."""
+    if receipt is not None and receipt.exists():
+        raise ConfigError(f"{receipt} is there already")
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        with Work("delete", "files") as work:
+            deletion = delete_study(archive, study, reason, lambda done, total: work.show(State(done, total)))
+    finally:
+        archive.close()
+    problems = list(deletion.problems)
+    if receipt is not None and deletion.proof is not None and deletion.proof.receipt is not None:
+        try:
+            write_new_file(receipt, iter([deletion.proof.receipt]))
+        except StrongroomError as error:
+            problems.append(f"the receipt could not be written: {error}")
+    print(_as_json(deletion, problems) if output is Format.JSON else _as_text(deletion, problems))
+    if problems:
+        raise typer.Exit(BAD_NEWS)
+
+
+def _as_text(deletion: Deletion, problems: list[str]) -> str:
+    lines = [
+        f"deleted        study {deletion.study_uid}: {deletion.objects} objects, {size(deletion.data_bytes)}",
+        f"manifest       SHA-256 {deletion.manifest}",
+        *(f"destroyed key  {key_id.hex()}" for key_id in deletion.key_ids),
+    ]
+    if (proof := deletion.proof) is not None:
+        lines += [
+            f"trail          log {proof.log}, record {proof.seq}, leaf {proof.leaf.hex()}",
+            f"record         {proof.record.decode()}",
+        ]
+    lines += [f"problem        {problem}" for problem in problems]
+    lines += [f"note           {note}" for note in deletion.notes]
+    return "\n".join(lines)
+
+
+def _as_json(deletion: Deletion, problems: list[str]) -> str:
+    report: dict[str, object] = {
+        "study": deletion.study_uid,
+        "objects": deletion.objects,
+        "bytes": deletion.data_bytes,
+        "manifest_sha256": deletion.manifest,
+        "destroyed_keys": [key_id.hex() for key_id in deletion.key_ids],
+        "proof": None,
+        "problems": problems,
+        "notes": deletion.notes,
+    }
+    if (proof := deletion.proof) is not None:
+        report["proof"] = {
+            "log": proof.log,
+            "seq": proof.seq,
+            "leaf": proof.leaf.hex(),
+            "record": proof.record.decode(),
+            "receipt": None if proof.receipt is None else json.loads(proof.receipt),
+        }
+    return json.dumps(report, indent=2)
