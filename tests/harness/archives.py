@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from strongroom import app
 from strongroom.admin import peers as administration
-from strongroom.app import LOCAL_LOG, Archive, DicomService
-from strongroom.archive.model import Event
+from strongroom.app import LOCAL_LOG, SERVE_LOG, Archive, DicomService
+from strongroom.archive.model import Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.config import Home, parse
 from strongroom.trail.record import parse_record
@@ -118,12 +121,17 @@ def add_peer(archive: Archive, aet: str, allow: str = ALL_RIGHTS, **more: Any) -
     return Credentials(aet, archive.home.peers / aet)
 
 
-def trail_events(archive: Archive) -> list[Event]:
-    """Every event of every log, each log in its order."""
+def certificate_fingerprint(path: Path) -> str:
+    """SHA-256 of a PEM certificate, as the trail has it."""
+    return sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest()
+
+
+def trail_events(archive: Archive, log: str = "") -> list[Event]:
+    """Every event of one log, or of every log, each in its order."""
     with archive.index.database.read() as cursor:
         return [
             parse_record(row.raw).event
-            for log in archive.trail_reader.logs(cursor)
+            for log in ([log] if log else archive.trail_reader.logs(cursor))
             for page in archive.trail_reader.pages(cursor, log)
             for row in page
         ]
@@ -159,9 +167,30 @@ class RunningArchive:
         with self._open() as archive:
             return trail_events(archive)
 
-    def refusals(self) -> list[str]:
-        """The reasons of everything the trail says was refused, in order."""
-        return [str(event.details.get("reason", "")) for event in self.events() if event.outcome.value == "refused"]
+    def served_events(self, since: int = 0) -> list[Event]:
+        """What the server itself has recorded, from number ``since`` on."""
+        with self._open() as archive:
+            return trail_events(archive, SERVE_LOG)[since:]
+
+    def wait_for_event(self, wanted: Callable[[Event], bool], since: int = 0, timeout_s: float = 10.0) -> Event:
+        """The first event of the server that is wanted; it may come a moment after the peer saw what it records."""
+        deadline = time.monotonic() + timeout_s
+        pause = threading.Event()
+        with self._open() as archive:
+            while True:
+                events = trail_events(archive, SERVE_LOG)[since:]
+                found = next(filter(wanted, events), None)
+                if found is not None:
+                    return found
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the trail has no such event, only {events[-5:]}")
+                pause.wait(0.01)
+
+    def wait_for_refusal(self, reason: str, since: int = 0, timeout_s: float = 10.0) -> Event:
+        """The event that says that something was refused for ``reason``."""
+        return self.wait_for_event(
+            lambda event: event.outcome is Outcome.REFUSED and event.details.get("reason") == reason, since, timeout_s
+        )
 
     @contextmanager
     def _open(self) -> Iterator[Archive]:
@@ -246,7 +275,7 @@ def _read_output(running: RunningArchive, ready: threading.Event) -> None:
 @contextmanager
 def serving_in_process(home: Home) -> Iterator[RunningArchive]:
     """The same server on threads of this process: starts in a fraction of the time, and tests may look inside."""
-    with opened(home, app.SERVE_LOG) as archive:
+    with opened(home, SERVE_LOG) as archive:
         service = DicomService(archive)
         first, *others = service.start()
         port = int(re.match(r"dicom=\S+:(\d+)", first)[1])  # type: ignore[index]

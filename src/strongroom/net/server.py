@@ -220,7 +220,9 @@ class DicomServer:
         try:
             event = connection.next_event()
             if isinstance(event, AssociateRefused):
-                self._record_refused(caller.address, "protocol-version", self._claim(event, caller))
+                by_user = event.source == RejectSource.SERVICE_USER
+                why = "application-context" if by_user else "protocol-version"
+                self._record_refused(caller.address, why, self._claim(event, caller), caller)
             elif isinstance(event, AssociateRequested):
                 self._decide(connection, caller, event)
         except RemoteProtocolError as error:
@@ -252,9 +254,10 @@ class DicomServer:
                 self._per_peer[decision.principal.aet] -= 1
 
     def _run(self, session: Session) -> None:
-        outcome, end = Outcome.SUCCESS, "bug"
+        outcome, end = Outcome.FAILED, "bug"
         try:
             end = session.run()
+            outcome = Outcome.SUCCESS
         except RemoteProtocolError as error:
             session.connection.flush()
             outcome, end = Outcome.FAILED, str(error)[:128]
