@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
 
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
-from strongroom.archive.ports import BlobStore, BlobWriter, Clock, Index, Keys
+from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
 from strongroom.archive.read import open_object
 from strongroom.dicom.canonical import canonical_sha256
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
@@ -148,7 +149,12 @@ class Ingest:
             new = self._described()
             assert self._writer is not None
             new = replace(new, sealed=self._writer.commit())
-            if self._is_added(new):
+            try:
+                added = self._is_added(new)
+            except StaleKey:
+                new = self._sealed_again(new)
+                added = self._is_added(new)
+            if added:
                 self._writer = None
                 return Verdict.STORED
             return self._seen_again(new)
@@ -168,6 +174,33 @@ class Ingest:
             # the row is there its object must be, and if it is not, the next start removes them.
             self._writer = None
             raise
+
+    def _sealed_again(self, new: NewInstance) -> NewInstance:
+        """The object under another key: its own was destroyed, for its study was deleted since this process got it.
+
+        Whatever is stored after a deletion begins the study anew; the sender need not know that there was one.
+        """
+        ports, stored = self._ports, new.stored
+        key, object_id = ports.study_keys.of(stored.study_uid), ports.new_object_id()
+        writer = ports.blobs.create(object_id, key.key)
+        try:
+            with closing(self._open_copy(new)) as reader:
+                for chunk in reader.chunks():
+                    writer.write(chunk)
+            sealed = writer.commit()
+        except BaseException:
+            writer.abort()
+            raise
+        self._drop()
+        self._writer = writer
+        return replace(new, stored=replace(stored, object_id=object_id, key=key), sealed=sealed)
+
+    def _open_copy(self, new: NewInstance) -> BlobReader:
+        """What this ingest has sealed, before it is indexed."""
+        blobs, stored = self._ports.blobs, new.stored
+        if new.sealed:
+            return blobs.open_small(stored.object_id, stored.key.key, new.sealed)
+        return blobs.open(stored.object_id, stored.key.key)
 
     def abort(self) -> None:
         """Forget the object. Safe at any time, also after ``commit``."""
@@ -231,20 +264,15 @@ class Ingest:
             verdict = Verdict.RESENT
         elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
             raise Refused("sop-instance-in-another-series")
-        elif self._canonical(first, b"") == self._canonical(new, copy.sealed):
+        elif _canonical(open_object(ports.blobs, ports.index, first), first) == _canonical(self._open_copy(copy), new):
             verdict = Verdict.VARIANT
         else:
             raise Refused("sop-instance-altered")
         ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
         return verdict
 
-    def _canonical(self, stored: StoredObject, sealed: bytes) -> bytes:
-        blobs, index = self._ports.blobs, self._ports.index
-        if sealed:
-            reader = blobs.open_small(stored.object_id, stored.key.key, sealed)
-        else:
-            reader = open_object(blobs, index, stored)
-        try:
-            return canonical_sha256(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax])
-        finally:
-            reader.close()
+
+def _canonical(reader: BlobReader, stored: StoredObject) -> bytes:
+    """What the data set says, however it is encoded; closes ``reader``."""
+    with closing(reader):
+        return canonical_sha256(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax])
