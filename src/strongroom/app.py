@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
 from strongroom.archive.commitment import CommitmentLimits, Commitments
@@ -309,10 +307,7 @@ def _open_index(backend: Backend, home: Home, config: Config) -> bool:
     if not config.index.url and not home.index.exists():
         # SQLite would make an empty one, in which nothing that is stored has a row.
         raise ConfigError(f"{home.index} is missing: the archive is damaged, restore it")
-    try:
-        return upgrade(backend.engine)
-    except SQLAlchemyError as error:
-        raise StorageUnavailable(f"the index cannot be opened: {type(error).__name__}") from error
+    return upgrade(backend.engine)
 
 
 def write_checkpoint(folder: Path, text: str) -> None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
-
-from sqlalchemy import bindparam, select
 
 from strongroom.admin.trail import outside_checkpoints, snapshot
 from strongroom.app import Archive
@@ -23,9 +21,7 @@ from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.config import Home
 from strongroom.errors import ConfigError, IntegrityError
 from strongroom.store import inventory
-from strongroom.store.database import Sql
 from strongroom.store.locks import HomeLock
-from strongroom.store.schema.tables import INSTANCE
 from strongroom.store.transaction import Transaction
 from strongroom.trail.note import accepted_by, origin_of
 
@@ -36,7 +32,6 @@ CLOCK_STEP_MS: Final = 3_600_000
 MAX_IDS_AT_ONCE: Final = 250_000
 MAX_REMOVED: Final = 10_000
 """More orphans than any crash leaves: then it is the index that is not what it was, and nothing is removed."""
-_PAGE: Final = 4096
 
 log = logging.getLogger(__name__)
 
@@ -127,15 +122,13 @@ def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
     """Objects that came since ``from_ms`` and have no row at all, however old: an id in a name proves nothing."""
     found = (entry.object_id for entry in inventory.walk(str(archive.home.objects), from_ms))
     objects = (object_id for object_id in found if object_id is not None)
-    newest_first = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
-    page = Sql(newest_first.order_by(INSTANCE.c.id.desc()).limit(bindparam("count")), archive.backend.dialect)
     while without_row := set(islice(objects, MAX_IDS_AT_ONCE)):
-        with archive.index.database.read() as cursor:
-            before = 2**63 - 1
-            # New objects have new rows: unless something is left over, the first pages account for all of them.
-            while without_row and (rows := page.run(cursor, before=before, count=_PAGE).fetchall()):
-                without_row.difference_update([row[1] for row in rows])
-                before = rows[-1][0]
+        # New objects have new rows: unless something is left over, the first pages account for all of them.
+        with closing(archive.index.object_ids()) as pages:
+            for with_row in pages:
+                without_row.difference_update(with_row)
+                if not without_row:
+                    break
         yield from without_row
 
 

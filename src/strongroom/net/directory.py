@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from strongroom.archive.peers import Peer
 from strongroom.net.tls import Identity, Profile, client_context, server_context
+
+if TYPE_CHECKING:  # the type alone: only net.tls may use the module
+    import ssl
 
 
 class PeerDirectory:

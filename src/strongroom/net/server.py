@@ -6,11 +6,11 @@ import contextlib
 import ipaddress
 import logging
 import socket
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Presented
@@ -32,6 +32,9 @@ from strongroom.ul import (
     RejectSource,
     UlLimits,
 )
+
+if TYPE_CHECKING:  # the type alone: only net.tls may use the module
+    import ssl
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +208,7 @@ class DicomServer:
         raw.settimeout(self._limits.tls_handshake_timeout_s)
         try:
             secured = listener.context().wrap_socket(raw, server_side=True)
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:  # SSLError among them
             why = getattr(error, "reason", None) or type(error).__name__
             self._record_refused(host, "tls-handshake", {"tls": str(why)[:64]})
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,8 @@ from strongroom.store.search import TABLES, joined, search
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 
 FETCH_ROWS = 256
+OBJECT_ID_PAGE = 4096
+MAX_ROW_ID = 2**63 - 1
 _STORED_COLUMNS = (
     INSTANCE.c.object_id,
     INSTANCE.c.sop_class,
@@ -65,6 +67,9 @@ class Index:
             .limit(1),
             backend.dialect,
         )
+
+        older = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
+        self._older_objects = Sql(older.order_by(INSTANCE.c.id.desc()).limit(bindparam("row_limit")), backend.dialect)
 
     def add(self, new: NewInstance, event: Event) -> bool:
         """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already."""
@@ -122,6 +127,14 @@ class Index:
             rows, make = search(cursor, self._dialect, query, narrowed, limit)
             while some := rows.fetchmany(FETCH_ROWS):
                 yield from map(make, some)
+
+    def object_ids(self) -> Generator[list[bytes], None, None]:
+        """Yield the ids of all stored objects, the newest first, a page at a time."""
+        before = MAX_ROW_ID
+        with self.database.read() as cursor:
+            while rows := self._older_objects.run(cursor, before=before, row_limit=OBJECT_ID_PAGE).fetchall():
+                yield [bytes(row[1]) for row in rows]
+                before = rows[-1][0]
 
     def set_meta(self, name: str, value: str) -> None:
         """Set a value that goes with the index."""

@@ -92,7 +92,7 @@ def test_a_row_keeps_its_object_whatever_the_order_of_rows(archive):
 
 def test_ids_are_compared_in_parts(archive, monkeypatch):
     monkeypatch.setattr(recovery, "MAX_IDS_AT_ONCE", 2)
-    monkeypatch.setattr(recovery, "_PAGE", 1)
+    monkeypatch.setattr("strongroom.store.index.OBJECT_ID_PAGE", 1)
     for number in range(2, 9):
         store(archive, Sample(number, pixel_bytes=LARGE_PIXELS))
     archive.writers.release()
