@@ -277,6 +277,8 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
         cursor.execute("PRAGMA temp_store = MEMORY")
         # What leaves a page is overwritten: else a wrapped key would stay in it when its row moves to another.
         cursor.execute("PRAGMA secure_delete = FAST").fetchone()
+        # What leaves a page is overwritten: else a wrapped key would stay in it when its row moves to another.
+        cursor.execute("PRAGMA secure_delete = FAST").fetchone()
         cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
         return connection
 
