@@ -147,6 +147,9 @@ def rotate(archive: Archive, new_key_id: str, watch: Watch) -> Rotation:
     archive.ring.activate(master_id)
     secrets = archive.secrets.rewrap_all(archive.ring)
     done, unopened = _rewrap(archive, sum(counts.values()) - counts.get(master_id, 0), watch)
+    if resumed or any(len(old) != len(master_id) for old in replaced):
+        statements = Rewrapping(archive.backend.dialect)
+        archive.index.database.write(lambda transaction: statements.rewrite(transaction.cursor))
     rotation = Rotation(master_id, replaced, resumed, done, secrets, unopened)
     _end(archive, rotation)
     return rotation

@@ -133,12 +133,15 @@ class StoreCheck:
         )
         keys_of = select(DATA_KEY.c.key_id, DATA_KEY.c.wrapped, DATA_KEY.c.master_id, STUDY.c.study_uid)
         keys_of = keys_of.join_from(DATA_KEY, STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True)
-        keys_of = keys_of.where(DATA_KEY.c.key_id > bindparam("after")).order_by(DATA_KEY.c.key_id)
+        # A row without a study is what is left of a destroyed key.
+        keys_of = keys_of.where(DATA_KEY.c.study.is_not(None), DATA_KEY.c.key_id > bindparam("after"))
+        keys_of = keys_of.order_by(DATA_KEY.c.key_id)
         self._data_keys = Sql(keys_of.limit(bindparam("count")), dialect)
         self._revived = Sql(
             select(DATA_KEY.c.key_id, STUDY.c.study_uid)
             .join_from(DATA_KEY, DESTROYED_KEY, DATA_KEY.c.key_id == DESTROYED_KEY.c.key_id)
-            .join(STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True),
+            .join(STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True)
+            .where(DATA_KEY.c.study.is_not(None)),
             dialect,
         )
 

@@ -32,8 +32,9 @@ class Rewrapping:
 
     def __init__(self, dialect: Dialect) -> None:
         key = DATA_KEY.c
+        self._is_sqlite = dialect.name == "sqlite"
         others = select(key.key_id, key.wrapped, key.master_id).where(
-            key.master_id != bindparam("active"), key.key_id > bindparam("after")
+            key.study.is_not(None), key.master_id != bindparam("active"), key.key_id > bindparam("after")
         )
         self._others = Sql(others.order_by(key.key_id).limit(BATCH_KEYS), dialect)
         self._put = Sql(
@@ -42,8 +43,9 @@ class Rewrapping:
             .values(wrapped=bindparam("bytes"), master_id=bindparam("master")),
             dialect,
         )
-        self._counts = Sql(select(key.master_id, func.count()).group_by(key.master_id), dialect)
-        one = select(key.key_id, key.wrapped).where(key.master_id == bindparam("master"))
+        counts = select(key.master_id, func.count()).where(key.study.is_not(None)).group_by(key.master_id)
+        self._counts = Sql(counts, dialect)
+        one = select(key.key_id, key.wrapped).where(key.study.is_not(None), key.master_id == bindparam("master"))
         self._sample = Sql(one.limit(1), dialect)
 
     def counts(self, cursor: Any) -> dict[str, int]:
@@ -71,3 +73,19 @@ class Rewrapping:
         for key in rewrapped:
             self._put.run(cursor, which=key.key_id, bytes=key.wrapped, master=key.master_id)
         return Batch(len(rewrapped), tuple(unopened), bytes(rows[-1][0]) if len(rows) == BATCH_KEYS else None)
+
+    def rewrite(self, cursor: Any) -> None:
+        """Write the whole table anew, each row behind the one before, and overwrite where it was.
+
+        Needed where rows have grown: SQLite has moved some then, and may have left wrapped keys behind that a deletion
+        would not find (see ``strongroom.store.deletion``). PostgreSQL leaves every version behind, and cannot be told.
+        """
+        if not self._is_sqlite:
+            return
+        cursor.execute("PRAGMA secure_delete = ON").fetchone()
+        # Temporary tables are in memory.
+        cursor.execute("CREATE TEMP TABLE kept_key AS SELECT key_id, study, wrapped, master_id FROM data_key")
+        cursor.execute("DELETE FROM data_key")
+        cursor.execute("INSERT INTO data_key (key_id, study, wrapped, master_id) SELECT * FROM kept_key ORDER BY rowid")
+        cursor.execute("DROP TABLE kept_key")
+        cursor.execute("PRAGMA secure_delete = FAST").fetchone()

@@ -84,11 +84,12 @@ DATA_KEY = Table(
     "data_key",
     TABLES,
     Column("key_id", LargeBinary, primary_key=True),
-    Column("study", BIG, ForeignKey("study.id"), nullable=False),
+    Column("study", BIG, ForeignKey("study.id"), nullable=True),
     _blob("wrapped"),
     _text("master_id"),
     Index("data_key_of_study", "study"),
 )
+"""``study`` is null where a key was destroyed: its row stays, overwritten, see ``strongroom.store.deletion``."""
 
 INSTANCE = Table(
     "instance",

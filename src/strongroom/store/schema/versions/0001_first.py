@@ -87,7 +87,7 @@ def _levels() -> None:
     op.create_table(
         "data_key",
         sa.Column("key_id", sa.LargeBinary, primary_key=True),
-        sa.Column("study", BIG, sa.ForeignKey("study.id"), nullable=False),
+        sa.Column("study", BIG, sa.ForeignKey("study.id"), nullable=True),
         *_blob("wrapped"),
         *_text("master_id"),
     )
