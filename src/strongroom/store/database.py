@@ -35,8 +35,8 @@ TAKE_WRITE_LOCK = "SELECT pg_advisory_xact_lock(8319400234579358317)"
 """What BEGIN IMMEDIATE is on SQLite: one writer at a time, of all processes, so that no two make the same study."""
 
 WAL_PAGES = 1000
-"""4 MiB of write-ahead log before it is copied back. A larger one writes fresh pages of the page cache for longer, which
-costs each sync 50 us more than copying back more often does."""
+"""4 MiB of write-ahead log before it is copied back. A larger one writes fresh pages of the page cache for longer,
+which costs each sync 50 us more than copying back more often does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +275,6 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         cursor.execute("PRAGMA temp_store = MEMORY")
-        # What leaves a page is overwritten: else a wrapped key would stay in it when its row moves to another.
-        cursor.execute("PRAGMA secure_delete = FAST").fetchone()
         # What leaves a page is overwritten: else a wrapped key would stay in it when its row moves to another.
         cursor.execute("PRAGMA secure_delete = FAST").fetchone()
         cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
