@@ -13,6 +13,7 @@ import pytest
 from harness.archives import new_home, opened
 from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, store
 from strongroom.admin.check import Report, check_home
+from strongroom.admin.deletion import delete_study
 from strongroom.app import Archive, next_object_id
 from strongroom.config import Home
 from strongroom.trail.tree import Frontier
@@ -209,6 +210,7 @@ ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
         "key-revived",
         None,
     ),
+    "a key said to be destroyed": (lambda t: t.sql("UPDATE data_key SET study = NULL"), "key-orphaned", None),
     "a counter edited": (lambda t: t.sql("UPDATE study SET num_instances = 7"), "counter-wrong", None),
     "a series removed": (lambda t: t.sql("DELETE FROM series WHERE id = 1"), "row-orphaned", LARGE),
     "a study added": (
@@ -263,6 +265,17 @@ def test_added_file_is_named_by_its_id(target):
     plant(target)
     (found,) = target.check().findings
     assert (target.home.objects / found.object_id[:5] / found.object_id[5:8] / found.object_id).exists()
+
+
+def test_destroyed_key_that_is_put_back_in_its_place(target):
+    rows = target.sql("SELECT wrapped, key_id FROM data_key")
+    target.close()
+    with opened(target.home) as archive:
+        delete_study(archive, LARGE.study_uid, "test", lambda *_: None)
+    assert target.check().findings == ()
+    for row in rows:
+        target.sql("UPDATE data_key SET wrapped = ? WHERE key_id = ?", *row)
+    assert [found.kind for found in target.check().findings] == ["key-revived"]
 
 
 def test_untouched_instances_are_not_accused(target):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strongroom.admin.manifest import manifest_sha256
+from strongroom.admin.recovery import expect_orphans, orphans_gone
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, StrongroomError
@@ -68,19 +69,22 @@ def delete_study(archive: Archive, study_uid: str, reason: str, watch: Watch) ->
     statements = StudyDeletion(archive.backend.dialect, archive.index.registry)
     first_seq = _log_size(archive)
 
-    def work(transaction: Transaction) -> tuple[DeletedStudy, Event]:
+    def work(transaction: Transaction) -> tuple[DeletedStudy, Event, str]:
         deleted = statements.run(transaction, uid)
         event = Event(Action.DELETE, Outcome.SUCCESS, archive.principal, _details(uid, reason, deleted))
         transaction.record(event)
-        return deleted, event
+        files = [each.object_id for each in deleted.objects if each.in_file]
+        return deleted, event, expect_orphans(archive, transaction, files)
 
-    deleted, event = archive.index.database.write(work)
+    deleted, event, mark = archive.index.database.write(work)
     archive.forget_study(uid, deleted.key_ids)
     problems, notes = _traces(archive)
-    if left := _remove_files(archive, deleted, watch):
-        problems.append(f"{left} sealed files are still there: nothing opens them, and the next start removes them")
     proof = None
     try:
+        if left := _remove_files(archive, deleted, watch):
+            problems.append(f"{left} sealed files are still there: nothing opens them, and the next start removes them")
+        else:
+            orphans_gone(archive, mark)
         proof = _proof(archive, event, first_seq)
         if proof.receipt is None:
             problems.append("no checkpoint could be written: run `strongroom trail checkpoint`")

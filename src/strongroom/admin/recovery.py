@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +27,8 @@ from strongroom.trail.note import accepted_by, origin_of
 
 SWEPT_UNTIL = "swept_until_ms"
 """``meta`` value: everything that was in the store then (milliseconds since 1970) has its row."""
+DELETING = "deleting"
+"""``meta`` value: the oldest time and the number of files whose rows a deletion has taken away, until they are gone."""
 CLOCK_STEP_MS: Final = 3_600_000
 """How far a clock may be set back without hiding an orphan until somebody looks at everything."""
 MAX_IDS_AT_ONCE: Final = 250_000
@@ -75,6 +77,37 @@ def recover(archive: Archive, *, everything: bool = False) -> Recovered:
     return recovered
 
 
+def expect_orphans(archive: Archive, transaction: Transaction, object_ids: Sequence[bytes]) -> str:
+    """Say, in the transaction that takes their rows away, that these files are to go; the mark is for `orphans_gone`.
+
+    If the process ends before it has removed them, the next start does, however old they are.
+    """
+    registry, cursor = archive.index.registry, transaction.cursor
+    before = registry.get_meta(cursor, DELETING)
+    if not object_ids:
+        return before
+    oldest_ms = int.from_bytes(min(object_ids)[:6], "big")
+    known_ms, known = _parse_deleting(before) or (oldest_ms, 0)
+    mark = f"{min(known_ms, oldest_ms)} {known + len(object_ids)}"
+    registry.set_meta(cursor, DELETING, mark)
+    return mark
+
+
+def orphans_gone(archive: Archive, mark: str) -> None:
+    """Say that the files are gone; if another deletion is under way, the next start looks all the same."""
+
+    def work(transaction: Transaction) -> None:
+        if archive.index.registry.get_meta(transaction.cursor, DELETING) == mark:
+            archive.index.registry.set_meta(transaction.cursor, DELETING, "")
+
+    archive.index.database.write(work)
+
+
+def _parse_deleting(text: str) -> tuple[int, int] | None:
+    oldest, _, count = text.partition(" ")
+    return (int(oldest), int(count)) if oldest.isdecimal() and count.isdecimal() else None
+
+
 def _recover(archive: Archive, everything: bool) -> Recovered:
     if _is_index_behind(archive):
         recovered = Recovered(postponed="the index is older than its checkpoint: run `strongroom check`")
@@ -83,11 +116,14 @@ def _recover(archive: Archive, everything: bool) -> Recovered:
     now_ms = int(time.time() * 1000)
     with archive.index.database.read() as cursor:
         text = archive.index.registry.get_meta(cursor, SWEPT_UNTIL)
+        deleting = _parse_deleting(archive.index.registry.get_meta(cursor, DELETING))
+    oldest_ms, deleted = deleting or (now_ms, 0)
     swept_until = int(text) if text.isdecimal() else 0
-    from_ms = 0 if everything else max(0, min(swept_until, now_ms) - CLOCK_STEP_MS)
-    orphans = list(islice(_orphans(archive, from_ms), MAX_REMOVED + 1))
-    if len(orphans) > MAX_REMOVED:
-        recovered = Recovered(postponed=f"more than {MAX_REMOVED} objects have no row: run `strongroom check`")
+    from_ms = 0 if everything else max(0, min(swept_until, now_ms, oldest_ms) - CLOCK_STEP_MS)
+    most = MAX_REMOVED + deleted
+    orphans = list(islice(_orphans(archive, from_ms), most + 1))
+    if len(orphans) > most:
+        recovered = Recovered(postponed=f"more than {most} objects have no row: run `strongroom check`")
         _record(archive, recovered, None)
         return recovered
     for object_id in orphans:
@@ -140,6 +176,7 @@ def _record(archive: Archive, recovered: Recovered, swept_until_ms: int | None) 
     def work(transaction: Transaction) -> None:
         if swept_until_ms is not None:
             archive.index.registry.set_meta(transaction.cursor, SWEPT_UNTIL, str(swept_until_ms))
+            archive.index.registry.set_meta(transaction.cursor, DELETING, "")
         if recovered.removed or recovered.postponed:
             outcome = Outcome.WARNING if recovered.postponed else Outcome.SUCCESS
             transaction.record(Event(Action.CHECK, outcome, archive.principal, details))

@@ -131,19 +131,20 @@ class StoreCheck:
         self._by_object = Sql(
             select(INSTANCE.c.sop_uid).where(INSTANCE.c.object_id == bindparam("a")).order_by(INSTANCE.c.id), dialect
         )
-        keys_of = select(DATA_KEY.c.key_id, DATA_KEY.c.wrapped, DATA_KEY.c.master_id, STUDY.c.study_uid)
-        keys_of = keys_of.join_from(DATA_KEY, STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True)
-        # A row without a study is what is left of a destroyed key.
-        keys_of = keys_of.where(DATA_KEY.c.study.is_not(None), DATA_KEY.c.key_id > bindparam("after"))
-        keys_of = keys_of.order_by(DATA_KEY.c.key_id)
-        self._data_keys = Sql(keys_of.limit(bindparam("count")), dialect)
-        self._revived = Sql(
-            select(DATA_KEY.c.key_id, STUDY.c.study_uid)
-            .join_from(DATA_KEY, DESTROYED_KEY, DATA_KEY.c.key_id == DESTROYED_KEY.c.key_id)
-            .join(STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True)
-            .where(DATA_KEY.c.study.is_not(None)),
-            dialect,
+        keys_of = (
+            select(
+                DATA_KEY.c.key_id,
+                DATA_KEY.c.wrapped,
+                DATA_KEY.c.master_id,
+                DATA_KEY.c.study,
+                STUDY.c.study_uid,
+                DESTROYED_KEY.c.key_id,
+            )
+            .join_from(DATA_KEY, STUDY, DATA_KEY.c.study == STUDY.c.id, isouter=True)
+            .join(DESTROYED_KEY, DATA_KEY.c.key_id == DESTROYED_KEY.c.key_id, isouter=True)
+            .where(DATA_KEY.c.key_id > bindparam("after"))
         )
+        self._data_keys = Sql(keys_of.order_by(DATA_KEY.c.key_id).limit(bindparam("count")), dialect)
 
     # -- every row has its object, and the object is what was stored
 
@@ -231,20 +232,31 @@ class StoreCheck:
     # -- keys
 
     def check_keys(self) -> None:
-        """Unwrap every data key; none that was destroyed may be there. Raises StorageUnavailable."""
+        """Unwrap every data key; of one that was destroyed nothing may be left. Raises StorageUnavailable."""
         with self._database.read() as cursor:
-            for key_id, wrapped, master_id, study_uid in _paged(cursor, self._data_keys, b""):
+            for row in _paged(cursor, self._data_keys, b""):
+                key_id, wrapped, master_id, study, study_uid, destroyed = row
+                if study is None or destroyed is not None:
+                    self._check_destroyed(row)
+                    continue
                 self.keys += 1
-                study = {"study_uid": study_uid or ""}
                 if study_uid is None:
                     self._findings.add(Finding("key-orphaned", f"data key {_hex(key_id)} is of no study"))
                 try:
                     self._keys.unwrap(key_id, wrapped, master_id)
                 except (IntegrityError, ConfigError, TypeError) as error:
-                    self._findings.add(Finding("key-unusable", f"data key {_hex(key_id)}: {error}", **study))
-            for key_id, study_uid in self._revived.run(cursor).fetchmany(PAGE_ROWS):
-                what = f"data key {_hex(key_id)} was destroyed and is back"
-                self._findings.add(Finding("key-revived", what, study_uid=study_uid or ""))
+                    what = f"data key {_hex(key_id)}: {error}"
+                    self._findings.add(Finding("key-unusable", what, study_uid=study_uid or ""))
+
+    def _check_destroyed(self, row: Sequence[Any]) -> None:
+        """A destroyed key is listed as such, and its row is of no study and holds nothing but zeros."""
+        key_id, wrapped, _, study, study_uid, destroyed = row
+        if destroyed is None:
+            what = f"data key {_hex(key_id)} is of no study, and was never destroyed"
+            self._findings.add(Finding("key-orphaned", what))
+        elif study is not None or not isinstance(wrapped, bytes) or any(wrapped):
+            what = f"data key {_hex(key_id)} was destroyed and is back"
+            self._findings.add(Finding("key-revived", what, study_uid=study_uid or ""))
 
     # -- every object has its row
 

@@ -11,8 +11,9 @@ import pytest
 from harness.archives import new_home, opened, strongroom_command, trail_events
 from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, store
 from strongroom.admin.check import PENDING_S, check, check_home
+from strongroom.admin.deletion import delete_study
 from strongroom.app import LOCAL_LOG, next_object_id
-from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.config import Home
 from strongroom.errors import ConfigError
 from strongroom.store import check as store_check
@@ -56,24 +57,8 @@ def kinds(report):
     return [found.kind for found in report.findings]
 
 
-def delete_rows(archive, sample):
-    """What deleting a study does to the index and the trail."""
-    uid, details = sample.study_uid, {"study": sample.study_uid}
-
-    def work(transaction):
-        cursor = transaction.cursor
-        cursor.execute("DELETE FROM small_object")
-        cursor.execute("DELETE FROM instance")
-        cursor.execute("DELETE FROM series")
-        cursor.execute("DELETE FROM data_key")
-        cursor.execute("DELETE FROM study WHERE study_uid = ?", (uid,))
-        cursor.execute("DELETE FROM patient")
-        transaction.record(Event(Action.DELETE, Outcome.SUCCESS, archive.principal, details))
-        transaction.rolled_back()  # forgets where series are
-
-    archive.index.database.write(work)
-    for object_id, _ in list(archive.blobs.ids()):
-        archive.blobs.delete(object_id)
+def delete(archive):
+    return delete_study(archive, LARGE.study_uid, "test", lambda *_: None)
 
 
 def test_clean(archive):
@@ -110,13 +95,12 @@ def test_what_is_under_way_is_no_finding(home, archive):
 
 
 def test_deleted_study_is_no_finding(archive):
-    delete_rows(archive, LARGE)
+    delete(archive)
     assert check(archive, quiet).findings == ()
 
 
 def test_row_removed_after_a_study_came_back(archive):
-    delete_rows(archive, LARGE)
-    archive._ingest_ports.study_keys.forget(LARGE.study_uid)
+    delete(archive)
     store(archive, LARGE)
     store(archive, SMALL)
     assert check(archive, quiet).findings == ()

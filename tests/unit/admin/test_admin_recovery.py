@@ -150,6 +150,35 @@ def test_removes_nothing_when_too_much_has_no_row(archive, monkeypatch):
     assert recover(archive).removed == 3
 
 
+def delete_interrupted(archive, paths):
+    """A deletion whose process ends before it has removed a file."""
+    ids = [bytes.fromhex(os.path.basename(path)) for path in paths]
+    return archive.index.database.write(lambda transaction: recovery.expect_orphans(archive, transaction, ids))
+
+
+def test_files_of_an_interrupted_deletion_go_however_old_and_many(archive, monkeypatch):
+    recover(archive)
+    monkeypatch.setattr(recovery, "MAX_REMOVED", 1)
+    old = [orphan(archive, new_object_id(1_600_000_000_000 + number, os.urandom(10))) for number in range(5)]
+    delete_interrupted(archive, old[:2])
+    delete_interrupted(archive, old[2:])
+    assert recover(archive).removed == 5
+    assert not any(map(os.path.exists, old))
+    assert recover(archive) == recovery.Recovered()
+
+
+def test_deletion_that_removed_its_files_leaves_nothing_to_look_for(archive):
+    recover(archive)
+    old = orphan(archive, new_object_id(1_600_000_000_000, os.urandom(10)))
+    mark = delete_interrupted(archive, [old])
+    other = delete_interrupted(archive, [old])
+    recovery.orphans_gone(archive, mark)  # the other is still at it
+    with archive.index.database.read() as cursor:
+        assert archive.index.registry.get_meta(cursor, recovery.DELETING) == other
+    recovery.orphans_gone(archive, other)
+    assert recover(archive).removed == 0
+
+
 def test_missing_index_is_not_replaced_by_an_empty_one(home):
     home.index.unlink()
     with pytest.raises(ConfigError, match="missing"), opened(home):
