@@ -26,7 +26,8 @@ from strongroom.store.transaction import GENERATION, Transaction
 
 CLEAR_WAIT_S = 30.0
 """How long readers of the running server may keep old pages in the write-ahead log before we give up."""
-_CLEAR_PAUSE_S = 0.05
+_CLEAR_TRY_MS = 50
+_CLEAR_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ def clear_log(backend: Backend, wait_s: float = CLEAR_WAIT_S) -> bool:
     connection = backend.connect()
     try:
         cursor = connection.cursor()
+        # While it waits for readers SQLite holds up writers: rather many short waits than a long one.
+        cursor.execute(f"PRAGMA busy_timeout = {_CLEAR_TRY_MS}")
         deadline = time.monotonic() + wait_s
         while True:
             busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
