@@ -26,6 +26,7 @@ from strongroom.dimse import (
     DatasetBuffer,
     DatasetChunk,
     MessageStart,
+    Response,
     Status,
     UnsupportedRq,
     UnsupportedRsp,
@@ -158,9 +159,9 @@ class Session:
                 cancelled = True
         return cancelled
 
-    def respond(self, context: PresentationContext, response: object, data: bytes | None = None) -> None:
+    def respond(self, context: PresentationContext, response: Response, data: bytes | None = None) -> None:
         """Queue a response; it goes out before the next wait."""
-        command = self.channel.encode_message(response)  # type: ignore[arg-type]
+        command = self.channel.encode_message(response)
         self.connection.association.send_pdvs(context.context_id, command, data)
 
     # -- requests

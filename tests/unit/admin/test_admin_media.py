@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -388,9 +388,10 @@ def test_a_killed_import_goes_on_where_it_was(tmp_path: Path, archive_home) -> N
         media.write(folder / f"{number:03}", Sample(number, study=number % 7))
     command = strongroom_command("import", "--home", home.root, folder)
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        pause = threading.Event()
         with opened(home) as archive:
             while len(visible_sop_uids(archive)) < 20 and process.poll() is None:
-                time.sleep(0.005)  # another process's progress can only be polled
+                pause.wait(0.005)  # another process's progress can only be polled
             process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
