@@ -1,0 +1,273 @@
+"""The rooms and the rules between them: who may import whom, and which outside module may be touched where."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import strongroom
+
+SOURCE = Path(strongroom.__file__).parent
+
+WORDS = {"errors", "types"}
+"""Every room may use these."""
+
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "types": {"errors"},
+    "config": set(),
+    "dicom": set(),
+    "ul": set(),
+    "dimse": {"ul"},
+    "archive": {"dicom"},
+    "trail": {"archive", "dicom"},
+    "store": {"archive", "dicom"},
+    "net": {"archive", "dicom", "dimse", "ul"},
+    "app": {"archive", "config", "dicom", "dimse", "net", "store", "trail", "ul"},
+    "admin": {"app", "archive", "config", "dicom", "net", "store", "trail"},
+    "cli": {"admin", "app", "archive", "config", "store", "trail"},
+    "__main__": {"cli"},
+    "strongroom": set(),
+}
+"""Room to the rooms it may import. None imports one that imports it, directly or not."""
+
+NARROWER: dict[str, set[str]] = {
+    "trail": {"archive.model"},
+    "net.tls": set(),
+    "net.certificates": set(),
+    "net.scu": {"dimse", "ul", "net.scu_link"},
+    "net.scu_link": {"dimse", "ul", "net.tls"},
+    "net.acceptor": {"archive.peers", "archive.query", "net.services", "ul"},
+}
+"""What may import less than its room: what looks at other archives from the outside knows nothing of ours."""
+
+PURE_ROOMS = ("dicom", "ul", "dimse")
+PURE_MODULES = ("store.seal", "trail.record", "trail.tree")
+IMPURE_IN_ARCHIVE = {"archive.ingest"}
+"""It orders the ports' work, and holds one lock."""
+
+NEVER_IN_PURE = {
+    "asyncio", "concurrent", "glob", "http", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random",
+    "sched", "secrets", "select", "selectors", "shutil", "signal", "socket", "socketserver", "sqlalchemy", "sqlite3",
+    "sqlcipher3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+
+TOUCHED_BY: dict[str, set[str]] = {
+    "alembic": {"store.schema"},
+    "argon2": {"store.accounts", "store.keys"},
+    "cryptography": {"net.certificates", "store.keys", "store.seal", "trail.note"},
+    "psycopg": {"store.database"},
+    "rich": {"cli"},
+    "select": {"net"},
+    "signal": {"cli"},
+    "socket": {"app", "net"},
+    "sqlalchemy": {"store", "trail.log"},
+    "sqlcipher3": {"store.database"},
+    "ssl": {"net.tls"},
+    "subprocess": {"store.keys"},
+    "tempfile": {"net.tls"},
+    "typer": {"cli"},
+    "zlib": {"dicom.inflate"},
+}
+"""Outside modules that are used at a few places only, so that one can look there."""
+
+NOWHERE = {
+    "ctypes", "ftplib", "http", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
+    "telnetlib", "urllib", "xml", "xmlrpc", "yaml",
+}  # fmt: skip
+"""Unpickling runs what it reads; ``random`` can be guessed; a data set is never handed to another parser."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of ``name`` (dotted, without ``strongroom.`` if it is ours) by a module."""
+
+    by: str
+    name: str
+    ours: bool
+    types_only: bool
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module by its dotted name below the package, with its tree."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__") or "strongroom"
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(of: Iterable[tuple[str, ast.Module]]) -> Iterator[Import]:
+    """Every import of these modules, wherever in them it stands."""
+    for by, tree in of:
+        for_types = {
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{by} imports relatively"
+                module = node.module or ""
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                ours = name.split(".")[0] == "strongroom"
+                bare = name.removeprefix("strongroom").removeprefix(".") or "strongroom"
+                yield Import(by, bare, ours, node in for_types)
+
+
+ALL_IMPORTS = tuple(imports(modules()))
+OURS = tuple(each for each in ALL_IMPORTS if each.ours)
+OUTSIDE = tuple(each for each in ALL_IMPORTS if not each.ours)
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[0]
+
+
+def is_in(name: str, places: set[str]) -> bool:
+    """Whether a module lies in one of the places: rooms or modules."""
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+def test_an_import_is_seen_wherever_it_stands() -> None:
+    text = """
+import os.path
+from strongroom.net import scp
+if TYPE_CHECKING:
+    import ssl
+def later():
+    from strongroom import app
+"""
+    found = [(each.name, each.ours, each.types_only) for each in imports([("store.index", ast.parse(text))])]
+    assert found == [
+        ("os.path", False, False), ("net.scp", True, False), ("ssl", False, True), ("app", True, False),
+    ]  # fmt: skip
+
+
+def test_every_room_has_its_rule() -> None:
+    assert {room_of(name) for name, _ in modules()} == set(ROOMS)
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    breaches = [
+        f"{each.by} imports {each.name}"
+        for each in OURS
+        if room_of(each.name) not in ROOMS[room_of(each.by)] | WORDS | {room_of(each.by)}
+        and not is_the_package_itself(each)
+    ]
+    assert breaches == []
+
+
+def is_the_package_itself(each: Import) -> bool:
+    """``from strongroom import app`` names a room, ``from strongroom import __version__`` the package."""
+    return each.name in ("strongroom", "__version__")
+
+
+@pytest.mark.parametrize("place", sorted(NARROWER))
+def test_some_modules_import_less_than_their_room(place: str) -> None:
+    breaches = [
+        f"{each.by} imports {each.name}"
+        for each in OURS
+        if is_in(each.by, {place})
+        and room_of(each.name) not in WORDS
+        and not is_in(each.name, NARROWER[place] | {place})
+    ]
+    assert breaches == []
+
+
+def test_no_rooms_import_each_other() -> None:
+    def reached(room: str, seen: frozenset[str]) -> set[str]:
+        found: set[str] = set()
+        for other in ROOMS[room] - seen:
+            found |= {other} | reached(other, seen | {other})
+        return found
+
+    assert [room for room in ROOMS if room in reached(room, frozenset())] == []
+
+
+def pure_modules() -> list[str]:
+    names = [name for name, _ in modules()]
+    return [
+        name
+        for name in names
+        if room_of(name) in PURE_ROOMS
+        or name in PURE_MODULES
+        or (room_of(name) == "archive" and name not in IMPURE_IN_ARCHIVE)
+    ]
+
+
+def test_pure_modules_touch_nothing_of_the_machine() -> None:
+    pure = set(pure_modules())
+    breaches = [
+        f"{each.by} imports {each.name}" for each in OUTSIDE if each.by in pure and room_of(each.name) in NEVER_IN_PURE
+    ]
+    assert breaches == []
+
+
+def test_pure_modules_ask_no_clock_and_open_no_file() -> None:
+    pure = set(pure_modules())
+    breaches = []
+    for name, tree in modules():
+        if name not in pure:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in ("open", "input", "print", "eval", "exec") or called.endswith(
+                    (".now", ".today", ".utcnow")
+                ):
+                    breaches.append(f"{name} calls {called}")
+    assert breaches == []
+
+
+@pytest.mark.parametrize("outside", sorted(TOUCHED_BY))
+def test_an_outside_module_is_touched_where_one_would_look(outside: str) -> None:
+    users = {each.by for each in OUTSIDE if room_of(each.name) == outside and not each.types_only}
+    assert {user for user in users if not is_in(user, TOUCHED_BY[outside])} == set()
+    unused = {place for place in TOUCHED_BY[outside] if not any(is_in(user, {place}) for user in users)}
+    assert unused == set(), "a rule that is wider than it must be"
+
+
+def test_some_modules_are_imported_nowhere() -> None:
+    assert [f"{each.by} imports {each.name}" for each in OUTSIDE if room_of(each.name) in NOWHERE] == []
+
+
+def test_nothing_runs_text_as_code() -> None:
+    breaches = []
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                shell = any(word.arg == "shell" for word in node.keywords)
+                if called in ("eval", "exec", "compile", "__import__", "os.system", "os.popen") or shell:
+                    breaches.append(f"{name} calls {called}")
+    assert breaches == []
+
+
+def test_the_environment_and_command_line_arguments_are_read_in_one_place() -> None:
+    readers = {
+        name
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv", "sys.argv")
+    }
+    assert readers <= {"config"}
+
+
+def test_only_the_shell_prints() -> None:
+    printers = {
+        name
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "sys.stdout.write")
+    }
+    assert {name for name in printers if room_of(name) not in ("cli", "__main__")} == set()
