@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
@@ -16,6 +18,7 @@ from harness.archives import ALL_RIGHTS, RunningArchive
 from harness.pynetdicom_peers import (
     POPULATION,
     STUDY_GET,
+    commitment_ends,
     identifier,
     image,
     refusals,
@@ -23,7 +26,7 @@ from harness.pynetdicom_peers import (
     wait_for,
 )
 from strongroom.archive.model import Action, Outcome
-from strongroom.dimse import CGetRq, CGetRsp
+from strongroom.dimse import CGetRq, CGetRsp, NActionRq, NActionRsp, NEventReportRq, NEventReportRsp
 from strongroom.net.certificates import encrypted_key
 from strongroom.net.scu import Proposal, ScuConnection, ScuLink, Target
 from strongroom.net.tls import Identity, client_context
@@ -47,6 +50,7 @@ def filled(local_archive: ArchiveFactory) -> RunningArchive:
 
 LOCAL = LocalParameters(Uid("1.2.3"), "TEST")
 GET, CT, EXPLICIT = Uid(STUDY_GET), Uid(CTImageStorage), Uid(ExplicitVRLittleEndian)
+COMMITMENT, COMMITMENT_INSTANCE = Uid("1.2.840.10008.1.20.1"), Uid("1.2.840.10008.1.20.1.1")
 
 
 def raw_link(archive: RunningArchive) -> ScuLink:
@@ -57,7 +61,7 @@ def raw_link(archive: RunningArchive) -> ScuLink:
     )
     link = ScuLink.connect(Target("127.0.0.1", archive.port, context))
     roles = (RoleSelection(CT, True, True),)
-    contexts = ((CT, (EXPLICIT,)), (GET, (EXPLICIT,)))
+    contexts = ((CT, (EXPLICIT,)), (GET, (EXPLICIT,)), (COMMITMENT, (EXPLICIT,)))
     link.associate(Proposal(AeTitle("STRONGROOM"), AeTitle("SCU"), contexts, LOCAL, roles))
     return link
 
@@ -112,6 +116,50 @@ def test_a_retrieval_on_a_context_of_another_class_is_refused(filled: RunningArc
     assert isinstance(response, CGetRsp)
     assert response.status == 0x0122
     assert refusals(filled) == ["sop-class-not-of-context"]
+
+
+def request_commitment(link: ScuLink, transaction_uid: str) -> NActionRsp:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, POPULATION[0].SOPInstanceUID
+    information = Dataset()
+    information.TransactionUID, information.ReferencedSOPSequence = transaction_uid, Items([item])
+    data = encode(information, False, True)
+    assert data is not None
+    link.send(5, NActionRq(link.next_message_id(), COMMITMENT, COMMITMENT_INSTANCE, 1, has_dataset=True), data)
+    response = link.receive_start().message
+    assert isinstance(response, NActionRsp)
+    return response
+
+
+def hear_report(link: ScuLink) -> NEventReportRq:
+    report = link.receive_start().message
+    assert isinstance(report, NEventReportRq)
+    link.receive_dataset()
+    return report
+
+
+def test_a_peer_that_lets_a_report_wait_gets_no_second_one_meanwhile(filled: RunningArchive) -> None:
+    """One operation at a time in each direction (PS3.7 D.3.3.3): also a C-GET has to wait for the answer."""
+    link = raw_link(filled)
+    assert request_commitment(link, "9.1").status == 0
+    first = hear_report(link)
+    link._channel._serving = None  # what this peer does not answer, it forgets
+    assert request_commitment(link, "9.2").status == 0
+    ask(link, "2.25.1")
+    refused = link.receive_start().message
+    assert isinstance(refused, CGetRsp)
+    assert refused.status == 0xA702
+    link._channel._serving = first
+    link.send(5, NEventReportRsp(first.message_id, 0, COMMITMENT, COMMITMENT_INSTANCE, 1))
+    second = hear_report(link)
+    assert second.message_id != first.message_id
+    link.send(5, NEventReportRsp(second.message_id, 0, COMMITMENT, COMMITMENT_INSTANCE, 1))
+    ask(link, "2.25.9")
+    served = link.receive_start().message
+    link.close()
+    assert isinstance(served, CGetRsp)
+    assert served.status == 0
+    assert len(commitment_ends(filled)) == 2
 
 
 def test_a_large_object_is_streamed(running_archive: ArchiveFactory) -> None:
