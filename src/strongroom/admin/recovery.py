@@ -85,19 +85,20 @@ def expect_orphans(archive: Archive, transaction: Transaction, object_ids: Seque
     registry, cursor = archive.index.registry, transaction.cursor
     before = registry.get_meta(cursor, DELETING)
     if not object_ids:
-        return before
+        return ""
     oldest_ms = int.from_bytes(min(object_ids)[:6], "big")
     known_ms, known = _parse_deleting(before) or (oldest_ms, 0)
     mark = f"{min(known_ms, oldest_ms)} {known + len(object_ids)}"
     registry.set_meta(cursor, DELETING, mark)
-    return mark
+    # With files of an earlier deletion still to go, this one cannot say that all are gone.
+    return "" if before else mark
 
 
 def orphans_gone(archive: Archive, mark: str) -> None:
     """Say that the files are gone; if another deletion is under way, the next start looks all the same."""
 
     def work(transaction: Transaction) -> None:
-        if archive.index.registry.get_meta(transaction.cursor, DELETING) == mark:
+        if mark and archive.index.registry.get_meta(transaction.cursor, DELETING) == mark:
             archive.index.registry.set_meta(transaction.cursor, DELETING, "")
 
     archive.index.database.write(work)
