@@ -12,6 +12,7 @@ from harness.archives import new_home, opened, strongroom_command, trail_events
 from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, store
 from strongroom.admin.check import PENDING_S, check, check_home
 from strongroom.admin.deletion import delete_study
+from strongroom.admin.recovery import recover
 from strongroom.app import LOCAL_LOG, next_object_id
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.config import Home
@@ -206,3 +207,24 @@ def test_command_exit_codes(home):
     assert LARGE.sop_uid in done.stdout
     assert run("check", "--home", home.root).stdout.startswith("object-missing")
     assert run("check", "--home", home.root / "none").returncode == 2
+
+
+@pytest.mark.interop
+def test_on_postgresql(tmp_path, new_postgres_url):
+    home = new_home(tmp_path / "home", {"index": {"url": new_postgres_url()}})
+    with opened(home) as archive:
+        for sample in (LARGE, SMALL, Sample(2, study=1, pixel_bytes=LARGE_PIXELS)):
+            store(archive, sample)
+        archive.writers.release()
+        archive.checkpoint()
+        orphan(archive)
+        assert recover(archive).removed == 1
+        assert check(archive, quiet).findings == ()
+        delete(archive)
+        assert check(archive, quiet).findings == ()
+        connection = archive.backend.connect()
+        connection.execute("UPDATE instance SET sha256 = %s", (bytes(32),))
+        connection.execute("UPDATE trail_record SET leaf = %s WHERE seq = 1", (bytes(32),))
+        connection.commit()
+        connection.close()
+        assert set(kinds(check(archive, quiet))) == {"digest-differs", "row-altered", "trail"}
