@@ -167,16 +167,7 @@ def test_files_of_an_interrupted_deletion_go_however_old_and_many(archive, monke
     assert recover(archive) == recovery.Recovered()
 
 
-def test_deletion_that_removed_its_files_leaves_nothing_to_look_for(archive):
-    recover(archive)
-    old = orphan(archive, new_object_id(1_600_000_000_000, os.urandom(10)))
-    mark = delete_interrupted(archive, [old])
-    other = delete_interrupted(archive, [old])
-    recovery.orphans_gone(archive, mark)  # the other is still at it
-    with archive.index.database.read() as cursor:
-        assert archive.index.registry.get_meta(cursor, recovery.DELETING) == other
-    recovery.orphans_gone(archive, other)
-    assert recover(archive).removed == 0
+
 
 
 def test_missing_index_is_not_replaced_by_an_empty_one(home):
