@@ -167,7 +167,22 @@ def test_files_of_an_interrupted_deletion_go_however_old_and_many(archive, monke
     assert recover(archive) == recovery.Recovered()
 
 
+def test_deletion_that_removed_its_files_leaves_nothing_to_look_for(archive):
+    recover(archive)
+    old = orphan(archive, new_object_id(1_600_000_000_000, os.urandom(10)))
+    recovery.orphans_gone(archive, delete_interrupted(archive, [old]))
+    assert recover(archive).removed == 0
 
+
+def test_deletion_that_ended_does_not_hide_one_that_did_not(archive):
+    recover(archive)
+    old = orphan(archive, new_object_id(1_600_000_000_000, os.urandom(10)))
+    gone = [new_object_id(1_700_000_000_000, os.urandom(10)).hex()]
+    delete_interrupted(archive, [old])
+    recovery.orphans_gone(archive, delete_interrupted(archive, gone))
+    recovery.orphans_gone(archive, delete_interrupted(archive, []))
+    assert recover(archive).removed == 1
+    assert recover(archive).removed == 0
 
 
 def test_missing_index_is_not_replaced_by_an_empty_one(home):
