@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter
-from strongroom.errors import LocalProtocolError, NotFound
+from strongroom.errors import IntegrityError, LocalProtocolError, NotFound
 from strongroom.store import blobs, seal
 from strongroom.store.blobs import Disk, SealedBlobStore, fsync_keeps_names, new_object_id
 

@@ -18,14 +18,16 @@ from strongroom.errors import (
     InvalidQuery,
     LimitExceeded,
     MalformedDataset,
+    Refused,
     StorageUnavailable,
     StrongroomError,
 )
 from strongroom.net.scp import Session
-from strongroom.net.services import QUERY_RETRIEVE
+from strongroom.net.services import QUERY_RETRIEVE, Service
 from strongroom.ul import PresentationContext
 
 SPECIFIC_CHARACTER_SET = 0x00080005
+REFUSED = (InvalidQuery, LimitExceeded, MalformedDataset, Denied, Refused, StorageUnavailable, IntegrityError)
 SEND_BATCH_BYTES = 65_536
 """Answers are sent about so many bytes at a time; a C-CANCEL is looked for in between."""
 
@@ -50,7 +52,7 @@ def refusal_status(error: Exception) -> int:
     """The C-FIND, C-MOVE or C-GET failure status for an error (PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4)."""
     if isinstance(error, Denied):
         return Status.NOT_AUTHORIZED
-    if isinstance(error, InvalidQuery):
+    if isinstance(error, InvalidQuery | Refused):
         return Status.DATASET_DOES_NOT_MATCH_SOP_CLASS
     if isinstance(error, LimitExceeded | StorageUnavailable):
         return Status.OUT_OF_RESOURCES
@@ -63,14 +65,17 @@ def find(session: Session, context: PresentationContext, request: object, data: 
     syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
     reader = session.services.reader
     try:
+        service, model = QUERY_RETRIEVE.get(context.abstract_syntax, (None, None))
+        if model is None or service is not Service.FIND or request.affected_sop_class_uid != context.abstract_syntax:
+            raise Refused("sop-class-not-of-context")
         identifier = read_identifier(data, syntax)
-        _, model = QUERY_RETRIEVE[context.abstract_syntax]
         negotiated = session.extended.get(context.abstract_syntax, ExtendedNegotiation())
         query = Query.from_identifier(identifier.keys, model=model, negotiated=negotiated)
         answers = reader.search(session.principal, query)
-    except (InvalidQuery, LimitExceeded, MalformedDataset, Denied, StorageUnavailable, IntegrityError) as error:
+    except REFUSED as error:
         _refuse(session, context, request, error)
         return
+    session.connection.end_message()
     pending = Status.PENDING_WARNING if query.unsupported else Status.PENDING
     command = CFindRsp(request.message_id, pending, request.affected_sop_class_uid, has_dataset=True)
     association = session.connection.association
