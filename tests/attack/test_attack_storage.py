@@ -162,6 +162,12 @@ def plant(target: Store) -> None:
     os.utime(path, (1e9, 1e9))
 
 
+def misplace(target: Store) -> None:
+    path = target.file(LARGE)
+    (target.home.objects / "00000" / "000").mkdir(parents=True)
+    shutil.copy(path, target.home.objects / "00000" / "000" / path.name)
+
+
 def link(target: Store) -> None:
     path = target.file(LARGE)
     path.rename(target.root / "away")
@@ -185,6 +191,12 @@ ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
     "a file replaced by a link to it": (link, "object-altered", LARGE),
     "a file added": (plant, "object-without-row", None),
     "something else added": (lambda t: (t.home.objects / "notes.txt").write_text("x"), "foreign-file", None),
+    "an object's copy in another place": (misplace, "foreign-file", None),
+    "a small object added": (
+        lambda t: t.sql("INSERT INTO small_object SELECT 99, sealed FROM small_object LIMIT 1"),
+        "object-without-row",
+        None,
+    ),
     "a digest edited": (lambda t: rewrite(t, "sha256", bytes(32)), "digest-differs", LARGE),
     "a digest of another type": (lambda t: rewrite(t, "sha256", "x"), "row-malformed", LARGE),
     "an object id cut": (lambda t: rewrite(t, "object_id", b"short"), "row-malformed", LARGE),
@@ -211,6 +223,8 @@ ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
         None,
     ),
     "a key said to be destroyed": (lambda t: t.sql("UPDATE data_key SET study = NULL"), "key-orphaned", None),
+    "a counter lowered": (lambda t: t.sql("UPDATE series SET num_instances = 0"), "counter-wrong", None),
+    "a study of nobody": (lambda t: t.sql("UPDATE study SET patient = 99"), "row-orphaned", None),
     "a counter edited": (lambda t: t.sql("UPDATE study SET num_instances = 7"), "counter-wrong", None),
     "a series removed": (lambda t: t.sql("DELETE FROM series WHERE id = 1"), "row-orphaned", LARGE),
     "a study added": (

@@ -16,7 +16,7 @@ from strongroom.admin.recovery import recover
 from strongroom.app import LOCAL_LOG, next_object_id
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.config import Home
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, IntegrityError
 from strongroom.store import check as store_check
 from strongroom.store import inventory
 from strongroom.store.locks import HomeLock
@@ -112,6 +112,40 @@ def test_row_removed_after_a_study_came_back(archive):
     report = check(archive, quiet)
     assert kinds(report) == ["counter-wrong", "counter-wrong", "row-missing"]
     assert report.findings[-1].sop_uid == SMALL.sop_uid
+
+
+class Meanwhile:
+    """A store in which something happens just before the first object is opened."""
+
+    def __init__(self, archive, happens):
+        self._blobs, self._happens = archive.blobs, happens
+
+    def open(self, object_id, key):
+        if self._happens is not None:
+            happens, self._happens = self._happens, None
+            happens()
+            raise IntegrityError("as it was read")
+        return self._blobs.open(object_id, key)
+
+    def __getattr__(self, name):
+        return getattr(self._blobs, name)
+
+
+def rekey(archive):
+    ring = archive.ring
+    connection = archive.backend.connect()
+    key_id, wrapped, master_id = connection.execute("SELECT key_id, wrapped, master_id FROM data_key").fetchone()
+    key = ring.rewrap(key_id, wrapped, master_id)
+    connection.execute("UPDATE data_key SET wrapped = ?", (key.wrapped,))
+    connection.close()
+
+
+@pytest.mark.parametrize("happens", [delete, rekey])
+def test_what_changed_while_it_was_read_is_read_again(archive, happens):
+    archive.blobs = Meanwhile(archive, lambda: happens(archive))
+    assert check(archive, quiet).findings == ()
+    archive.blobs = Meanwhile(archive, lambda: None)
+    assert kinds(check(archive, quiet)) == ([] if happens is delete else ["object-altered"])
 
 
 def test_many_pages(archive, monkeypatch):
