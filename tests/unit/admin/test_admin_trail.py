@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from harness.archives import add_peer, change_config, new_home, opened, trail_events
+from harness.archives import add_peer, change_config, new_home, opened, strongroom_command, trail_events
 from harness.ingesting import Sample, store
 from strongroom.admin.trail import deleted_studies, export, store_records, verify_trail, write_new_file
 from strongroom.archive.model import Action
@@ -172,3 +175,24 @@ def test_what_was_stored_and_deleted(archive):
             Sample(1).study_uid,
         )
         assert set(deleted_studies(archive, cursor)) == {"2.25.5"}
+
+
+def run(*arguments):
+    environment = os.environ | {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    return subprocess.run(strongroom_command(*arguments), capture_output=True, text=True, check=False, env=environment)
+
+
+def test_commands(home, tmp_path):
+    kept, out = tmp_path / "kept.txt", tmp_path / "out.jsonl"
+    assert run("trail", "checkpoint", "--home", home.root, "--out", kept).returncode == 0
+    assert kept.read_text() == (home.checkpoints / "latest.txt").read_text()
+    assert run("trail", "checkpoint", "--home", home.root, "--out", kept).returncode == 2
+    assert run("trail", "export", "--home", home.root, "--out", out, "--format", "jsonl").returncode == 0
+    done = run("trail", "verify", "--home", home.root, "--against", kept, "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["clean"]) == (0, True)
+    with opened(home) as archive:
+        cut(archive, 0)
+    done = run("trail", "verify", "--home", home.root, "--against", kept)
+    assert done.returncode == 1
+    assert "cut off" in done.stdout
+    assert run("trail", "verify", "--home", home.root, "--against", tmp_path / "none").returncode == 2
