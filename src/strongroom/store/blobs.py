@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import secrets
@@ -23,6 +22,8 @@ from pathlib import Path
 
 from strongroom.errors import IntegrityError, LocalProtocolError, NotFound, StorageUnavailable
 from strongroom.store import seal
+from strongroom.store.disk import O_DIRECT, Disk, fsync_keeps_names
+from strongroom.store.small import SmallObjectReader
 
 PAGE_BYTES = 4096
 DIRECT_FROM_BYTES = 64 * 1024
@@ -34,11 +35,9 @@ READ_SEGMENTS = 4
 """Segments fetched by one read of the file."""
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO put there must not make us wait
-_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _UNIQUE_BYTES = 10
 _NAME_CHARS = (5, 3, 2 * seal.ID_BYTES)  # of a directory, one in it, a file in that
 _ZEROS = memoryview(bytes(seal.SEGMENT_BYTES))
-_NAME_SYNCING = frozenset({"ext4", "xfs"})
 
 
 def new_object_id(now_ms: int, random: bytes) -> bytes:
@@ -49,63 +48,6 @@ def new_object_id(now_ms: int, random: bytes) -> bytes:
     if len(random) != _UNIQUE_BYTES:
         raise ValueError("an object id takes 10 random bytes")
     return now_ms.to_bytes(seal.ID_BYTES - _UNIQUE_BYTES, "big") + random
-
-
-class Disk:
-    """The system calls on the store's files, in one place so that a test can fail or stop at any of them."""
-
-    def open(self, path: str, flags: int) -> int:
-        return os.open(path, flags, 0o600)
-
-    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
-        return os.pwrite(fd, data, offset)
-
-    def preadv(self, fd: int, into: memoryview, offset: int) -> int:
-        return os.preadv(fd, [into], offset)
-
-    def clear_direct(self, fd: int) -> None:
-        """Go on with ordinary writes on ``fd``: O_DIRECT takes whole blocks only."""
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~_DIRECT)
-
-    def fsync(self, fd: int) -> None:
-        os.fsync(fd)
-
-    def close(self, fd: int) -> None:
-        os.close(fd)
-
-    def mkdir(self, path: str) -> None:
-        os.mkdir(path, 0o700)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
-
-    def fsync_dir(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def fsync_keeps_names(root: Path, mounts: str | None = None) -> bool:
-    """Whether fsync of a new file also makes its name durable on the file system of ``root``.
-
-    POSIX does not promise it. ext4 and XFS put the inode and its name into one transaction of a log that fsync
-    forces out whole (and ext4 without a journal syncs the directories above a new file itself), so a second fsync
-    for the directory would only flush the disk's cache again: 0.1 to 0.2 ms, a third of storing a small object.
-    On anything else, and when in doubt, the answer is no. ``mounts`` stands in for /proc/self/mountinfo.
-    """
-    try:
-        device = os.stat(root).st_dev
-        if mounts is None:
-            mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    # proc(5): id, parent, major:minor, root, mount point, options, [optional fields], "-", type, source, options
-    lines = (line.partition(" - ") for line in mounts.splitlines())
-    kinds = {kind.split(" ")[0] for mount, _, kind in lines if mount.split(" ")[2:3] == [wanted]}
-    return bool(kinds) and kinds <= _NAME_SYNCING
 
 
 class _Staging:
@@ -158,7 +100,7 @@ class SealedBlobStore:
         self._idle_buffers = idle_buffers
         self._sync_names = not fsync_keeps_names(root) if sync_names is None else sync_names
         self._made = ""  # the directory made, or first met, last
-        self._direct = _DIRECT
+        self._direct = O_DIRECT
 
     def create(self, object_id: bytes, key: bytes) -> SealedBlobWriter:
         """Begin a new object; nothing touches the disk before STAGING_BYTES are sealed or ``commit``."""
@@ -400,28 +342,6 @@ class SealedBlobWriter:
                 continue
             done += put
             self._offset += put
-
-
-class SmallObjectReader:
-    """BlobReader (archive.ports) of a small object, all of it in memory."""
-
-    def __init__(self, object_id: bytes, key: bytes, sealed: bytes) -> None:
-        """Open and authenticate ``sealed``. Raises IntegrityError."""
-        self._plain = seal.unseal(key, seal.associated_data(seal.OBJECT_KIND, object_id), sealed)
-        self.size = len(self._plain)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` plain bytes from ``offset``."""
-        return self._plain[offset : offset + length]
-
-    def chunks(self, offset: int = 0) -> Iterator[bytes]:
-        """Yield the plain bytes from ``offset`` on."""
-        if offset < self.size:
-            yield self._plain[offset:]
-
-    def close(self) -> None:
-        """Forget the plain bytes."""
-        self._plain = b""
 
 
 class SealedBlobReader:
