@@ -27,7 +27,7 @@ class Disk:
         return os.preadv(fd, [into], offset)
 
     def clear_direct(self, fd: int) -> None:
-        """Go on with ordinary writes on ``fd``: OO_DIRECT takes whole blocks only."""
+        """Go on with ordinary writes on ``fd``: O_DIRECT takes whole blocks only."""
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~O_DIRECT)
 
     def fsync(self, fd: int) -> None:
@@ -48,7 +48,7 @@ class Disk:
 
     def fsync_dir(self, path: str) -> None:
         """fsync(2) of a directory: what is named in it stays so."""
-        fd = os.open(path, os.O_RDONLY | os.OO_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
