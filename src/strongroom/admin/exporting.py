@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -144,13 +144,13 @@ class _Medium:
         syntax = TRANSFER_SYNTAXES[stored.transfer_syntax]
         scan = HeaderScan(syntax, _WANTED, _LIMITS)
         digest = sha256()
-        with closing(self._archive.reader.open(stored)) as reader, _NewFile(self._folder / name) as file:
+        with _NewFile(self._folder / name) as file:
             file.write(
                 encode_file_meta(
                     stored.sop_class, stored.sop_uid, stored.transfer_syntax, *_IMPLEMENTATION, self._archive.aet
                 )
             )
-            for chunk in reader.chunks():
+            for chunk in self._chunks(stored):
                 digest.update(chunk)
                 scan.feed(chunk)
                 file.write(chunk)
@@ -164,6 +164,14 @@ class _Medium:
         self._entries.append(
             FileEntry((OBJECTS_FOLDER, name), stored.sop_class, stored.sop_uid, stored.transfer_syntax, attributes)
         )
+
+    def _chunks(self, stored: StoredObject) -> Iterator[bytes]:
+        """The data set as it is stored. What cannot be read is damaged: the rest of the study can still leave."""
+        try:
+            with closing(self._archive.reader.open(stored)) as reader:
+                yield from reader.chunks()
+        except StorageUnavailable as error:
+            raise IntegrityError(str(error)) from error
 
     def finish(self) -> None:
         """Write the DICOMDIR, which makes the folder a file-set, and make all of it durable."""

@@ -567,6 +567,25 @@ def test_a_damaged_object_is_named_and_leaves_no_trace(tmp_path: Path, archive: 
     assert trail_events(archive)[-1].outcome is Outcome.WARNING
 
 
+def test_a_disk_that_fails_to_read_costs_the_objects_on_it_only(tmp_path: Path, archive: Archive, monkeypatch) -> None:
+    for number in range(3):
+        store(archive, Sample(number, pixel_bytes=LARGE_PIXELS))
+    real, seen = archive.blobs.open, Counter[str]()
+
+    def fail(object_id: bytes, key: bytes) -> object:
+        seen["open"] += 1
+        if seen["open"] == 2:
+            raise StorageUnavailable("cannot open an object: EIO")
+        return real(object_id, key)
+
+    monkeypatch.setattr(archive.blobs, "open", fail)
+    exported = export(archive, Sample(1).study_uid, tmp_path / "out")
+    assert exported.objects == 2
+    assert [(damaged.sop_uid, damaged.reason) for damaged in exported.damaged] == [
+        (Sample(1).sop_uid, "cannot open an object: EIO")
+    ]
+
+
 @pytest.mark.parametrize("step", range(1, 6))
 def test_when_the_disk_is_full_nothing_stays(tmp_path: Path, archive: Archive, monkeypatch, step: int) -> None:
     for number in range(3):
