@@ -34,8 +34,8 @@ from strongroom.types import Uid
 log = logging.getLogger(__name__)
 
 WORKERS = 8
-"""Files under way at once. One thread at a time runs Python, but commits share fsyncs: objects of 10 KB went in at 240/s
-with one, 700/s with three, 1,500/s with eight, and hardly faster with sixteen."""
+"""Files under way at once. One thread at a time runs Python, but commits share fsyncs: objects of 10 KB went in at
+240/s with one, 700/s with three, 1,500/s with eight, and hardly faster with sixteen."""
 CHUNK_BYTES = 256 * 1024
 BATCH_FILES = 256
 MAX_FAILURES_KEPT = 10_000
