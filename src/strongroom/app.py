@@ -130,8 +130,10 @@ def initialise(home: Home, config_text: str, config: Config) -> str:
 
     Raises ConfigError if there is one already.
     """
-    if home.config.exists() or home.data.exists():
+    if home.config.exists():
         raise ConfigError(f"{home.root} holds an archive already")
+    if home.data.exists():
+        raise ConfigError(f"{home.data} is left of an `init` that did not end: remove it and try again")
     source = key_source(home, config)
     if isinstance(source, CommandKeySource):
         master_id = "mk-" + secrets.token_hex(8)
@@ -220,9 +222,9 @@ class Archive:
         )
         self._ingest_limits = IngestLimits(
             ScanLimits(
-                max_depth=limits.max_element_depth,
-                max_elements=limits.max_element_count,
-                max_value_bytes=limits.max_element_value_bytes,
+                max_element_depth=limits.max_element_depth,
+                max_element_count=limits.max_element_count,
+                max_element_value_bytes=limits.max_element_value_bytes,
                 max_inflate_ratio=limits.max_inflate_ratio,
             ),
             limits.max_header_bytes,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 import threading
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,15 @@ from strongroom import config as settings
 from strongroom.admin import recovery
 from strongroom.cli.options import HomeOption, home_of
 from strongroom.types import AeTitle
+
+
+class KeySourceName(StrEnum):
+    """``keys.source``."""
+
+    FILE = "file"
+    PASSPHRASE = "passphrase"
+    COMMAND = "command"
+
 
 _TEMPLATE = """\
 # Strongroom. Every key and its default: docs/configuration.md. Unknown keys are errors.
@@ -41,6 +53,15 @@ def init(
     checkpoint_dir: Annotated[
         list[str] | None, typer.Option(help="A second place for the trail's checkpoints; may be repeated.")
     ] = None,
+    key_source: Annotated[
+        KeySourceName, typer.Option(help="Where the master key comes from: file, passphrase or command.")
+    ] = KeySourceName.FILE,
+    key_dir: Annotated[
+        Path | None, typer.Option(help="Directory of key files or salts, outside the archive; default HOME.keys.")
+    ] = None,
+    key_command: Annotated[
+        str, typer.Option(help="With --key-source command: program that prints the key {key_id}, in hex or base64.")
+    ] = "",
 ) -> None:
     """Make a new archive: its keys, its certificate authority, its index."""
     place = home_of(home)
@@ -48,14 +69,31 @@ def init(
         id=strongroom.new_archive_id(), aet=AeTitle.parse(aet), dicom_port=dicom_port, https_port=https_port
     )
     if index:
-        text += f'\n[index]\nurl = "{index}"\n'
+        text += f"\n[index]\nurl = {_toml(index)}\n"
     if checkpoint_dir:
-        text += f"\n[trail]\ncheckpoint_dirs = {[str(Path(folder).resolve()) for folder in checkpoint_dir]}\n"
+        text += f"\n[trail]\ncheckpoint_dirs = {_toml([str(Path(folder).resolve()) for folder in checkpoint_dir])}\n"
+    if key_source is not KeySourceName.FILE or key_dir:
+        text += f"\n[keys]\nsource = {_toml(key_source)}\n"
+        text += f"path = {_toml(str(key_dir.resolve()))}\n" if key_dir else ""
+        text += f"command = {_toml(shlex.split(key_command))}\n" if key_command else ""
     config = settings.parse(text)
     master_id = strongroom.initialise(place, text, config)
     print(f"archive     {place.root}")
-    print(f"master key  {place.default_keys}/{master_id}.key   (copy it to a safe place; without it nothing opens)")
+    print(f"master key  {_where_the_key_is(config, key_dir or place.default_keys, master_id)}")
     print(f"next        strongroom peer add --home {place.root} AET --allow echo,store,find")
+
+
+def _toml(value: str | list[str]) -> str:
+    """A TOML string or array of strings; JSON's are the same."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _where_the_key_is(config: settings.Config, folder: Path, master_id: str) -> str:
+    if config.keys.source == "file":
+        return f"{folder}/{master_id}.key   (copy it to a safe place; without it nothing opens)"
+    if config.keys.source == "passphrase":
+        return f"from STRONGROOM_PASSPHRASE and {folder}/{master_id}.salt   (keep both; without them nothing opens)"
+    return f"{master_id}, from {config.keys.command[0]}   (without it nothing opens)"
 
 
 def serve(home: HomeOption = None) -> None:
