@@ -73,6 +73,9 @@ AUTHORITY_NAME = "ca.pem"
 WRITERS_LOCK_NAME = "writers.lock"
 """Held together by every process that stores, and alone by one that clears away what a crash left."""
 
+PEER_WATCH_INTERVAL_S = 1.0
+"""How long an open association may outlive the revocation of its peer."""
+
 SMALL_OBJECT_BYTES = 32_768
 """Sealed objects up to this size go into the index: eight pages cost less than a file and an fsync of its own."""
 
@@ -377,6 +380,7 @@ class DicomService:
         self.server = DicomServer(gate, services, _server_limits(config))
         self._stop = threading.Event()
         self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
+        self._watch = threading.Thread(target=self._watch_peers, name="peers", daemon=True)
 
     def start(self) -> list[str]:
         """Listen; returns ``dicom=ADDRESS:PORT`` for the TLS listener and a line for each plaintext exception."""
@@ -389,6 +393,7 @@ class DicomService:
         details: dict[str, Detail] = {"listening": tuple(said), "tls_profile": config.dicom.tls_profile}
         archive.record(Action.SERVICE_START, details)
         self._timer.start()
+        self._watch.start()
         self._reports.start()
         return said
 
@@ -412,6 +417,24 @@ class DicomService:
         )
         port = self.server.listen(listener)
         return f"unsafe_plaintext={_host_port(exception.bind, port)} {words}"
+
+    def _watch_peers(self) -> None:
+        """End what a revocation, or a change of rights or certificate, has overtaken."""
+        while not self._stop.wait(PEER_WATCH_INTERVAL_S):
+            try:
+                self.server.end_sessions(self._why_over)
+            except StrongroomError as error:
+                log.error("open associations could not be held against the peers: %s", error)
+
+    def _why_over(self, principal: Principal) -> str:
+        peer = self.directory.find(principal.aet)
+        if peer is None or peer.revoked_us:
+            return "peer-revoked"
+        if peer.rights != principal.rights:
+            return "rights-changed"
+        if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
+            return "certificate-changed"
+        return ""
 
     def _checkpoints(self) -> None:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):

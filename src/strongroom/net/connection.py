@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from strongroom.errors import RemoteProtocolError
-from strongroom.ul import Association, Buffer, Event
+from strongroom.ul import Association, Buffer, Event, State
 
 POLL_S = 1.0
 """How long a receive waits before the deadlines are looked at."""
@@ -48,6 +48,7 @@ class Connection:
         self._sock = sock
         self._timeouts = timeouts
         self._closed = False
+        self._stalled = False
         self._message_started = 0.0
         self._message_bytes = 0
         now = time.monotonic()
@@ -105,7 +106,9 @@ class Connection:
         self.send(self.association.data_to_send())
 
     def send(self, buffers: Iterable[Buffer]) -> None:
-        """Send buffers in order. Raises PeerTooSlow if the peer does not read them."""
+        """Send buffers in order. Raises PeerTooSlow if the peer does not read them; it is sent nothing more then."""
+        if self._stalled:
+            return
         for buffer in buffers:
             view = memoryview(buffer)
             stalled_since = 0.0
@@ -117,6 +120,7 @@ class Connection:
                     now = time.monotonic()
                     stalled_since = stalled_since or now
                     if now - stalled_since > self._timeouts.idle_s:
+                        self._stalled = True
                         raise PeerTooSlow("idle_timeout_s") from None
                 except OSError:
                     self.association.receive_data(0)
@@ -145,7 +149,10 @@ class Connection:
             if association.artim_starts != self._artim_count:
                 self._artim_start, self._artim_count = now, association.artim_starts
             if now - self._artim_start > timeouts.artim_s:
+                was_awaited = association.state is State.STA2
                 association.artim_expired()
+                if was_awaited:  # later it only ends the wait for a peer to close
+                    raise PeerTooSlow("artim_timeout_s")
         elif self._message_started:
             self._message_bytes += count
             elapsed = now - self._message_started

@@ -106,6 +106,7 @@ class Session:
         self.channel = Channel(limits)
         self.extended: dict[Uid, ExtendedNegotiation] = {}
         self.counts = {"stored": 0, "refused": 0}
+        self.ended_because = ""
         self._limits = limits
 
     # -- the loop

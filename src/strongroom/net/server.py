@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Presented
 from strongroom.dimse import ChannelLimits
-from strongroom.errors import ConfigError, RemoteProtocolError, StorageUnavailable, StrongroomError
+from strongroom.errors import (
+    ConfigError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StorageUnavailable,
+    StrongroomError,
+)
 from strongroom.net.acceptor import Admission, Caller, Gate, Rejection
 from strongroom.net.certificates import facts_of_der, is_issued_by
 from strongroom.net.connection import Connection, Timeouts
-from strongroom.net.scp import Services, Session
+from strongroom.net.scp import Services, Session, reason_of
 from strongroom.net.services import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.types import Principal
 from strongroom.ul import (
@@ -83,6 +89,7 @@ class DicomServer:
         self._limits = limits
         self._local = LocalParameters(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
         self._lock = threading.Lock()
+        self._sessions: dict[int, Session] = {}
         self._open: dict[int, tuple[socket.socket, Connection | None]] = {}
         self._per_address: Counter[str] = Counter()
         self._per_peer: Counter[str] = Counter()
@@ -129,6 +136,16 @@ class DicomServer:
                 sock.close()
         for thread in workers:
             thread.join(5)
+
+    def end_sessions(self, why_over: Callable[[Principal], str]) -> None:
+        """Close the association of every principal for which ``why_over`` gives a reason; the trail names it."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            why = why_over(session.principal)
+            if why and not session.ended_because:
+                session.ended_because = why
+                session.connection.close()
 
     # -- accepting
 
@@ -228,12 +245,14 @@ class DicomServer:
                 self._record_refused(caller.address, why, self._claim(event, caller), caller)
             elif isinstance(event, AssociateRequested):
                 self._decide(connection, caller, event)
+            else:
+                self._record_refused(caller.address, "closed-without-request", {}, caller)
         except RemoteProtocolError as error:
-            connection.flush()
             details: dict[str, Detail] = {"why": str(error)[:128], "state": association.state.name}
             self._record_refused(caller.address, "protocol-error", details, caller)
         finally:
-            connection.flush()
+            with contextlib.suppress(RemoteProtocolError):
+                connection.flush()
 
     def _decide(self, connection: Connection, caller: Caller, event: AssociateRequested) -> None:
         decision = self._gate.admit(event.request, caller)
@@ -245,16 +264,21 @@ class DicomServer:
             connection.association.reject(decision.result, decision.source, decision.reason)
             connection.flush()
             return
+        session: Session | None = None
+        session: Session | None = None
         try:
             principal = decision.principal
             self._services.record(Event(Action.ASSOCIATION, Outcome.SUCCESS, principal, {"phase": "begin", **details}))
             connection.association.accept(decision.answer)
             session = Session(connection, self._services, self._limits.channel, principal)
             session.extended = decision.extended
+            with self._lock:
+                self._sessions[id(session)] = session
             self._run(session)
         finally:
             with self._lock:
                 self._per_peer[decision.principal.aet] -= 1
+                self._sessions.pop(id(session), None)
 
     def _run(self, session: Session) -> None:
         outcome, end = Outcome.FAILED, "bug"
@@ -262,14 +286,13 @@ class DicomServer:
             end = session.run()
             outcome = Outcome.SUCCESS
         except RemoteProtocolError as error:
-            session.connection.flush()
-            outcome, end = Outcome.FAILED, str(error)[:128]
-        except StorageUnavailable:
-            session.connection.association.abort()
-            session.connection.flush()
-            outcome, end = Outcome.FAILED, "storage unavailable"
+            end = str(error)[:128]
+        except StrongroomError as error:
+            end = reason_of(error)
         finally:
-            details: dict[str, Detail] = {"phase": "end", "end": end, **session.counts}
+            if outcome is Outcome.FAILED:
+                _cut_off(session.connection)
+            details: dict[str, Detail] = {"phase": "end", "end": session.ended_because or end, **session.counts}
             self._services.record(Event(Action.ASSOCIATION, outcome, session.principal, details))
 
     def _take_place(self, aet: str) -> bool:
@@ -297,3 +320,11 @@ class DicomServer:
             self._services.record(Event(Action.ASSOCIATION, Outcome.REFUSED, principal, {"reason": why, **details}))
         except StorageUnavailable:
             log.error("a refused association could not be recorded")
+
+
+def _cut_off(connection: Connection) -> None:
+    """Send the peer an A-ABORT, unless one is queued already or it reads nothing any more."""
+    with contextlib.suppress(LocalProtocolError):
+        connection.association.abort()
+    with contextlib.suppress(RemoteProtocolError):
+        connection.flush()

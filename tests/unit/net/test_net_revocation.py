@@ -1,0 +1,51 @@
+"""What is open when a peer loses its place: the association ends, and the trail says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.archives import RunningArchive
+from harness.pynetdicom_peers import tls
+from strongroom.archive.model import Action
+from strongroom.errors import PeerUnavailable
+from strongroom.net.scu import Proposal, ScuConnection, Target
+from strongroom.net.services import EXPLICIT_VR_LITTLE_ENDIAN, IMPLEMENTATION_CLASS_UID, VERIFICATION
+from strongroom.types import AeTitle
+from strongroom.ul import LocalParameters
+
+LOCAL = LocalParameters(IMPLEMENTATION_CLASS_UID, "TEST")
+ArchiveFactory = Callable[..., RunningArchive]
+
+
+def connect(archive: RunningArchive, aet: str) -> ScuConnection:
+    target = Target("127.0.0.1", archive.port, tls(archive.credentials(aet)))
+    contexts = [(VERIFICATION, [EXPLICIT_VR_LITTLE_ENDIAN])]
+    return ScuConnection.open(target, Proposal(AeTitle("STRONGROOM"), AeTitle(aet), contexts, LOCAL))
+
+
+def ended(archive: RunningArchive, why: str) -> None:
+    archive.wait_for_event(lambda event: event.action is Action.ASSOCIATION and event.details.get("end") == why)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda archive: archive.revoke_peer("CT1"), "peer-revoked"),
+        (lambda archive: archive.add_peer("CT1", "store"), "rights-changed"),
+    ],
+)
+def test_an_open_association_ends(
+    local_archive: ArchiveFactory, change: Callable[[RunningArchive], None], why: str
+) -> None:
+    archive = local_archive(peers={"CT1": "echo,store", "CT2": "echo"})
+    other = connect(archive, "CT2")
+    connection = connect(archive, "CT1")
+    connection.echo()
+    change(archive)
+    ended(archive, why)
+    with pytest.raises(PeerUnavailable):
+        connection.echo()
+    assert other.echo().status == 0
+    other.release()
