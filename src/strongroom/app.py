@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -17,31 +16,15 @@ from pathlib import Path
 
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
-from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.archive.peers import Peer
 from strongroom.archive.read import Reader, ReadLimits
-from strongroom.config import Config, Home, UnsafePlaintext, environment, load
-from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
+from strongroom.config import Config, Home, environment, load
 from strongroom.dicom.elements import ScanLimits
-from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
-from strongroom.errors import ConfigError, NotFound, StorageUnavailable, StrongroomError
-from strongroom.net.acceptor import Gate
+from strongroom.errors import ConfigError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
-from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentScp, CommitmentSender
-from strongroom.net.connection import Timeouts
-from strongroom.net.directory import PeerDirectory
-from strongroom.net.find_scp import find
-from strongroom.net.forward import PeerCaller
-from strongroom.net.retrieve_scp import MoveScp, get
-from strongroom.net.scp import Services
-from strongroom.net.scu import ScuTimeouts
-from strongroom.net.server import DicomServer, Listener, ServerLimits
 from strongroom.net.tls import Identity
-from strongroom.store.accounts import Accounts
 from strongroom.store.blobs import SealedBlobStore, new_object_id
-from strongroom.store.commitments import CommitmentLedger
 from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
 from strongroom.store.index import Index
 from strongroom.store.keys import (
@@ -54,13 +37,11 @@ from strongroom.store.keys import (
     secret_master_id,
 )
 from strongroom.store.locks import HomeLock
-from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Signer, encode_notes
-from strongroom.types import AeTitle, Principal, Uid
-from strongroom.ul import UlLimits
+from strongroom.types import AeTitle, Principal
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +54,6 @@ AUTHORITY_NAME = "ca.pem"
 WRITERS_LOCK_NAME = "writers.lock"
 """Held together by every process that stores, and alone by one that clears away what a crash left."""
 
-PEER_WATCH_INTERVAL_S = 1.0
-"""How long an open association may outlive the revocation of its peer."""
 
 SMALL_OBJECT_BYTES = 32_768
 """Sealed objects up to this size go into the index: eight pages cost less than a file and an fsync of its own."""
@@ -82,9 +61,6 @@ SMALL_OBJECT_BYTES = 32_768
 SERVE_LOG = "serve"
 LOCAL_LOG = "local"
 """Trail logs: one of the server, one shared by the commands run beside it. Each has its own gapless sequence."""
-
-MAX_CALL_S = 24 * 3600.0
-"""The longest association that the archive itself opens: a C-MOVE of everything a large study has, on a slow line."""
 
 
 def now_utc() -> dt.datetime:
@@ -147,7 +123,7 @@ def initialise(home: Home, config_text: str, config: Config) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = SecretFiles(home.secrets)
     authority = new_authority(config.archive.id, now_utc())
-    server = issue(authority, config.archive.aet, _own_addresses(config), now_utc(), SERVER_DAYS)
+    server = issue(authority, config.archive.aet, own_addresses(config), now_utc(), SERVER_DAYS)
     seed = secrets.token_bytes(32)
     for name, secret in (
         (TRAIL_SECRET, seed),
@@ -181,7 +157,8 @@ def signer_name(config: Config) -> str:
     return f"strongroom-{config.archive.id[:8]}"
 
 
-def _own_addresses(config: Config) -> list[str]:
+def own_addresses(config: Config) -> list[str]:
+    """Addresses and names that the server's certificate is good for."""
     names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.dicom.bind, config.https.bind}
     return sorted(names - {"0.0.0.0", "::"})  # noqa: S104  # compared with, never bound to
 
@@ -290,13 +267,14 @@ class Archive:
 
     def tls(self) -> TlsMaterial:
         """The archive's certificate authority and its own certificate."""
-        authority = self._issued(AUTHORITY_SECRET)
-        server = self._issued(SERVER_SECRET)
+        authority = self.issued(AUTHORITY_SECRET)
+        server = self.issued(SERVER_SECRET)
         password = secrets.token_hex(16).encode()
         chain = server.certificate_pem + authority.certificate_pem
         return TlsMaterial(authority, Identity(chain, encrypted_key(server.key_pem, password), password))
 
-    def _issued(self, name: str) -> Issued:
+    def issued(self, name: str) -> Issued:
+        """A certificate and its key, by the name of their secret."""
         pem = self.ring.open_secret(name, self.secrets.get(name))
         certificate, mark, key = pem.partition(b"-----BEGIN PRIVATE KEY-----")
         return Issued(certificate, mark + key)
@@ -340,154 +318,3 @@ def _replace(path: Path, text: str) -> None:
 def next_object_id() -> bytes:
     """A new object id, in order of time."""
     return new_object_id(time.time_ns() // 1_000_000, secrets.token_bytes(10))
-
-
-class DicomService:
-    """The DICOM server of an open archive, with its timer for checkpoints."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        config = archive.config
-        material = archive.tls()
-        registry, database = archive.index.registry, archive.index.database
-
-        def version() -> str:
-            with database.read() as cursor:
-                return registry.get_meta(cursor, REGISTRY_VERSION)
-
-        def peers() -> dict[str, Peer]:
-            with database.read() as cursor:
-                return registry.peers(cursor)
-
-        def account(name: str) -> tuple[str, bool] | None:
-            with database.read() as cursor:
-                for known, passcode_hash, _, _, disabled_us in registry.accounts(cursor):
-                    if known == name:
-                        return passcode_hash, not disabled_us
-            return None
-
-        authority_pem = material.authority.certificate_pem.decode()
-        self.directory = PeerDirectory(version, peers, material.identity, authority_pem, config.dicom.tls_profile)
-        private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
-        gate = Gate(archive.aet, private, self.directory.find, Accounts(account).verify)
-        services = Services(archive.reader, archive.new_ingest, archive.index.record, self.directory.find)
-        caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
-        services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
-        commitments = _commitments(archive)
-        self._reports = CommitmentSender(commitments, replace(caller, timeouts=REPORT_TIMEOUTS))
-        commitment = CommitmentScp(commitments, caller, self._reports)
-        services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
-        self.server = DicomServer(gate, services, _server_limits(config))
-        self._stop = threading.Event()
-        self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
-        self._watch = threading.Thread(target=self._watch_peers, name="peers", daemon=True)
-
-    def start(self) -> list[str]:
-        """Listen; returns ``dicom=ADDRESS:PORT`` for the TLS listener and a line for each plaintext exception."""
-        archive, config = self._archive, self._archive.config
-        bind = config.dicom.bind
-        port = self.server.listen(Listener(bind, config.dicom.port, self.directory.server_context))
-        said = [f"dicom={_host_port(bind, port)}"]
-        for exception in config.unsafe_plaintext:
-            said.append(self._listen_plaintext(exception))
-        details: dict[str, Detail] = {"listening": tuple(said), "tls_profile": config.dicom.tls_profile}
-        archive.record(Action.SERVICE_START, details)
-        self._timer.start()
-        self._watch.start()
-        self._reports.start()
-        return said
-
-    def _listen_plaintext(self, exception: UnsafePlaintext) -> str:
-        def is_expired() -> bool:
-            return now_utc().date() > exception.expires
-
-        words = f"peer={exception.peer} addresses={exception.addresses} expires={exception.expires.isoformat()}"
-        if is_expired():
-            return f"unsafe_plaintext=EXPIRED {words}"
-        if self.directory.find(exception.peer) is None:
-            raise ConfigError(
-                f"unsafe_plaintext.peer {exception.peer} is not registered: run `strongroom peer add` first"
-            )
-        listener = Listener(
-            exception.bind,
-            exception.port,
-            plaintext_peer=exception.peer,
-            network=exception.addresses,
-            is_expired=is_expired,
-        )
-        port = self.server.listen(listener)
-        return f"unsafe_plaintext={_host_port(exception.bind, port)} {words}"
-
-    def _watch_peers(self) -> None:
-        """End what a revocation, or a change of rights or certificate, has overtaken."""
-        while not self._stop.wait(PEER_WATCH_INTERVAL_S):
-            try:
-                self.server.end_sessions(self._why_over)
-            except StrongroomError as error:
-                log.error("open associations could not be held against the peers: %s", error)
-
-    def _why_over(self, principal: Principal) -> str:
-        peer = self.directory.find(principal.aet)
-        if peer is None or peer.revoked_us:
-            return "peer-revoked"
-        if peer.rights != principal.rights:
-            return "rights-changed"
-        if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
-            return "certificate-changed"
-        return ""
-
-    def _checkpoints(self) -> None:
-        while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
-            try:
-                self._archive.forget_deleted()
-                self._archive.checkpoint()
-            except StrongroomError as error:
-                log.error("no checkpoint could be written: %s", error)
-
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Stop accepting, let associations end, record it, write the last checkpoint."""
-        self._stop.set()
-        self._reports.stop(grace_s)
-        self.server.stop(grace_s)
-        self._archive.record(Action.SERVICE_STOP, {})
-        self._archive.checkpoint()
-
-
-def _host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _commitments(archive: Archive) -> Commitments:
-    limits = archive.config.limits
-    return Commitments(
-        ledger=CommitmentLedger(archive.index.database),
-        index=archive.index,
-        open_object=archive.reader.open,
-        sop_classes=STORAGE_SOP_CLASSES.union(archive.config.dicom.private_storage_classes),
-        limits=CommitmentLimits(
-            limits.max_pending_commitments_per_peer, limits.commitment_retry_s, limits.max_commitment_tries
-        ),
-        clock=time.time,
-    )
-
-
-def _scu_timeouts(config: Config) -> ScuTimeouts:
-    limits = config.limits
-    return ScuTimeouts(limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, MAX_CALL_S)
-
-
-def _server_limits(config: Config) -> ServerLimits:
-    limits = config.limits
-    return ServerLimits(
-        ul=UlLimits(max_pdu_body_bytes=limits.max_pdu_body_bytes),
-        channel=ChannelLimits(
-            max_message_bytes=limits.max_message_bytes, max_identifier_bytes=limits.max_identifier_bytes
-        ),
-        timeouts=Timeouts(
-            limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, limits.min_receive_bytes_per_s
-        ),
-        max_associations=limits.max_associations,
-        max_associations_per_peer=limits.max_associations_per_peer,
-        max_associations_per_address=limits.max_associations_per_address,
-        tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
-    )

@@ -20,10 +20,11 @@ from typing import Any
 
 from strongroom import app
 from strongroom.admin import peers as administration
-from strongroom.app import LOCAL_LOG, SERVE_LOG, Archive, DicomService
-from strongroom.archive.model import Event, Outcome
+from strongroom.app import LOCAL_LOG, SERVE_LOG, Archive
+from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.config import Home, parse
+from strongroom.service import DicomService
 from strongroom.trail.record import parse_record
 from strongroom.types import AeTitle
 
@@ -137,6 +138,11 @@ def trail_events(archive: Archive, log: str = "") -> list[Event]:
         ]
 
 
+def is_notable(event: Event) -> bool:
+    """Whether an event is worth a look when another is missing."""
+    return event.outcome is not Outcome.SUCCESS or event.action not in (Action.STORE, Action.ECHO)
+
+
 @dataclass
 class RunningArchive:
     """An archive that accepts associations on ``port``; ``plaintext_ports`` are those of its exceptions, in order."""
@@ -183,7 +189,8 @@ class RunningArchive:
                 if found is not None:
                     return found
                 if time.monotonic() > deadline:
-                    raise AssertionError(f"the trail has no such event, only {events[-5:]}")
+                    said = [f"{each.outcome} {each.action} {dict(each.details)}" for each in events if is_notable(each)]
+                    raise AssertionError("the trail has no such event, only\n" + "\n".join(said[-20:]))
                 pause.wait(0.01)
 
     def wait_for_refusal(self, reason: str, since: int = 0, timeout_s: float = 10.0) -> Event:

@@ -27,9 +27,10 @@ ROOMS: dict[str, set[str]] = {
     "trail": {"archive", "dicom"},
     "store": {"archive", "dicom"},
     "net": {"archive", "dicom", "dimse", "ul"},
-    "app": {"archive", "config", "dicom", "dimse", "net", "store", "trail", "ul"},
+    "app": {"archive", "config", "dicom", "net", "store", "trail"},
     "admin": {"app", "archive", "config", "dicom", "net", "store", "trail"},
-    "cli": {"admin", "app", "archive", "config", "store", "trail"},
+    "service": {"app", "archive", "config", "dicom", "dimse", "net", "store", "ul"},
+    "cli": {"admin", "app", "archive", "config", "service", "store", "trail"},
     "__main__": {"cli"},
     "strongroom": set(),
 }

@@ -16,6 +16,7 @@ from strongroom import app as strongroom
 from strongroom import config as settings
 from strongroom.admin import recovery
 from strongroom.cli.options import HomeOption, home_of
+from strongroom.service import DicomService
 from strongroom.types import AeTitle
 
 
@@ -110,7 +111,7 @@ def _serve(place: settings.Home) -> None:
         signal.signal(number, lambda *_: stopped.set())
     try:
         recovery.recover(archive)
-        service = strongroom.DicomService(archive)
+        service = DicomService(archive)
         first, *others = service.start()
         for line in others:
             print(line, flush=True)

@@ -265,7 +265,6 @@ class DicomServer:
             connection.flush()
             return
         session: Session | None = None
-        session: Session | None = None
         try:
             principal = decision.principal
             self._services.record(Event(Action.ASSOCIATION, Outcome.SUCCESS, principal, {"phase": "begin", **details}))
