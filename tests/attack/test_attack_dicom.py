@@ -79,7 +79,7 @@ def test_sequences_nested_100_000_deep(syntax):
     for read in readers(bomb, syntax):
         with Budget(2, 32), pytest.raises(LimitExceeded) as caught:
             read()
-        assert caught.value.limit_name == "max_depth"
+        assert caught.value.limit_name == "max_element_depth"
 
 
 def test_sequences_of_defined_length_nested_deep():
@@ -151,7 +151,7 @@ def test_a_million_elements_stop_at_the_cap():
     for read in readers(bomb, EXPLICIT_VR_LITTLE_ENDIAN):
         with Budget(4), pytest.raises(LimitExceeded) as caught:
             read()
-        assert caught.value.limit_name == "max_elements"
+        assert caught.value.limit_name == "max_element_count"
 
 
 def test_a_million_empty_items_stop_at_the_cap():
@@ -165,7 +165,7 @@ def test_wanted_values_that_are_huge_or_many_are_not_kept():
     walk = HeaderScan(EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
     with Budget(1, 8), pytest.raises(LimitExceeded) as caught:
         walk.feed(big)
-    assert caught.value.limit_name == "max_value_bytes"
+    assert caught.value.limit_name == "max_element_value_bytes"
     many = b"".join(struct.pack("<HH2sH", 0x0010, tag, b"LO", 0xF000) + bytes(0xF000) for tag in range(200))
     walk = HeaderScan(EXPLICIT_VR_LITTLE_ENDIAN, frozenset(0x00100000 + tag for tag in range(200)))
     with Budget(1, 16), pytest.raises(LimitExceeded) as caught:
@@ -191,7 +191,7 @@ def test_a_sequence_that_never_ends_is_kept_up_to_the_cap():
     piece = ITEM + struct.pack("<L", 60_000) + bytes(60_000)
     with Budget(1, 8), pytest.raises(LimitExceeded) as caught:
         feed_all(walk, [piece] * 1000)
-    assert caught.value.limit_name == "max_value_bytes"
+    assert caught.value.limit_name == "max_element_value_bytes"
 
 
 def test_a_large_wanted_value_in_single_bytes_takes_linear_time():

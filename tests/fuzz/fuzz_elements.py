@@ -38,7 +38,11 @@ SYNTAXES = [
 ]
 WANTED = frozenset({0x00080005, 0x00081115, 0x00100010, 0x00100020, 0x00280103, 0x0020000D, 0x00089215})
 LIMITS = ScanLimits(
-    max_depth=8, max_elements=2000, max_value_bytes=4096, max_kept_bytes=16384, max_inflated_bytes=1 << 20
+    max_element_depth=8,
+    max_element_count=2000,
+    max_element_value_bytes=4096,
+    max_kept_bytes=16384,
+    max_inflated_bytes=1 << 20,
 )
 
 

@@ -30,7 +30,9 @@ from strongroom.errors import StrongroomError
 SMALL = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-LIMITS = ScanLimits(max_elements=5000, max_value_bytes=1 << 20, max_kept_bytes=4 << 20, max_inflated_bytes=8 << 20)
+LIMITS = ScanLimits(
+    max_element_count=5000, max_element_value_bytes=1 << 20, max_kept_bytes=4 << 20, max_inflated_bytes=8 << 20
+)
 SYNTAXES = [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN]
 
 

@@ -55,8 +55,8 @@ def canonical_sha256(
     """Return the SHA-256 of the canonical form of the data set behind ``read``, ``size_bytes`` as stored.
 
     Values are read 1 MiB at a time and in ascending order if the data set is; what is kept is one entry an element,
-    up to ``max_elements``. Raises MalformedDataset or LimitExceeded (``max_inflate_passes`` if a deflated data set is
-    so far out of order that it would have to be inflated again and again).
+    up to ``max_element_count``. Raises MalformedDataset or LimitExceeded (``max_inflate_passes`` if a deflated data set
+    is so far out of order that it would have to be inflated again and again).
     """
     if transfer_syntax.deflated:
         inflated = _InflatedReader(read, size_bytes, limits)
@@ -110,8 +110,8 @@ class _Index:
 
     def _node(self, step: Step) -> _Node:
         self._count += 1
-        if self._count > self._limits.max_elements:
-            raise LimitExceeded("max_elements", self._limits.max_elements)
+        if self._count > self._limits.max_element_count:
+            raise LimitExceeded("max_element_count", self._limits.max_element_count)
         if step.kind is Kind.SEQUENCE:
             return _Node(step.tag, b"SQ", step.offset, 0, items=[])
         if step.kind is Kind.FRAGMENTS:

@@ -35,7 +35,7 @@ _U32: Final = Struct("<L")
 _NEXT_AT: Final = 8
 _LOWER_AT: Final = 8 + 4 + 8 + 2 + 8
 _ITEM: Final = Struct("<HHL")
-_LIMITS: Final = ScanLimits(max_elements=2_000_000)
+_LIMITS: Final = ScanLimits(max_element_count=2_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,12 @@ class RawElement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
-    """Caps of one walk. ``max_depth`` counts nested sequences, ``max_value_bytes`` is of one kept value,
-    ``max_kept_bytes`` of all together; ``max_inflate_ratio`` holds once 16 MiB have come out."""
+    """Caps of one walk. ``max_element_depth`` counts nested sequences, ``max_element_value_bytes`` is of one kept
+    value, ``max_kept_bytes`` of all together; ``max_inflate_ratio`` holds once 16 MiB have come out."""
 
-    max_depth: int = 32
-    max_elements: int = 200_000
-    max_value_bytes: int = 1 << 20
+    max_element_depth: int = 32
+    max_element_count: int = 200_000
+    max_element_value_bytes: int = 1 << 20
     max_kept_bytes: int = 4 << 20
     max_inflate_ratio: int = 200
     max_inflated_bytes: int = 4 << 30
@@ -268,8 +268,8 @@ class HeaderScan:
         unpack, unpack_long = self._coding.short_header.unpack_from, self._coding.long_length.unpack_from
         short_vrs = SHORT_VRS
         wanted, elements, make = self._wanted, self.elements, RawElement
-        previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_value_bytes
-        kept, end, max_elements = self._kept, len(buffer), self._limits.max_elements
+        previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_element_value_bytes
+        kept, end, max_element_count = self._kept, len(buffer), self._limits.max_element_count
         last = end - 8
         for count in counter(self._count):
             if position > last:
@@ -284,8 +284,8 @@ class HeaderScan:
                 if value > end:
                     break
                 (length,) = unpack_long(buffer, value - 4)
-            if count == max_elements:
-                raise LimitExceeded("max_elements", max_elements)
+            if count == max_element_count:
+                raise LimitExceeded("max_element_count", max_element_count)
             if previous < tag < ceiling:
                 previous = tag
             else:
@@ -299,7 +299,7 @@ class HeaderScan:
                 self._note("odd length")
             if tag in wanted and tag not in elements:
                 if length > max_value:
-                    raise LimitExceeded("max_value_bytes", max_value, length)
+                    raise LimitExceeded("max_element_value_bytes", max_value, length)
                 elements[tag] = make(vr, buffer[value:following])
                 kept += length
             position = following
@@ -311,8 +311,8 @@ class HeaderScan:
         """Walk top-level elements until the buffer ends or one is open."""
         unpack = self._coding.long_header.unpack_from
         vr_of_wanted, elements, make = self._wanted.get, self.elements, RawElement
-        previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_value_bytes
-        kept, end, max_elements = self._kept, len(buffer), self._limits.max_elements
+        previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_element_value_bytes
+        kept, end, max_element_count = self._kept, len(buffer), self._limits.max_element_count
         last = end - 8
         for count in counter(self._count):
             if position > last:
@@ -320,8 +320,8 @@ class HeaderScan:
             group, element, length = unpack(buffer, position)
             tag = group << 16 | element
             value = position + 8
-            if count == max_elements:
-                raise LimitExceeded("max_elements", max_elements)
+            if count == max_element_count:
+                raise LimitExceeded("max_element_count", max_element_count)
             if previous < tag < ceiling:
                 previous = tag
             else:
@@ -336,7 +336,7 @@ class HeaderScan:
             vr = vr_of_wanted(tag)
             if vr is not None and tag not in elements:
                 if length > max_value:
-                    raise LimitExceeded("max_value_bytes", max_value, length)
+                    raise LimitExceeded("max_element_value_bytes", max_value, length)
                 elements[tag] = make(vr, buffer[value:following])
                 kept += length
             position = following
@@ -366,8 +366,8 @@ class HeaderScan:
     def _open_value(self, tag: int, vr: bytes | None, value: int, length: int) -> int:
         """Begin a value whose end is not in the buffer; returns the position behind it, or within it if unknown."""
         if tag in self._wanted and tag not in self.elements:
-            if length != UNDEFINED_LENGTH and length > self._limits.max_value_bytes:
-                raise LimitExceeded("max_value_bytes", self._limits.max_value_bytes, length)
+            if length != UNDEFINED_LENGTH and length > self._limits.max_element_value_bytes:
+                raise LimitExceeded("max_element_value_bytes", self._limits.max_element_value_bytes, length)
             self._capture, self._capture_tag, self._capture_from = bytearray(), tag, value
             self._capture_vr = vr or self._wanted[tag]
         if length != UNDEFINED_LENGTH:
@@ -401,15 +401,15 @@ class HeaderScan:
                     else:
                         raise self._unknown_vr(tag, position)
                 if length == UNDEFINED_LENGTH:
-                    if len(stack) >= 2 * limits.max_depth:
-                        raise LimitExceeded("max_depth", limits.max_depth)
+                    if len(stack) >= 2 * limits.max_element_depth:
+                        raise LimitExceeded("max_element_depth", limits.max_element_depth)
                     stack.append(open_frame(tag, vr, coding, self._base + value))
                     length = 0
             else:
                 length = self._item_length(tag, length, position)
             if kind != _IN_FRAGMENTS:  # a slide may have any number of those, and nothing is kept of them
-                if self._count == limits.max_elements:
-                    raise LimitExceeded("max_elements", limits.max_elements)
+                if self._count == limits.max_element_count:
+                    raise LimitExceeded("max_element_count", limits.max_element_count)
                 self._count += 1
             position = value + length
         return position
@@ -435,8 +435,8 @@ class HeaderScan:
     def _extend_capture(self, part: bytes | memoryview) -> None:
         capture = self._capture
         assert capture is not None
-        if len(capture) + len(part) > self._limits.max_value_bytes:
-            raise LimitExceeded("max_value_bytes", self._limits.max_value_bytes)
+        if len(capture) + len(part) > self._limits.max_element_value_bytes:
+            raise LimitExceeded("max_element_value_bytes", self._limits.max_element_value_bytes)
         self._set_kept(self._kept + len(part))
         capture += part
 

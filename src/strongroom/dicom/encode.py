@@ -147,7 +147,7 @@ class _Encoder:
     def sequence(self, items: Sequence[Any], encode_item: Callable[[Any, int], bytes], depth: int) -> bytes:
         """Return the items of a sequence, headers included."""
         if depth >= _MAX_DEPTH:
-            raise LimitExceeded("max_depth", _MAX_DEPTH)
+            raise LimitExceeded("max_element_depth", _MAX_DEPTH)
         encoded = (encode_item(item or {}, depth + 1) for item in items)
         return b"".join(_ITEM_HEADER.pack(0xFFFE, 0xE000, len(item)) + item for item in encoded)
 

@@ -158,7 +158,7 @@ def walk(
     With ``within``, a SEQUENCE step of defined length at whose value the source stands, those of its items only, and
     its SEQUENCE_END.
 
-    Raises MalformedDataset, or LimitExceeded for ``max_depth`` or ``max_elements``.
+    Raises MalformedDataset, or LimitExceeded for ``max_element_depth`` or ``max_element_count``.
     """
     stack: list[_Frame] = []
     if within is not None:
@@ -172,8 +172,8 @@ def walk(
         frame = stack[-1] if stack else None
         if frame is None or frame.kind is not Kind.FRAGMENTS:  # a slide may have any number of those
             count += 1
-            if count > limits.max_elements:
-                raise LimitExceeded("max_elements", limits.max_elements)
+            if count > limits.max_element_count:
+                raise LimitExceeded("max_element_count", limits.max_element_count)
         if frame is None or frame.kind is Kind.ITEM:
             step = _element(source, frame, frame.coding if frame else coding)
         else:
@@ -189,8 +189,8 @@ def walk(
             source.skip(step.offset + step.length - source.position)
             continue
         stack.append(_Frame(step.kind, step.coding, end, step.tag))
-        if len(stack) > 2 * limits.max_depth:
-            raise LimitExceeded("max_depth", limits.max_depth)
+        if len(stack) > 2 * limits.max_element_depth:
+            raise LimitExceeded("max_element_depth", limits.max_element_depth)
 
 
 def _require_inside(stack: list[_Frame], step: Step, end: int | None) -> None:

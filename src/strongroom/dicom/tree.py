@@ -49,8 +49,8 @@ def parse_dataset(
 ) -> list[Element]:
     """Return every element of the data set ``raw``, in its order.
 
-    Raises MalformedDataset, or LimitExceeded for ``max_depth``, ``max_elements`` or ``max_inflated_bytes`` (of which
-    no more than ``max_kept_bytes`` count here, since all is kept).
+    Raises MalformedDataset, or LimitExceeded for ``max_element_depth``, ``max_element_count`` or ``max_inflated_bytes``
+    (of which no more than ``max_kept_bytes`` count here, since all is kept).
     """
     data = bytes(raw)
     if transfer_syntax.deflated:
@@ -107,8 +107,8 @@ class _Walk:
     def _header(self, position: int, end: int, coding: Coding) -> tuple[int, bytes, int, int]:
         """Return tag, VR, length and the value's position; VR UN stands for a delimiter's."""
         self.count += 1
-        if self.count > self.limits.max_elements:
-            raise LimitExceeded("max_elements", self.limits.max_elements)
+        if self.count > self.limits.max_element_count:
+            raise LimitExceeded("max_element_count", self.limits.max_element_count)
         if end - position < 8:
             raise MalformedDataset("the bytes end within an element header", offset=position)
         group, number, length = coding.long_header.unpack_from(self.data, position)
@@ -149,8 +149,8 @@ class _Walk:
         self, position: int, end: int, coding: Coding, depth: int, *, delimited: bool
     ) -> tuple[tuple[tuple[Element, ...], ...], int]:
         """Return the items up to ``end`` or, if ``delimited``, a sequence delimiter, and the position behind."""
-        if depth > self.limits.max_depth:
-            raise LimitExceeded("max_depth", self.limits.max_depth)
+        if depth > self.limits.max_element_depth:
+            raise LimitExceeded("max_element_depth", self.limits.max_element_depth)
         found: list[tuple[Element, ...]] = []
         while position < end:
             tag, _, length, value = self._header(position, end, coding)

@@ -182,6 +182,6 @@ def limits_for_zeros():
 
 def test_limits_hold():
     with pytest.raises(LimitExceeded):
-        digest(NAME * 3, EXPLICIT_VR_LITTLE_ENDIAN, DEFAULT_LIMITS.__class__(max_elements=2))
+        digest(NAME * 3, EXPLICIT_VR_LITTLE_ENDIAN, DEFAULT_LIMITS.__class__(max_element_count=2))
     with pytest.raises(MalformedDataset):
         digest(NAME[:-1], EXPLICIT_VR_LITTLE_ENDIAN)

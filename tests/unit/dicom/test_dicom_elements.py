@@ -22,7 +22,7 @@ from strongroom.dicom.tree import parse_dataset, parse_items
 from strongroom.errors import LimitExceeded, MalformedDataset
 
 JPEG = TRANSFER_SYNTAXES["1.2.840.10008.1.2.4.50"]
-ROOMY = ScanLimits(max_value_bytes=1 << 30, max_kept_bytes=1 << 30)
+ROOMY = ScanLimits(max_element_value_bytes=1 << 30, max_kept_bytes=1 << 30)
 
 # Files that pydicom reads with a warning and we do not: each is structurally impossible as it declares itself.
 NOT_READ = {
@@ -228,18 +228,18 @@ def test_what_cannot_be_is_refused(data, chunk):
 @pytest.mark.parametrize(
     ("name", "limits", "data"),
     [
-        ("max_elements", {"max_elements": 2}, NAME * 3),
-        ("max_value_bytes", {"max_value_bytes": 3}, NAME),
-        ("max_value_bytes", {"max_value_bytes": 3}, explicit(0x00100010, b"PN", b"", length=40)),
+        ("max_element_count", {"max_element_count": 2}, NAME * 3),
+        ("max_element_value_bytes", {"max_element_value_bytes": 3}, NAME),
+        ("max_element_value_bytes", {"max_element_value_bytes": 3}, explicit(0x00100010, b"PN", b"", length=40)),
         ("max_kept_bytes", {"max_kept_bytes": 7}, NAME + explicit(0x00100020, b"LO", b"1234")),
         (
-            "max_depth",
-            {"max_depth": 2},
+            "max_element_depth",
+            {"max_element_depth": 2},
             (explicit(0x00081115, b"SQ", b"", length=UNDEFINED) + implicit(0xFFFEE000, b"", UNDEFINED)) * 3,
         ),
         (
-            "max_value_bytes",
-            {"max_value_bytes": 20},
+            "max_element_value_bytes",
+            {"max_element_value_bytes": 20},
             explicit(0x00081115, b"SQ", implicit(0xFFFEE000, bytes(30)), length=UNDEFINED),
         ),
     ],
@@ -252,7 +252,7 @@ def test_limits_hold(name, limits, data, chunk):
 
 
 def test_exactly_as_many_elements_as_allowed_are_read_in_any_chunking():
-    limits = replace(ROOMY, max_elements=3)
+    limits = replace(ROOMY, max_element_count=3)
     for chunk in (1, 12, None):
         assert scan(NAME * 3, EXPLICIT_VR_LITTLE_ENDIAN, (), limits, chunk).irregularities == {"duplicate tag": 2}
 
@@ -314,10 +314,10 @@ def test_items_of_a_kept_sequence_parse_with_the_same_limits():
         nested = explicit(0x00081115, b"SQ", implicit(0xFFFEE000, nested))
     coding = HeaderScan(EXPLICIT_VR_LITTLE_ENDIAN, frozenset())._coding
     assert parse_items(implicit(0xFFFEE000, nested), coding)[0][0].tag == 0x00081115
-    with pytest.raises(LimitExceeded, match="max_depth"):
-        parse_items(implicit(0xFFFEE000, nested), coding, ScanLimits(max_depth=3))
-    with pytest.raises(LimitExceeded, match="max_elements"):
-        parse_items(implicit(0xFFFEE000, nested), coding, ScanLimits(max_elements=3))
+    with pytest.raises(LimitExceeded, match="max_element_depth"):
+        parse_items(implicit(0xFFFEE000, nested), coding, ScanLimits(max_element_depth=3))
+    with pytest.raises(LimitExceeded, match="max_element_count"):
+        parse_items(implicit(0xFFFEE000, nested), coding, ScanLimits(max_element_count=3))
 
 
 def test_implicit_vr_takes_the_vr_of_the_dictionary():

@@ -19,7 +19,7 @@ from strongroom.dicom.text import parse_charsets
 from strongroom.dicom.tree import parse_dataset
 from strongroom.errors import LimitExceeded, MalformedDataset
 
-ROOMY = ScanLimits(max_value_bytes=1 << 30, max_kept_bytes=1 << 30)
+ROOMY = ScanLimits(max_element_value_bytes=1 << 30, max_kept_bytes=1 << 30)
 # Not to be read as they declare themselves (see test_dicom_elements), or not by pydicom's to_json_dict (badVR).
 SKIPPED = {"MR_truncated.dcm", "rtplan_truncated.dcm", "SC_rgb_jpeg.dcm", "DICOMDIR-nooffset", "badVR.dcm"}
 
