@@ -26,7 +26,7 @@ check: $(TESTABLE)
 	$(BIN)/pytest tests/unit tests/protocol tests/property tests/obligations
 
 bench-peers: $(TESTABLE)
-	bash bench/install_peers.sh
+	PYTHON=$(BIN)/python sh bench/install_peers.sh
 
 bench: $(TESTABLE)
 	$(BIN)/python bench/run.py all
@@ -34,8 +34,9 @@ bench: $(TESTABLE)
 
 FUZZ_SECONDS ?= 60
 fuzz: $(TESTABLE)
-	$(BIN)/pip install -q -e '.[fuzz]'
-	$(BIN)/python tests/fuzz/fuzz_elements.py -max_total_time=$(FUZZ_SECONDS)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
+	mkdir -p fuzz-corpus
+	cd fuzz-corpus && ../$(BIN)/python ../tests/fuzz/fuzz_elements.py -max_total_time=$(FUZZ_SECONDS) -max_len=600 .
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
