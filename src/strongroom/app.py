@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import os
 import secrets
 import socket
 import time
@@ -26,6 +25,7 @@ from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issu
 from strongroom.net.tls import Identity
 from strongroom.store.blobs import SealedBlobStore, new_object_id
 from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
+from strongroom.store.files import PRIVATE_MODE, PUBLIC_MODE, sync_directory, write_durably
 from strongroom.store.index import Index
 from strongroom.store.keys import (
     CommandKeySource,
@@ -132,12 +132,14 @@ def initialise(home: Home, config_text: str, config: Config) -> str:
         (INDEX_SECRET, secrets.token_bytes(48)),
     ):
         files.put(name, ring.seal_secret(name, secret))
-    (home.root / AUTHORITY_NAME).write_bytes(authority.certificate_pem)
-    (home.root / PUBLIC_KEY_NAME).write_bytes(Signer(signer_name(config), seed).verifier.to_pem())
+    public_key = Signer(signer_name(config), seed).verifier.to_pem()
+    _write(home.root / AUTHORITY_NAME, authority.certificate_pem, PUBLIC_MODE)
+    _write(home.root / PUBLIC_KEY_NAME, public_key, PUBLIC_MODE)
     upgrade(backend_of(home, config, ring, files).engine)
+    for folder in (home.data, home.root.parent):
+        sync_directory(folder)
     # Last: a home without its configuration is no archive yet.
-    home.config.write_text(config_text, encoding="utf-8")
-    home.config.chmod(0o600)
+    _write(home.config, config_text.encode(), PRIVATE_MODE)
     archive = Archive(home, LOCAL_LOG)
     try:
         archive.index.set_meta(ACTIVE_MASTER, master_id)
@@ -145,6 +147,13 @@ def initialise(home: Home, config_text: str, config: Config) -> str:
     finally:
         archive.close()
     return master_id
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    try:
+        write_durably(path, content, mode)
+    except OSError as error:
+        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from None
 
 
 def new_archive_id() -> str:
@@ -300,19 +309,10 @@ def write_checkpoint(folder: Path, text: str) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _replace(path, text)
-        _replace(folder / "latest.txt", text)
+            write_durably(path, text.encode(), PUBLIC_MODE)
+        write_durably(folder / "latest.txt", text.encode(), PUBLIC_MODE)
     except OSError as error:
         raise StorageUnavailable(f"the checkpoint cannot be written to {folder}: {error.strerror}") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")  # commands write checkpoints beside a server
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def next_object_id() -> bytes:

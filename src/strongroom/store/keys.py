@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.archive.model import DataKey
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
+from strongroom.store.files import write_durably
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 16
@@ -65,24 +66,8 @@ def _parse_key(text: bytes, key_id: str) -> bytes:
 
 def _write_new_file(path: Path, content: bytes) -> None:
     """Make ``path`` (mode 0600) with ``content``, durably, whole or not at all, replacing what is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
-        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_durably(path, content)
     except OSError as exc:
         raise StorageUnavailable(f"cannot write {path.name}: {exc.strerror}") from None
 
