@@ -74,7 +74,7 @@ def _fixed(query: Query, about: AboutArchive) -> JsonDataset:
 
 def _element(key: ReturnKey, stored: dict[str, Any] | None) -> dict[str, Any]:
     values = stored.get("Value") if stored else None
-    if not stored or not values:
+    if not stored or not values or (key.vr == "SQ") is not (stored["vr"] == "SQ"):
         return {"vr": key.vr}
     if key.items:
         return {"vr": key.vr, "Value": [_item(key.items, item) for item in values if isinstance(item, dict)]}

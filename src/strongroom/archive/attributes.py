@@ -29,10 +29,15 @@ MAX_REMEMBERED = 2048
 MAX_IDENTITY_CHARS = 256
 
 WANTED = keys.WANTED | {keys.SPECIFIC_CHARACTER_SET}
-_TAGS = {level: tuple(attribute.tag for attribute in keys.ATTRIBUTES[level]) for level in Level}
-_UPPER_TAGS = (*_TAGS[Level.PATIENT], *_TAGS[Level.STUDY], *_TAGS[Level.SERIES])
+_VRS = {level: {a.tag: a.vr.encode() for a in keys.ATTRIBUTES[level]} for level in Level}
+_UPPER_TAGS = (*_VRS[Level.PATIENT], *_VRS[Level.STUDY], *_VRS[Level.SERIES])
+_IMAGE_VRS = tuple(_VRS[Level.IMAGE].items())
+_KEPT_VRS = {tag: vr for vrs in _VRS.values() for tag, vr in vrs.items()}
 _IMAGE_COLUMN_TAGS = tuple(column.tag for column in keys.COLUMNS[Level.IMAGE])
-_IMAGE_SEQUENCES = frozenset(attribute.tag for attribute in keys.ATTRIBUTES[Level.IMAGE] if attribute.vr == "SQ")
+_IMAGE_SEQUENCES = frozenset(tag for tag, vr in _IMAGE_VRS if vr == b"SQ")
+_TEXT_VRS = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+_INTEGER_VRS = frozenset(b"SL SS SV UL US UV".split())
+_READ_AS_TEXT = _TEXT_VRS | {b"UN"}
 
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
@@ -77,13 +82,15 @@ def decode_attributes(encoded: bytes) -> dict[str, Any]:
     if encoded[:1] == b"{":
         return _decode_json(encoded)
     uid, charset, elements = _decode_raw(encoded)
-    return to_json(elements, parse_charsets(charset), TRANSFER_SYNTAXES[uid])
+    return to_json(_as_kept(elements), parse_charsets(charset), TRANSFER_SYNTAXES[uid])
 
 
 def parse_uid(element: RawElement | None, name: str) -> Uid:
     """The UID in an element. Raises Refused as ``<name>-missing`` or ``<name>-invalid``."""
     if element is None or not element.value.rstrip(b"\0 "):
         raise Refused(f"{name}-missing")
+    if element.vr != b"UI" and element.vr not in _READ_AS_TEXT:
+        raise Refused(f"{name}-invalid")  # nor would it be kept: the index must not know an object without its UIDs
     try:
         return _uid_of(element.value)
     except MalformedDataset:
@@ -103,7 +110,7 @@ def _remembered_upper(
     charsets = parse_charsets(charset.value if charset else b"")
     syntax = TRANSFER_SYNTAXES[syntax_uid]
     patient, study, series = (
-        _as_json(level, {tag: present[tag] for tag in _TAGS[level] if tag in present}, charsets, syntax)
+        _as_json(level, {tag: present[tag] for tag in _VRS[level] if tag in present}, charsets, syntax)
         for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
     )
     if max(map(len, patient.columns[:2])) > MAX_IDENTITY_CHARS:
@@ -114,7 +121,7 @@ def _remembered_upper(
 def _as_json(
     level: Level, present: dict[int, RawElement], charsets: tuple[str, ...], syntax: TransferSyntax
 ) -> LevelAttributes:
-    attributes = to_json(present, charsets, syntax)
+    attributes = to_json(_as_kept(present), charsets, syntax)
     return LevelAttributes(keys.column_values(level, attributes), _encode_json(attributes))
 
 
@@ -123,10 +130,38 @@ def _image(elements: Mapping[int, RawElement], charset: RawElement | None, synta
 
     Sequences are converted now: only they can be malformed, and then the object is refused, not the later query.
     """
-    present = {tag: elements[tag] for tag in _TAGS[Level.IMAGE] if tag in elements}
+    present = {
+        tag: element if (element := elements[tag]).vr == vr else _of_kind(vr, element)
+        for tag, vr in _IMAGE_VRS
+        if tag in elements
+    }
     raw_charset = charset.value if charset else b""
     if not _IMAGE_SEQUENCES.isdisjoint(present):
         return _as_json(Level.IMAGE, present, parse_charsets(raw_charset), syntax)
     columns = to_json({tag: present[tag] for tag in _IMAGE_COLUMN_TAGS if tag in present}, (), syntax)
     packed = _encode_raw((syntax.uid, raw_charset, present))
     return LevelAttributes(keys.column_values(Level.IMAGE, columns), packed)
+
+
+def _as_kept(elements: Mapping[int, RawElement]) -> dict[int, RawElement]:
+    """The elements in the VRs that the archive keeps them in, whatever they were written in."""
+    return {
+        tag: element if element.vr == (vr := _KEPT_VRS[tag]) else _of_kind(vr, element)
+        for tag, element in elements.items()
+    }
+
+
+def _of_kind(vr: bytes, element: RawElement) -> RawElement:
+    """An element that was written in another VR than ``vr``: read in ``vr`` if its bytes mean the same, else empty.
+
+    Text is text in every VR of text. What was written as UN is read by the dictionary (PS3.5 6.2.2), and an integer of
+    another width is as good as one. A sequence where a value belongs, a value where a sequence does, and bytes where
+    text does would break the answers to whoever asks for the attribute: nothing is kept of them. The object itself
+    stays as it came.
+    """
+    written = element.vr
+    if written == vr or written == b"UN" or (written in _INTEGER_VRS and vr in _INTEGER_VRS):
+        return element
+    if written in _TEXT_VRS and vr in _TEXT_VRS:
+        return RawElement(vr, element.value)
+    return RawElement(vr, b"")

@@ -54,7 +54,8 @@ def encode_answer(dataset: JsonDataset, transfer_syntax: TransferSyntax, request
     """Return ``dataset`` for a peer that asked in the character sets ``requested``.
 
     Text that is all ASCII goes without (0008,0005); else it is written in ``requested`` if that can hold it, and in
-    UTF-8 if not, and (0008,0005) says which. Raises MalformedDataset if the object does not hold together.
+    UTF-8 if not, and (0008,0005) says which. What no character set allows where it stands, such as an umlaut in a code
+    string, becomes "?". Raises MalformedDataset if the object does not hold together.
     """
     bare = {key: attribute for key, attribute in dataset.items() if key != "00080005"}
     try:
@@ -65,10 +66,10 @@ def encode_answer(dataset: JsonDataset, transfer_syntax: TransferSyntax, request
         if charsets:
             named = {**bare, "00080005": {"vr": "CS", "Value": list(charsets)}}
             try:
-                return _Encoder(transfer_syntax, charsets).json_item(named, 0)
+                return _Encoder(transfer_syntax, charsets, is_answer=True).json_item(named, 0)
             except _NotEncodable:
                 continue
-    raise MalformedDataset("text that no character set allows where it stands")
+    raise MalformedDataset("text that no character set has")
 
 
 def encode_values(
@@ -84,15 +85,16 @@ class _NotEncodable(MalformedDataset):
 
 
 class _Encoder:
-    """A transfer syntax and the character sets of one data set."""
+    """A transfer syntax and the character sets of one data set; in an answer, "?" stands for what cannot be there."""
 
-    __slots__ = ("charsets", "explicit")
+    __slots__ = ("charsets", "explicit", "is_answer")
 
-    def __init__(self, transfer_syntax: TransferSyntax, charsets: tuple[str, ...]) -> None:
+    def __init__(self, transfer_syntax: TransferSyntax, charsets: tuple[str, ...], *, is_answer: bool = False) -> None:
         if transfer_syntax.deflated or not transfer_syntax.little_endian:
             raise LocalProtocolError("data sets are encoded in little endian and not deflated")
         self.explicit = transfer_syntax.explicit
         self.charsets = charsets
+        self.is_answer = is_answer
 
     def json_item(self, dataset: JsonDataset, depth: int) -> bytes:
         """Return the elements of one JSON object."""
@@ -166,6 +168,8 @@ class _Encoder:
             text = "\\".join(_as_text(value, vr) for value in values)
         except (struct.error, ValueError, TypeError, OverflowError):
             raise MalformedDataset("a value that its VR cannot have", tag=tag) from None
+        if self.is_answer and vr not in CHARSET_VRS:
+            return text.encode("ascii", "replace")
         raw = encode_text(text, self.charsets if vr in CHARSET_VRS else ())
         if raw is None:
             raise _NotEncodable("text that the character set does not have", tag=tag)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from strongroom.archive.model import Action
+from strongroom.archive.model import Action, Outcome
 from strongroom.archive.query import ExtendedNegotiation, Identifier, Query, identifier_from_json
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.encode import encode_answer
-from strongroom.dicom.jsonmodel import tree_to_json
+from strongroom.dicom.jsonmodel import JsonDataset, tree_to_json
 from strongroom.dicom.text import parse_charsets
 from strongroom.dicom.tree import parse_dataset
 from strongroom.dimse import CFindRq, CFindRsp, Status
@@ -22,7 +23,7 @@ from strongroom.errors import (
     StorageUnavailable,
     StrongroomError,
 )
-from strongroom.net.scp import Session
+from strongroom.net.scp import Session, reason_of
 from strongroom.net.services import QUERY_RETRIEVE, Service
 from strongroom.ul import PresentationContext
 
@@ -81,14 +82,60 @@ def find(session: Session, context: PresentationContext, request: object, data: 
     association = session.connection.association
     status = Status.RESPONSE_LIMIT_REACHED if answers.truncated else Status.SUCCESS
     encoded = session.channel.encode_message(command)
-    for answer in answers:
-        association.send_pdvs(context.context_id, encoded, encode_answer(answer, syntax, identifier.charsets))
+    for data_set in _encoded(session, answers, syntax, identifier.charsets):
+        if data_set is None:
+            status = Status.UNABLE_TO_PROCESS
+            continue
+        association.send_pdvs(context.context_id, encoded, data_set)
         if association.queued_bytes > SEND_BATCH_BYTES:
             session.connection.flush()
             if session.is_cancelled():
                 status = Status.CANCEL
                 break
     session.respond(context, CFindRsp(request.message_id, status, request.affected_sop_class_uid))
+
+
+def _encoded(
+    session: Session, answers: Iterable[JsonDataset], syntax: TransferSyntax, charsets: tuple[str, ...]
+) -> Iterator[bytes | None]:
+    """The answers as data sets; None for a record that cannot be answered, which is recorded, once for all of them.
+
+    One record must never cost the others, nor the asker the association: an attribute that cannot be encoded is empty.
+    """
+    remaining, failed = iter(answers), False
+    data_set: bytes | None
+    while True:
+        try:
+            answer = next(remaining, None)
+            if answer is None:
+                return
+            data_set = _encode_row(answer, syntax, charsets)
+        except REFUSED as error:
+            if not failed:
+                session.services.reader.ended(
+                    session.principal, Action.QUERY, Outcome.FAILED, {"end": reason_of(error)}
+                )
+            failed, data_set = True, None
+        yield data_set
+
+
+def _encode_row(answer: JsonDataset, syntax: TransferSyntax, charsets: tuple[str, ...]) -> bytes:
+    try:
+        return encode_answer(answer, syntax, charsets)
+    except (MalformedDataset, LimitExceeded):
+        return encode_answer(_without_broken(answer, syntax, charsets), syntax, charsets)
+
+
+def _without_broken(answer: JsonDataset, syntax: TransferSyntax, charsets: tuple[str, ...]) -> JsonDataset:
+    """The answer with an empty value in place of every attribute that cannot be encoded."""
+    whole = {}
+    for name, attribute in answer.items():
+        try:
+            encode_answer({name: attribute}, syntax, charsets)
+            whole[name] = attribute
+        except (MalformedDataset, LimitExceeded):
+            whole[name] = {"vr": attribute["vr"]}
+    return whole
 
 
 def _refuse(session: Session, context: PresentationContext, request: CFindRq, error: StrongroomError) -> None:

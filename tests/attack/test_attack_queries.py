@@ -1,0 +1,87 @@
+"""What one peer stored or sent must not cost another its answers, nor anybody the association."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness import wire
+from harness.archives import RunningArchive, trail_events
+from harness.wire import CT_IMAGE_STORAGE, EXPLICIT, IMPLICIT, STUDY_ROOT_FIND, Asks, RawPeer, command, explicit
+from strongroom.archive import read
+from strongroom.archive.model import Action, Event, Outcome
+from strongroom.errors import IntegrityError
+
+ArchiveFactory = Callable[..., RunningArchive]
+STORE, FIND = 1, 3
+PATIENT_SEX, STUDY_UID = 0x00100040, 0x0020000D
+
+
+@contextmanager
+def peer_of(running: RunningArchive, aet: str = "PEER") -> Iterator[RawPeer]:
+    with RawPeer(running.port, running.credentials(aet)) as peer:
+        contexts = ((CT_IMAGE_STORAGE, (EXPLICIT,)), (STUDY_ROOT_FIND, (IMPLICIT,)))
+        assert peer.associate(Asks(aet, contexts=contexts))[0] == wire.A_ASSOCIATE_AC
+        yield peer
+
+
+def store(peer: RawPeer, number: int, sex: bytes = b"F") -> int:
+    sop, dataset = wire.ct_image(number)
+    at = dataset.index(struct.pack("<HH", 0x0020, 0x000D))
+    peer.ask(
+        wire.store_command(number, CT_IMAGE_STORAGE, sop),
+        dataset[:at] + explicit(PATIENT_SEX, "CS", sex) + dataset[at:],
+        context_id=STORE,
+    )
+    return peer.read_status()
+
+
+def find(peer: RawPeer, keys: dict[int, bytes]) -> list[int]:
+    asked = wire.identifier("STUDY", keys)
+    peer.ask(command(wire.C_FIND_RQ, 9, STUDY_ROOT_FIND, dataset=True), asked, context_id=FIND)
+    statuses: list[int] = []
+    while not statuses or statuses[-1] in (0xFF00, 0xFF01):
+        kind, body = peer.read_pdu()
+        if kind != wire.P_DATA_TF:
+            return [*statuses, -1]
+        at = body.find(struct.pack("<HHI", 0, 0x0900, 2))
+        while at >= 0:
+            statuses.append(struct.unpack_from("<H", body, at + 8)[0])
+            at = body.find(struct.pack("<HHI", 0, 0x0900, 2), at + 8)
+    return statuses
+
+
+def refusals(running: RunningArchive, action: Action) -> list[Event]:
+    assert running.archive is not None
+    events = trail_events(running.archive)
+    return [event for event in events if event.action is action and event.outcome is not Outcome.SUCCESS]
+
+
+def test_a_latin_1_code_string_costs_nobody_an_answer(local_archive: ArchiveFactory) -> None:
+    with peer_of(local_archive({"PEER": "store,find"})) as peer:
+        assert [store(peer, 1, b"M"), store(peer, 2, b"\xc4"), store(peer, 3, b"F")] == [0, 0, 0]
+        for _ in range(2):
+            assert find(peer, {PATIENT_SEX: b"", STUDY_UID: b""}) == [0xFF00] * 3 + [0x0000]
+
+
+def test_a_record_that_cannot_be_answered_leaves_the_others(
+    local_archive: ArchiveFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = local_archive({"PEER": "store,find"})
+    merged, calls = read.merged, iter((False, True, False))
+
+    def second_is_broken(row: object) -> dict[str, object]:
+        if next(calls, False):
+            raise IntegrityError("a row of the index")
+        return merged(row)  # type: ignore[arg-type]  # it is what the reader hands over
+
+    with peer_of(running) as peer:
+        assert [store(peer, number) for number in (1, 2, 3)] == [0, 0, 0]
+        monkeypatch.setattr(read, "merged", second_is_broken)
+        assert find(peer, {STUDY_UID: b""}) == [0xFF00, 0xFF00, 0xC000]
+        assert find(peer, {STUDY_UID: b""}) == [0xFF00] * 3 + [0x0000]
+    (event,) = refusals(running, Action.QUERY)
+    assert (event.outcome, event.details["end"]) == (Outcome.FAILED, "IntegrityError")
