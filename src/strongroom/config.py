@@ -92,7 +92,9 @@ class LimitsSection(_Section, frozen=True):
     """Every cap that a stranger can run into."""
 
     max_pdu_body_bytes: Annotated[int, _key("Largest P-DATA-TF PDU taken, as announced to peers.")] = 262_144
-    max_associations: Annotated[int, _key("Connections at a time, whatever they do.")] = 256
+    max_handshakes: Annotated[int, _key("Connections whose TLS handshake is under way; one more ends the oldest.")] = 64
+    max_handshakes_per_address: Annotated[int, _key("The same from one address; one more is refused.")] = 32
+    max_associations: Annotated[int, _key("Connections at a time that have shown a trusted certificate.")] = 256
     max_associations_per_peer: Annotated[int, _key("Associations at a time of one peer.")] = 64
     max_associations_per_address: Annotated[int, _key("Connections at a time from one address.")] = 128
     artim_timeout_s: Annotated[float, _key("For the A-ASSOCIATE-RQ, and for the peer to close (PS3.8 9.1.5).")] = 15.0

@@ -134,6 +134,7 @@ class DicomService:
         while not self._stop.wait(PEER_WATCH_INTERVAL_S):
             try:
                 self.server.end_sessions(self._why_over)
+                self.server.record_refusal_sums()
             except StrongroomError as error:
                 log.error("open associations could not be held against the peers: %s", error)
 
@@ -160,6 +161,7 @@ class DicomService:
         self._stop.set()
         self._reports.stop(grace_s)
         self.server.stop(grace_s)
+        self.server.record_refusal_sums(at_end=True)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()
 
@@ -231,6 +233,8 @@ def _server_limits(config: Config) -> ServerLimits:
         timeouts=Timeouts(
             limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, limits.min_receive_bytes_per_s
         ),
+        max_handshakes=limits.max_handshakes,
+        max_handshakes_per_address=limits.max_handshakes_per_address,
         max_associations=limits.max_associations,
         max_associations_per_peer=limits.max_associations_per_peer,
         max_associations_per_address=limits.max_associations_per_address,

@@ -502,10 +502,26 @@ def test_connections_over_the_limit_are_closed(tmp_path: Path, name: str) -> Non
     with local(tmp_path, **{name: 3}) as archive:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
-                stack.enter_context(RawPeer(archive.port))
+                stack.enter_context(connected(archive))
             assert not is_served(archive)
             archive.wait_for_refusal(f"over-{name}")
         assert becomes_served(archive)
+
+
+def test_strangers_of_one_address_have_few_places(tmp_path: Path) -> None:
+    with local(tmp_path, max_handshakes_per_address=3) as archive:
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(RawPeer(archive.port))
+            archive.wait_for_refusal("over-max_handshakes_per_address")
+        assert becomes_served(archive)
+
+
+def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path) -> None:
+    with local(tmp_path, max_handshakes=4) as archive, contextlib.ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(RawPeer(archive.port))
+        assert all(is_served(archive) for _ in range(5))
 
 
 @pytest.fixture

@@ -153,12 +153,22 @@ def tls_context(credentials: Credentials | None, *, authority: Path | None = Non
 class RawPeer:
     """A connection on which any bytes can be sent. Reads wait at most ``timeout_s`` seconds."""
 
-    def __init__(self, port: int, credentials: Credentials | None = None, *, timeout_s: float = 20.0) -> None:
-        """Connect to the loopback interface; with credentials over TLS."""
+    def __init__(
+        self,
+        port: int,
+        credentials: Credentials | None = None,
+        *,
+        timeout_s: float = 20.0,
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """Connect to the loopback interface; with credentials or a context over TLS."""
         raw = socket.create_connection(("127.0.0.1", port), timeout_s)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if credentials is not None:
+            context = tls_context(credentials)
         try:
-            self.sock: socket.socket = tls_context(credentials).wrap_socket(raw) if credentials else raw
+            self.sock: socket.socket = context.wrap_socket(raw, session=session) if context else raw
         except BaseException:
             raw.close()
             raise

@@ -7,9 +7,10 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from strongroom.archive.model import Action, Detail, Event, Outcome
@@ -19,12 +20,12 @@ from strongroom.errors import (
     ConfigError,
     LocalProtocolError,
     RemoteProtocolError,
-    StorageUnavailable,
     StrongroomError,
 )
 from strongroom.net.acceptor import Admission, Caller, Gate, Rejection
 from strongroom.net.certificates import facts_of_der, is_issued_by
 from strongroom.net.connection import Connection, Timeouts
+from strongroom.net.refusals import RefusalMeter
 from strongroom.net.scp import Services, Session, reason_of
 from strongroom.net.services import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.types import Principal
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # the type alone: only net.tls may use the module
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
+ACCEPT_PAUSE_S = 0.05
 MAX_CALLING_CHARS = 16
 
 TOO_MANY = Rejection(
@@ -62,6 +64,8 @@ class ServerLimits:
     ul: UlLimits
     channel: ChannelLimits
     timeouts: Timeouts
+    max_handshakes: int
+    max_handshakes_per_address: int
     max_associations: int
     max_associations_per_peer: int
     max_associations_per_address: int
@@ -89,7 +93,9 @@ class DicomServer:
         self._limits = limits
         self._local = LocalParameters(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
         self._lock = threading.Lock()
+        self._refusals = RefusalMeter()
         self._sessions: dict[int, Session] = {}
+        self._knocking: OrderedDict[int, tuple[socket.socket, str]] = OrderedDict()
         self._open: dict[int, tuple[socket.socket, Connection | None]] = {}
         self._per_address: Counter[str] = Counter()
         self._per_peer: Counter[str] = Counter()
@@ -128,7 +134,7 @@ class DicomServer:
         for thread in workers:
             thread.join(per_thread_s)
         with self._lock:
-            left = list(self._open.values())
+            left = [*self._open.values(), *((knocking, None) for knocking, _ in self._knocking.values())]
         for sock, connection in left:
             if connection is not None:
                 connection.close()
@@ -152,45 +158,67 @@ class DicomServer:
     def _accept(self, sock: socket.socket, listener: Listener) -> None:
         while not self._stopping.is_set():
             try:
-                raw, address = sock.accept()
+                self._accept_one(sock, listener)
             except OSError:
-                if self._stopping.is_set():
-                    return
-                continue
-            host = str(address[0])
-            if not self._may_connect(host, listener):
-                raw.close()
-                continue
-            with self._lock:
-                self._open[id(raw)] = (raw, None)
-                self._per_address[host] += 1
-            worker = threading.Thread(
-                target=self._work, args=(raw, host, listener), name="dicom-association", daemon=True
-            )
-            try:
-                worker.start()
-            except RuntimeError:  # no thread to be had: the others must go on
-                self._forget(raw, host)
-                raw.close()
+                # Out of descriptors, or a peer gone before it was accepted: wait a little, never spin.
+                self._stopping.wait(ACCEPT_PAUSE_S)
+            except Exception:
+                log.exception("a bug ended a connection before its association")
 
-    def _may_connect(self, host: str, listener: Listener) -> bool:
+    def _accept_one(self, sock: socket.socket, listener: Listener) -> None:
+        raw, address = sock.accept()
+        host = str(address[0])
+        if not self._may_knock(raw, host, listener):
+            raw.close()
+            return
+        worker = threading.Thread(target=self._work, args=(raw, host, listener), name="dicom-association", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:  # no thread to be had: the others must go on
+            self._forget(raw, host)
+            raw.close()
+
+    def _may_knock(self, raw: socket.socket, host: str, listener: Listener) -> bool:
+        """Whether a connection may show who it is. Strangers' places are few, and apart from those of peers."""
+        why = ""
         with self._lock:
+            if listener.network and ipaddress.ip_address(host) not in ipaddress.ip_network(listener.network):
+                why = "address-outside-plaintext-exception"
+            elif listener.is_expired():
+                why = "plaintext-exception-expired"
+            elif sum(known == host for _, known in self._knocking.values()) >= self._limits.max_handshakes_per_address:
+                why = "over-max_handshakes_per_address"
+            else:
+                if len(self._knocking) >= self._limits.max_handshakes:
+                    # Honest handshakes take milliseconds: the oldest one is the least likely to be one.
+                    oldest, _ = self._knocking.popitem(last=False)[1]
+                    with contextlib.suppress(OSError):
+                        oldest.shutdown(socket.SHUT_RDWR)
+                self._knocking[id(raw)] = (raw, host)
+        if why:
+            self._record_refused(host, why, {})
+        return not why
+
+    def _may_enter(self, raw: socket.socket, host: str) -> bool:
+        """Whether there is a place for a connection that has shown a trusted certificate, or needs none."""
+        with self._lock:
+            self._knocking.pop(id(raw), None)
             if len(self._open) >= self._limits.max_associations:
                 why = "over-max_associations"
             elif self._per_address[host] >= self._limits.max_associations_per_address:
                 why = "over-max_associations_per_address"
-            elif listener.network and ipaddress.ip_address(host) not in ipaddress.ip_network(listener.network):
-                why = "address-outside-plaintext-exception"
-            elif listener.is_expired():
-                why = "plaintext-exception-expired"
             else:
+                self._open[id(raw)] = (raw, None)
+                self._per_address[host] += 1
                 return True
         self._record_refused(host, why, {})
         return False
 
     def _forget(self, raw: socket.socket, host: str) -> None:
         with self._lock:
-            self._open.pop(id(raw), None)
+            self._knocking.pop(id(raw), None)
+            if self._open.pop(id(raw), None) is None:
+                return
             self._per_address[host] -= 1
             if self._per_address[host] <= 0:
                 del self._per_address[host]
@@ -202,6 +230,9 @@ class DicomServer:
             if secured is None:
                 return
             sock, caller = secured
+            if not self._may_enter(raw, host):
+                sock.close()
+                return
             association = Association.acceptor(self._limits.ul, self._local)
             connection = Connection(sock, association, self._limits.timeouts)
             with self._lock:
@@ -223,13 +254,22 @@ class DicomServer:
         if listener.context is None:
             return raw, Caller(host, None, listener.plaintext_peer)
         raw.settimeout(self._limits.tls_handshake_timeout_s)
+        secured = listener.context().wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            if id(raw) in self._knocking:  # the wrapped socket has taken the descriptor over
+                self._knocking[id(raw)] = (secured, host)
         try:
-            secured = listener.context().wrap_socket(raw, server_side=True)
+            secured.do_handshake()
         except OSError as error:  # SSLError among them
             why = getattr(error, "reason", None) or type(error).__name__
             self._record_refused(host, "tls-handshake", {"tls": str(why)[:64]})
+            secured.close()
             return None
         facts = facts_of_der(secured.getpeercert(binary_form=True) or b"")
+        if facts.not_after.timestamp() < time():  # only a resumed session gets here with it
+            self._record_refused(host, "certificate-expired", {"certificate": facts.fingerprint})
+            secured.close()
+            return None
         presented = Presented(facts.fingerprint, facts.subject, lambda authority: is_issued_by(facts.pem, authority))
         return secured, Caller(host, presented)
 
@@ -313,12 +353,24 @@ class DicomServer:
         return details
 
     def _record_refused(self, host: str, why: str, details: dict[str, Detail], caller: Caller | None = None) -> None:
+        with self._lock:
+            if not self._refusals.is_to_be_recorded((host, why), monotonic()):
+                return
         fingerprint = caller.presented.fingerprint if caller and caller.presented else ""
-        principal = Principal("", fingerprint, "", host)
+        self._write_refusal(Principal("", fingerprint, "", host), {"reason": why, **details})
+
+    def record_refusal_sums(self, *, at_end: bool = False) -> None:
+        """Write how many refusals were too many to be written one by one; to be called every second or so."""
+        with self._lock:
+            sums = list(self._refusals.all_sums() if at_end else self._refusals.sums(monotonic()))
+        for (host, why), count in sums:
+            self._write_refusal(Principal("", "", "", host), {"reason": why, "associations": count})
+
+    def _write_refusal(self, principal: Principal, details: dict[str, Detail]) -> None:
         try:
-            self._services.record(Event(Action.ASSOCIATION, Outcome.REFUSED, principal, {"reason": why, **details}))
-        except StorageUnavailable:
-            log.error("a refused association could not be recorded")
+            self._services.record(Event(Action.ASSOCIATION, Outcome.REFUSED, principal, details))
+        except StrongroomError as error:
+            log.error("a refused association could not be recorded: %s", type(error).__name__)
 
 
 def _cut_off(connection: Connection) -> None:

@@ -262,6 +262,38 @@ def test_both_versions_of_tls_that_bcp_195_allows_are_served(archive: RunningArc
     assert gets_through(archive.port, context)
 
 
+def test_a_resumed_session_does_not_outlive_its_certificate(
+    archive: RunningArchive, since: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed handshake shows no certificate: OpenSSL remembers it, and does not look at its date again."""
+    context = wire.tls_context(archive.credentials("ALL"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    later = (TODAY + dt.timedelta(days=400)).timestamp()
+    with RawPeer(archive.port, context=context) as first:
+        assert isinstance(first.sock, ssl.SSLSocket)
+        session = first.sock.session
+        monkeypatch.setattr("strongroom.net.server.time", lambda: later)
+        with RawPeer(archive.port, context=context, session=session) as second:
+            assert isinstance(second.sock, ssl.SSLSocket)
+            assert second.sock.session_reused
+            assert second.associate(Asks("ALL"))[0] == 0
+    archive.wait_for_refusal("certificate-expired", since)
+
+
+def test_a_session_ends_with_its_connection(archive: RunningArchive) -> None:
+    """OpenSSL would remember 20480 sessions of 11 KB each."""
+    context = wire.tls_context(archive.credentials("ALL"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with RawPeer(archive.port, context=context) as first:
+        assert isinstance(first.sock, ssl.SSLSocket)
+        session = first.sock.session
+        assert first.associate(Asks("ALL"))[0] == A_ASSOCIATE_AC
+        first.release()
+    with RawPeer(archive.port, context=context, session=session) as second:
+        assert isinstance(second.sock, ssl.SSLSocket)
+        assert not second.sock.session_reused
+
+
 def test_plain_text_on_the_tls_port_is_no_association(archive: RunningArchive, since: int) -> None:
     with RawPeer(archive.port) as peer:
         assert peer.associate(Asks("ALL"))[0] != A_ASSOCIATE_AC
