@@ -26,6 +26,10 @@ SOP_INSTANCE_UID = 0x00080018
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 MAX_REMEMBERED = 2048
+MAX_REMEMBERED_BYTES = 16_384
+"""Of one header: what is remembered of all of them together stays within some 30 MiB, whatever comes in."""
+
+MAX_UID_BYTES = 64
 MAX_IDENTITY_CHARS = 256
 
 WANTED = keys.WANTED | {keys.SPECIFIC_CHARACTER_SET}
@@ -66,7 +70,9 @@ def describe(elements: Mapping[int, RawElement], transfer_syntax: TransferSyntax
     get = elements.get
     charset = get(keys.SPECIFIC_CHARACTER_SET)
     upper = tuple(map(get, _UPPER_TAGS))
-    patient, study, series = _remembered_upper(upper, charset, transfer_syntax.uid)
+    is_small = sum([len(element.value) for element in elements.values()]) <= MAX_REMEMBERED_BYTES
+    upper_of = _remembered_upper if is_small else _upper
+    patient, study, series = upper_of(upper, charset, transfer_syntax.uid)
     return Description(
         sop_class=parse_uid(get(SOP_CLASS_UID), "sop-class-uid"),
         sop_uid=parse_uid(get(SOP_INSTANCE_UID), "sop-instance-uid"),
@@ -87,12 +93,13 @@ def decode_attributes(encoded: bytes) -> dict[str, Any]:
 
 def parse_uid(element: RawElement | None, name: str) -> Uid:
     """The UID in an element. Raises Refused as ``<name>-missing`` or ``<name>-invalid``."""
-    if element is None or not element.value.rstrip(b"\0 "):
+    value = b"" if element is None else element.value.rstrip(b"\0 ")
+    if element is None or not value:
         raise Refused(f"{name}-missing")
-    if element.vr != b"UI" and element.vr not in _READ_AS_TEXT:
+    if len(value) > MAX_UID_BYTES or (element.vr != b"UI" and element.vr not in _READ_AS_TEXT):
         raise Refused(f"{name}-invalid")  # nor would it be kept: the index must not know an object without its UIDs
     try:
-        return _uid_of(element.value)
+        return _uid_of(value)
     except MalformedDataset:
         raise Refused(f"{name}-invalid") from None
 
@@ -102,8 +109,7 @@ def _uid_of(value: bytes) -> Uid:
     return Uid.parse(value.decode("ascii", "replace"))
 
 
-@lru_cache(MAX_REMEMBERED)
-def _remembered_upper(
+def _upper(
     raw: tuple[RawElement | None, ...], charset: RawElement | None, syntax_uid: str
 ) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
     present = {tag: element for tag, element in zip(_UPPER_TAGS, raw, strict=True) if element is not None}
@@ -116,6 +122,9 @@ def _remembered_upper(
     if max(map(len, patient.columns[:2])) > MAX_IDENTITY_CHARS:
         raise Refused("patient-id-too-long")
     return patient, study, series
+
+
+_remembered_upper = lru_cache(MAX_REMEMBERED)(_upper)
 
 
 def _as_json(

@@ -1,0 +1,71 @@
+"""What the index keeps of an object, and what is remembered of objects that have gone by."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from strongroom.archive.attributes import decode_attributes, describe
+from strongroom.archive.model import Level
+from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN
+from strongroom.dicom.elements import RawElement
+from strongroom.errors import Refused
+
+IDENTITY = {
+    0x00080016: RawElement(b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
+    0x00080018: RawElement(b"UI", b"1.2.3.1"),
+    0x0020000D: RawElement(b"UI", b"1.2.3"),
+    0x0020000E: RawElement(b"UI", b"1.2.3.0\0"),
+}
+
+
+def kept(level: Level, elements: dict[int, RawElement]) -> dict[str, object]:
+    described = describe(IDENTITY | elements, EXPLICIT_VR_LITTLE_ENDIAN)
+    return decode_attributes(described.levels[level].attributes)
+
+
+def test_large_headers_are_not_remembered() -> None:
+    def describe_large(number: int) -> None:
+        history = RawElement(b"LT", number.to_bytes(4).hex().encode() + b"x" * 2**20)
+        describe(IDENTITY | {0x001021B0: history}, EXPLICIT_VR_LITTLE_ENDIAN)
+        with pytest.raises(Refused, match="study-instance-uid-invalid"):
+            describe(
+                IDENTITY | {0x0020000D: RawElement(b"UI", b"1." * 2**19 + b"%d" % number)}, EXPLICIT_VR_LITTLE_ENDIAN
+            )
+
+    describe_large(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 21):
+            describe_large(number)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2**20
+
+
+@pytest.mark.parametrize(
+    ("level", "tag", "written", "value", "given"),
+    [
+        (Level.STUDY, 0x00081030, b"CS", b"Kopf ", {"vr": "LO", "Value": ["Kopf"]}),
+        (Level.PATIENT, 0x00100010, b"LO", b"A^B ", {"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}),
+        (Level.PATIENT, 0x00100040, b"UN", b"F ", {"vr": "CS", "Value": ["F"]}),
+        (Level.PATIENT, 0x00100040, b"SQ", b"\xff" * 8, {"vr": "CS"}),
+        (Level.PATIENT, 0x00100040, b"OB", b"F ", {"vr": "CS"}),
+        (Level.STUDY, 0x00081110, b"PN", b"A^B ", {"vr": "SQ"}),
+        (Level.IMAGE, 0x00280010, b"UL", b"\0\2\0\0", {"vr": "UL", "Value": [512]}),
+        (Level.IMAGE, 0x00280010, b"IS", b"512 ", {"vr": "US"}),
+        (Level.IMAGE, 0x00280004, b"SQ", b"\xff" * 8, {"vr": "CS"}),
+    ],
+)
+def test_an_attribute_is_kept_in_the_vr_of_the_archive(
+    level: Level, tag: int, written: bytes, value: bytes, given: dict[str, object]
+) -> None:
+    assert kept(level, {tag: RawElement(written, value)})[f"{tag:08X}"] == given
+
+
+@pytest.mark.parametrize("written", [b"OB", b"SQ", b"US"])
+def test_a_uid_that_would_not_be_kept_is_none(written: bytes) -> None:
+    with pytest.raises(Refused, match="series-instance-uid-invalid"):
+        describe(IDENTITY | {0x0020000E: RawElement(written, b"1.2.3.0\0")}, EXPLICIT_VR_LITTLE_ENDIAN)
