@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 from strongroom.archive import ports
@@ -18,13 +17,14 @@ from strongroom.archive.answers import AboutArchive
 from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
+from strongroom.checkpoints import write_checkpoint
 from strongroom.config import Config, Home, environment, load
 from strongroom.dicom.elements import ScanLimits
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
 from strongroom.net.tls import Identity
 from strongroom.store.blobs import SealedBlobStore, new_object_id
-from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
+from strongroom.store.database import Backend, open_sqlcipher
 from strongroom.store.files import PRIVATE_MODE, PUBLIC_MODE, sync_directory, write_durably
 from strongroom.store.index import Index
 from strongroom.store.keys import (
@@ -37,10 +37,11 @@ from strongroom.store.keys import (
     secret_master_id,
 )
 from strongroom.store.locks import HomeLock
+from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
 from strongroom.trail.log import TrailLog, TrailReader
-from strongroom.trail.note import Signer, encode_notes
+from strongroom.trail.note import Note, Signer, encode_notes, origin_of, parse_note
 from strongroom.types import AeTitle, Principal
 
 log = logging.getLogger(__name__)
@@ -269,10 +270,23 @@ class Archive:
         self.index.database.write(work)
         with self.index.database.read() as cursor:
             last = [self.trail_reader.last_checkpoint(cursor, name) for name in self.trail_reader.logs(cursor)]
-        text = encode_notes(checkpoint.note for checkpoint in last if checkpoint is not None)
-        for folder in (self.home.checkpoints, *map(Path, self.config.trail.checkpoint_dirs)):
-            write_checkpoint(folder, text)
-        return text
+        notes = [parse_note(checkpoint.note) for checkpoint in last if checkpoint is not None]
+        for folder in self.checkpoint_folders:
+            for kept in write_checkpoint(folder, notes, self.is_own_note):
+                stated = kept.checkpoint
+                log.error("%s keeps a checkpoint of log %s at %d: the index has less", folder, stated.log, stated.size)
+        return encode_notes(note.text for note in notes)
+
+    @property
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        """Where checkpoints are kept: at home, and at every place outside that is configured."""
+        return (self.home.checkpoints, *map(Path, self.config.trail.checkpoint_dirs))
+
+    def is_own_note(self, note: Note) -> bool:
+        """Whether a checkpoint is of this archive and has its signature. Raises what reading the key raises."""
+        stated = note.checkpoint
+        is_ours = stated.origin == origin_of(self.config.archive.id, stated.log)
+        return is_ours and self.signer().verifier.accepts(note)
 
     def tls(self) -> TlsMaterial:
         """The archive's certificate authority and its own certificate."""
@@ -300,19 +314,6 @@ def _open_index(backend: Backend, home: Home, config: Config) -> bool:
         # SQLite would make an empty one, in which nothing that is stored has a row.
         raise ConfigError(f"{home.index} is missing: the archive is damaged, restore it")
     return upgrade(backend.engine)
-
-
-def write_checkpoint(folder: Path, text: str) -> None:
-    """Keep a checkpoint as a new file named by its digest and time. Raises StorageUnavailable."""
-    digest = sha256(text.encode()).hexdigest()[:16]
-    path = folder / f"checkpoint-{digest}.txt"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            write_durably(path, text.encode(), PUBLIC_MODE)
-        write_durably(folder / "latest.txt", text.encode(), PUBLIC_MODE)
-    except OSError as error:
-        raise StorageUnavailable(f"the checkpoint cannot be written to {folder}: {error.strerror}") from None
 
 
 def next_object_id() -> bytes:

@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from strongroom.admin.trail import outside_checkpoints, snapshot
+from strongroom.admin.trail import snapshot
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.checkpoints import all_notes
 from strongroom.config import Home
 from strongroom.errors import ConfigError, IntegrityError
 from strongroom.store import inventory
 from strongroom.store.locks import HomeLock
 from strongroom.store.transaction import Transaction
-from strongroom.trail.note import accepted_by, origin_of
+from strongroom.trail.note import Checkpoint, Note, parse_note
 
 SWEPT_UNTIL = "swept_until_ms"
 """``meta`` value: everything that was in the store then (milliseconds since 1970) has its row."""
+OLDER_INDEX_ACCEPTED = "older_index_accepted_ms"
+"""``meta`` value: an index that knew less than its archive was put into use then; "" for one that never was."""
 DELETING = "deleting"
 """``meta`` value: the oldest time and the number of files whose rows a deletion has taken away, until they are gone."""
 CLOCK_STEP_MS: Final = 3_600_000
@@ -77,6 +80,37 @@ def recover(archive: Archive, *, everything: bool = False) -> Recovered:
     return recovered
 
 
+def require_current_index(archive: Archive, *, accept_older: bool = False) -> None:
+    """Make sure that the index is the archive's last one, as far as checkpoints outside it can tell.
+
+    With ``accept_older`` it is taken all the same: that is in the trail, and no file that came before is ever removed
+    as the remains of a crash. Raises ConfigError, StorageUnavailable.
+    """
+    ahead = _notes_ahead(archive)
+    if not ahead:
+        return
+    said = tuple(
+        f"{note.checkpoint.log}: {note.checkpoint.size} at {note.checkpoint.time.isoformat()}" for note in ahead
+    )
+    if not accept_older:
+        raise ConfigError(
+            "the index is older than the archive: checkpoints outside it state trail records that it does not hold "
+            f"({'; '.join(said)}). An old copy was put back, or this is another database. Objects that were "
+            "acknowledged since would be unknown. Put the last index back; if it is lost, copy the objects away, run "
+            "`strongroom check`, and start once with `strongroom serve --accept-older-index`"
+        )
+    last_ms = max(int(note.checkpoint.time.timestamp() * 1000) + 1 for note in ahead)
+    accepted_ms = max(int(time.time() * 1000), last_ms)
+    details: dict[str, Detail] = {"what": "older index accepted", "checkpoints": said}
+
+    def work(transaction: Transaction) -> None:
+        archive.index.registry.set_meta(transaction.cursor, OLDER_INDEX_ACCEPTED, str(accepted_ms))
+        transaction.record(Event(Action.CONFIG_CHANGE, Outcome.WARNING, archive.principal, details))
+
+    archive.index.database.write(work)
+    log.warning("an index older than the archive was accepted: objects without a row are kept")
+
+
 def expect_orphans(archive: Archive, transaction: Transaction, object_ids: Sequence[bytes]) -> str:
     """Say, in the transaction that takes their rows away, that these files are to go; the mark is for `orphans_gone`.
 
@@ -110,7 +144,7 @@ def _parse_deleting(text: str) -> tuple[int, int] | None:
 
 
 def _recover(archive: Archive, everything: bool) -> Recovered:
-    if _is_index_behind(archive):
+    if _notes_ahead(archive):
         recovered = Recovered(postponed="the index is older than its checkpoint: run `strongroom check`")
         _record(archive, recovered, None)
         return recovered
@@ -118,9 +152,18 @@ def _recover(archive: Archive, everything: bool) -> Recovered:
     with archive.index.database.read() as cursor:
         text = archive.index.registry.get_meta(cursor, SWEPT_UNTIL)
         deleting = _parse_deleting(archive.index.registry.get_meta(cursor, DELETING))
+        accepted_ms = _accepted_ms(archive, cursor)
+    if not text and not deleting and not accepted_ms and _is_index_new(archive):
+        recovered = Recovered(postponed="there are objects and the index knows of none: run `strongroom check`")
+        # From here on it does know some: what is there now must not look like remains at the next start.
+        _record(archive, recovered, None, accepted_ms=now_ms)
+        return recovered
     oldest_ms, deleted = deleting or (now_ms, 0)
     swept_until = int(text) if text.isdecimal() else 0
     from_ms = 0 if everything else max(0, min(swept_until, now_ms, oldest_ms) - CLOCK_STEP_MS)
+    if accepted_ms:
+        # Whatever came before may have had its row in the index that is gone.
+        from_ms = max(from_ms, accepted_ms + CLOCK_STEP_MS)
     most = MAX_REMOVED + deleted
     orphans = list(islice(_orphans(archive, from_ms), most + 1))
     if len(orphans) > most:
@@ -134,25 +177,50 @@ def _recover(archive: Archive, everything: bool) -> Recovered:
     return recovered
 
 
-def _is_index_behind(archive: Archive) -> bool:
-    """Whether a checkpoint that left the database states more than the database holds: an old copy was put back."""
-    verifiers = (archive.signer().verifier,)
-    notes = outside_checkpoints(archive).notes
-    with snapshot(archive.index.database) as cursor:
-        for note in notes:
+def _notes_ahead(archive: Archive) -> list[Note]:
+    """The largest checkpoint of each log outside the database, if the database does not hold what it states.
+
+    That proves that an older copy was put back, or that this is another database; nobody has accepted that since.
+    """
+    with archive.index.database.read() as cursor:
+        accepted_ms = _accepted_ms(archive, cursor)
+    largest: dict[str, Note] = {}
+    for folder in archive.checkpoint_folders:
+        for note in all_notes(folder):
             stated = note.checkpoint
-            ours = stated.origin == origin_of(archive.config.archive.id, stated.log)
-            if ours and accepted_by(note, verifiers) and _size(archive, cursor, stated.log) < stated.size:
-                return True
-    return False
+            is_larger = stated.origin not in largest or stated.size > largest[stated.origin].checkpoint.size
+            # The signature last: it is what takes time.
+            if is_larger and stated.time.timestamp() * 1000 > accepted_ms and archive.is_own_note(note):
+                largest[stated.origin] = note
+    # After the files: a checkpoint is in the database before it is in a file.
+    with snapshot(archive.index.database) as cursor:
+        return [note for note in largest.values() if not _holds(archive, cursor, note.checkpoint)]
 
 
-def _size(archive: Archive, cursor: Any, log_name: str) -> int:
+def _holds(archive: Archive, cursor: Any, stated: Checkpoint) -> bool:
+    """Whether the database has the records that a checkpoint states, and has the checkpoint itself."""
     try:
-        head = archive.trail_reader.head(cursor, log_name)
+        head = archive.trail_reader.head(cursor, stated.log)
+        stored = archive.trail_reader.last_checkpoint(cursor, stated.log, stated.size)
+        if head is None or stored is None or head.size < stated.size:
+            return False
+        ours = parse_note(stored.note).checkpoint
     except IntegrityError:
-        return -1
-    return -1 if head is None else head.size
+        return False
+    return (ours.size, ours.root) == (stated.size, stated.root)
+
+
+def _accepted_ms(archive: Archive, cursor: Any) -> int:
+    text = archive.index.registry.get_meta(cursor, OLDER_INDEX_ACCEPTED)
+    return int(text) if text.isdecimal() else 0
+
+
+def _is_index_new(archive: Archive) -> bool:
+    """Whether the index holds nothing at all beside objects: it may be another one than theirs."""
+    with closing(archive.index.object_ids()) as pages:
+        if next(pages, None):
+            return False
+    return any(entry.object_id is not None for entry in inventory.walk(str(archive.home.objects)))
 
 
 def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
@@ -169,12 +237,16 @@ def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
         yield from without_row
 
 
-def _record(archive: Archive, recovered: Recovered, swept_until_ms: int | None) -> None:
+def _record(
+    archive: Archive, recovered: Recovered, swept_until_ms: int | None, *, accepted_ms: int | None = None
+) -> None:
     details: dict[str, Detail] = {"what": "start-up recovery", "objects_removed": recovered.removed}
     if recovered.postponed:
         details["postponed"] = recovered.postponed
 
     def work(transaction: Transaction) -> None:
+        if accepted_ms is not None:
+            archive.index.registry.set_meta(transaction.cursor, OLDER_INDEX_ACCEPTED, str(accepted_ms))
         if swept_until_ms is not None:
             archive.index.registry.set_meta(transaction.cursor, SWEPT_UNTIL, str(swept_until_ms))
             archive.index.registry.set_meta(transaction.cursor, DELETING, "")

@@ -15,16 +15,13 @@ import msgspec
 
 from strongroom.app import PUBLIC_KEY_NAME, Archive
 from strongroom.archive.model import Action, Outcome
+from strongroom.checkpoints import LATEST_NAME, read_notes
 from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable
 from strongroom.store.database import Database
 from strongroom.store.recorded import StoreRecord
-from strongroom.trail.note import MAX_FILE_CHARS, Note, parse_notes
+from strongroom.trail.note import Note
 from strongroom.trail.record import parse_time
 from strongroom.trail.verify import Finding, Progress, Trust, verify
-
-LATEST_NAME = "latest.txt"
-_MAX_FILE_BYTES = 4 * MAX_FILE_CHARS
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +53,6 @@ def snapshot(database: Database) -> Iterator[Any]:
         yield cursor
 
 
-def checkpoint_folders(archive: Archive) -> tuple[Path, ...]:
-    """Where the archive keeps its checkpoints: at home, and at every place outside that is configured."""
-    return (archive.home.checkpoints, *map(Path, archive.config.trail.checkpoint_dirs))
-
-
 def outside_checkpoints(archive: Archive, against: Sequence[Path] = ()) -> Outside:
     """The checkpoints in ``against`` and the latest one of every checkpoint directory.
 
@@ -70,10 +62,10 @@ def outside_checkpoints(archive: Archive, against: Sequence[Path] = ()) -> Outsi
     files, notes, findings = [], [], []
     expected = _has_checkpoints(archive)
     for path, is_named in [(path, True) for path in against] + [
-        (folder / LATEST_NAME, False) for folder in checkpoint_folders(archive)
+        (folder / LATEST_NAME, False) for folder in archive.checkpoint_folders
     ]:
         try:
-            notes += parse_notes(_read_text(path))
+            notes += read_notes(path)
             files.append(str(path))
         except FileNotFoundError:
             if is_named:
@@ -87,15 +79,6 @@ def outside_checkpoints(archive: Archive, against: Sequence[Path] = ()) -> Outsi
         except (IntegrityError, LimitExceeded, UnicodeDecodeError):
             findings.append(Finding("", None, f"{path} holds no checkpoint that can be read"))
     return Outside(tuple(files), tuple(notes), tuple(findings))
-
-
-def _read_text(path: Path) -> str:
-    fd = os.open(path, _READ)
-    with os.fdopen(fd, "rb") as file:
-        raw = file.read(_MAX_FILE_BYTES + 1)
-    if len(raw) > _MAX_FILE_BYTES:
-        raise LimitExceeded("trail_max_checkpoint_file_chars", MAX_FILE_CHARS)
-    return raw.decode()
 
 
 def _has_checkpoints(archive: Archive) -> bool:

@@ -97,19 +97,25 @@ def _where_the_key_is(config: settings.Config, folder: Path, master_id: str) -> 
     return f"{master_id}, from {config.keys.command[0]}   (without it nothing opens)"
 
 
-def serve(home: HomeOption = None) -> None:
+def serve(
+    home: HomeOption = None,
+    accept_older_index: Annotated[
+        bool, typer.Option("--accept-older-index", help="Start although the index lacks what came after it was copied.")
+    ] = False,
+) -> None:
     """Run the archive until SIGTERM or Ctrl-C."""
     place = home_of(home)
     with recovery.serving_alone(place):
-        _serve(place)
+        _serve(place, accept_older_index)
 
 
-def _serve(place: settings.Home) -> None:
+def _serve(place: settings.Home, accept_older_index: bool) -> None:
     archive = strongroom.Archive(place, strongroom.SERVE_LOG)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     try:
+        recovery.require_current_index(archive, accept_older=accept_older_index)
         recovery.recover(archive)
         service = DicomService(archive)
         first, *others = service.start()
