@@ -67,6 +67,20 @@ def test_a_latin_1_code_string_costs_nobody_an_answer(local_archive: ArchiveFact
             assert find(peer, {PATIENT_SEX: b"", STUDY_UID: b""}) == [0xFF00] * 3 + [0x0000]
 
 
+@pytest.mark.parametrize("invalid", ["1.2.840.ABC", "1." * 40 + "1", "1..2", "DOE^JANE", "\x01" * 4])
+def test_an_invalid_sop_instance_uid_is_refused_alone(local_archive: ArchiveFactory, invalid: str) -> None:
+    running = local_archive({"PEER": "store,find"})
+    with peer_of(running) as peer:
+        _, dataset = wire.ct_image(1)
+        for number in (1, 2):
+            peer.ask(wire.store_command(number, CT_IMAGE_STORAGE, invalid), dataset, context_id=STORE)
+            assert peer.read_status() == 0x0117
+        assert store(peer, 3) == 0
+    events = refusals(running, Action.STORE)
+    assert [event.details["reason"] for event in events] == ["affected-sop-instance-uid-invalid"] * 2
+    assert "DOE" not in repr(events)
+
+
 def test_a_record_that_cannot_be_answered_leaves_the_others(
     local_archive: ArchiveFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "int": US,
     "int | None": st.none() | US,
     "Uid": UIDS,
+    "Uid | str": UIDS,
     "Uid | None": st.none() | UIDS,
     "str": VISIBLE,
     "str | None": st.none() | VISIBLE,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
-from strongroom.dimse.messages import RESPONSE_BIT, Message, UnsupportedRq
+from strongroom.dimse.messages import RESPONSE_BIT, CStoreRq, Message, UnsupportedRq
 from strongroom.errors import LocalProtocolError, MalformedDataset, RemoteProtocolError
 from strongroom.types import Uid
 
@@ -16,6 +16,7 @@ MAX_COMMAND_ELEMENTS: Final = 64
 
 MAX_ERROR_COMMENT_CHARS: Final = 64
 MAX_AE_TITLE_CHARS: Final = 16
+MAX_UID_CHARS: Final = 64
 
 _COMMAND_FIELD_WORD: Final = 0x0100 << 16
 _NO_DATASET: Final = b"\x01\x01"
@@ -69,6 +70,13 @@ def _parse_ui(raw: bytes) -> Uid:
     return Uid.parse(raw.decode("latin-1"))
 
 
+def _parse_ui_or_text(raw: bytes) -> Uid | str:
+    try:
+        return _parse_ui(raw)
+    except MalformedDataset:
+        return raw[:MAX_UID_CHARS].decode("latin-1").translate(_NOT_PRINTABLE)
+
+
 def _parse_ae(raw: bytes) -> str:
     # No AeTitle: an unusual title is answered ("unknown destination"), it does not cost the peer its association.
     if len(raw) > MAX_AE_TITLE_CHARS:
@@ -100,6 +108,12 @@ _PARSERS: Final[dict[str, Callable[[bytes], object]]] = {
     "LO": _parse_lo,
     "AT": _parse_at,
     "Command Data Set Type": _parse_dataset_type,
+}
+
+
+# What is read otherwise than its VR says, by message: an answer can name what is wrong with it.
+_PARSER_OF: Final[dict[tuple[type[Any], str], Callable[[bytes], object]]] = {
+    (CStoreRq, "affected_sop_instance_uid"): _parse_ui_or_text,
 }
 
 
@@ -181,7 +195,8 @@ def _shape(message_class: type[Any]) -> _Shape:
         element, vr = _ELEMENTS[field.name]
         mandatory = field.default is MISSING or field.name in _ALWAYS_THERE
         default = _MANDATORY if mandatory else field.default
-        to_parse.append((element << 16, _PARSERS[vr], default))
+        parse = _PARSER_OF.get((message_class, field.name), _PARSERS[vr])
+        to_parse.append((element << 16, parse, default))
         rows.append((element, b"", field.name, _encoder(element, vr), default))
     constants = {"command_field": "COMMAND_FIELD", "has_dataset": "has_dataset"}
     for name, constant in constants.items():

@@ -21,13 +21,17 @@ PRIORITY_LOW: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class CStoreRq:
-    """C-STORE-RQ (PS3.7 9.3.1.1): a composite object follows as the data set."""
+    """C-STORE-RQ (PS3.7 9.3.1.1): a composite object follows as the data set.
+
+    ``affected_sop_instance_uid`` off the wire is a Uid only if it is one: else it is the text that came, cut to 64
+    printable characters. One bad object is answered as such, and does not cost the peer the rest of its queue.
+    """
 
     COMMAND_FIELD: ClassVar[int] = 0x0001
     has_dataset: ClassVar[bool] = True
     message_id: int
     affected_sop_class_uid: Uid
-    affected_sop_instance_uid: Uid
+    affected_sop_instance_uid: Uid | str
     priority: int = PRIORITY_MEDIUM
     move_originator_ae_title: str | None = None
     move_originator_message_id: int | None = None

@@ -57,6 +57,7 @@ RESPONSE_BIT = 0x8000
 log = logging.getLogger(__name__)
 
 REFUSAL_STATUS = {
+    "affected-sop-instance-uid-invalid": Status.INVALID_SOP_INSTANCE,
     "sop-instance-uid-differs": 0xA900,
     "sop-class-uid-differs": 0xA900,
     "sop-instance-altered": 0xC010,
@@ -246,8 +247,11 @@ class Session:
         require(self.principal, Right.STORE)
         if request.affected_sop_class_uid != context.abstract_syntax:
             raise Refused("sop-class-uid-differs")
+        sop_uid = request.affected_sop_instance_uid
+        if not isinstance(sop_uid, Uid):
+            raise Refused("affected-sop-instance-uid-invalid")
         syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
-        arrival = Arrival(request.affected_sop_class_uid, request.affected_sop_instance_uid, syntax, self.principal)
+        arrival = Arrival(request.affected_sop_class_uid, sop_uid, syntax, self.principal)
         return self.services.new_ingest(arrival)
 
     def _answer_store(
@@ -262,13 +266,14 @@ class Session:
         if failure is not None:
             self._record_refusal(request, ingest, failure)
         self.counts["stored" if failure is None else "refused"] += 1
+        sop_uid = request.affected_sop_instance_uid
         self.respond(
             context,
             CStoreRsp(
                 request.message_id,
                 status,
                 request.affected_sop_class_uid,
-                request.affected_sop_instance_uid,
+                sop_uid if isinstance(sop_uid, Uid) else None,
                 error_comment=comment,
             ),
         )
@@ -279,7 +284,8 @@ class Session:
             if ingest is not None:
                 ingest.refuse(reason)
             else:
-                details = {"sop_uid": request.affected_sop_instance_uid, "reason": reason}
+                sop_uid = request.affected_sop_instance_uid  # as text it may be anything, and is not for the trail
+                details = {"sop_uid": sop_uid if isinstance(sop_uid, Uid) else "", "reason": reason}
                 self.services.record(Event(Action.STORE, Outcome.REFUSED, self.principal, details))
         except StorageUnavailable:
             # The answer is a failure in any case; without a trail there is nothing more that could be done.

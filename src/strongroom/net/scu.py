@@ -348,11 +348,12 @@ class ScuConnection:
                 f"C-STORE of {request.affected_sop_class_uid} on presentation context {context_id}, "
                 f"which is not for that"
             )
+        sop_uid = request.affected_sop_instance_uid
+        if not isinstance(sop_uid, Uid):
+            raise RemoteProtocolError("C-STORE sub-operation without a SOP Instance UID")
         status = on_store(request, context.transfer_syntax, self._link.dataset_chunks())
         self._link.skip_dataset()
-        answer = CStoreRsp(
-            request.message_id, status, request.affected_sop_class_uid, request.affected_sop_instance_uid
-        )
+        answer = CStoreRsp(request.message_id, status, request.affected_sop_class_uid, sop_uid)
         self._link.send(context_id, answer)
 
 
