@@ -13,9 +13,10 @@ import msgspec
 
 from strongroom.archive import keys as kept
 from strongroom.archive.model import Action, DataKey, Event, Level, LevelAttributes, NewInstance, Outcome, StoredObject
-from strongroom.store.database import Backend, open_postgresql, open_sqlcipher
+from strongroom.store.database import Backend, open_sqlcipher
 from strongroom.store.index import Index
 from strongroom.store.keys import KeyRing
+from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER
 from strongroom.trail.log import TrailLog

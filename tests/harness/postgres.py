@@ -20,10 +20,8 @@ _SETTINGS = "\n".join(
         "listen_addresses = '127.0.0.1'",
         "max_connections = 60",
         "shared_buffers = '32MB'",
-        # Nothing of a test has to outlive a power cut; that commits are durable is PostgreSQL's own promise.
-        "fsync = off",
+        # As a careless administrator would have it: that a commit is durable is for the archive to ask.
         "synchronous_commit = off",
-        "full_page_writes = off",
         "logging_collector = off",
     )
 )
@@ -43,7 +41,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[str]:
+def postgres_cluster(*, fsync: bool = True) -> Iterator[str]:
     """Start a cluster and yield the URL of its maintenance database. Skips the test if there is no PostgreSQL."""
     binaries = _binaries()
     if binaries is None:
@@ -72,8 +70,9 @@ def postgres_cluster() -> Iterator[str]:
         if as_root:
             shutil.chown(folder, _ACCOUNT, _ACCOUNT)
         run("initdb", "-D", str(data), "-U", _ACCOUNT, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        own = f"fsync = {'on' if fsync else 'off'}\nport = {port}\nunix_socket_directories = '{folder}'"
         with (data / "postgresql.conf").open("a") as settings:
-            settings.write(f"\n{_SETTINGS}\nport = {port}\nunix_socket_directories = '{folder}'\n")
+            settings.write(f"\n{_SETTINGS}\n{own}\n")
         run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "server.txt"), "start")
         try:
             yield f"postgresql://{_ACCOUNT}@127.0.0.1:{port}/postgres"

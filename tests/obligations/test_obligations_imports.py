@@ -61,7 +61,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "alembic": {"store.schema"},
     "argon2": {"store.accounts", "store.keys"},
     "cryptography": {"net.certificates", "store.keys", "store.seal", "trail.note"},
-    "psycopg": {"store.database"},
+    "psycopg": {"store.postgresql"},
     "rich": {"cli"},
     "select": {"net"},
     "signal": {"cli"},

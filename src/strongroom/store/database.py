@@ -307,23 +307,3 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
 
     engine = sqlalchemy.create_engine("sqlite+pysqlite://", module=driver, creator=connect, poolclass=NullPool)
     return Backend(engine.dialect, connect, driver.Error, engine, path.with_name(path.name + "-wal"))
-
-
-def open_postgresql(url: str) -> Backend:
-    """PostgreSQL through psycopg. Raises ConfigError for any other URL, or when psycopg is not installed."""
-    parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() != "postgresql":
-        raise ConfigError("index.url must begin with postgresql://, or be empty for the built-in encrypted file")
-    try:
-        import psycopg
-    except ImportError:
-        raise ConfigError("index.url needs the PostgreSQL driver: pip install 'strongroom[postgres]'") from None
-    engine = sqlalchemy.create_engine(
-        parsed.set(drivername="postgresql+psycopg"), paramstyle="format", poolclass=NullPool
-    )
-
-    def connect() -> Any:
-        arguments, options = engine.dialect.create_connect_args(engine.url)
-        return psycopg.connect(*arguments, **options)
-
-    return Backend(engine.dialect, connect, psycopg.Error, engine)

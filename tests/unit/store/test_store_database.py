@@ -19,7 +19,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import bindparam, insert, select, update
 
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable
-from strongroom.store.database import MAX_BATCH, Backend, Database, Sql, open_postgresql, open_sqlcipher
+from strongroom.store.database import MAX_BATCH, Backend, Database, Sql, open_sqlcipher
+from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.schema.tables import META, TABLES
 from strongroom.trail.log import metadata as trail_tables
@@ -186,7 +187,7 @@ def test_a_file_that_cannot_be_made_is_named_as_storage(tmp_path: Path) -> None:
             use()
 
 
-@pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://h/db", "postgresql+asyncpg://h/db"])
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://h/db", "postgresql+asyncpg://127.0.0.1/db"])
 def test_only_postgresql_is_taken_as_a_url(url: str) -> None:
     if url.startswith("postgresql"):
         assert open_postgresql(url).engine.url.drivername == "postgresql+psycopg"
