@@ -103,6 +103,7 @@ class _MarkingIndex:
         self.find_objects = index.find_objects
         self.small_object = index.small_object
         self.search = index.search
+        self.restore = index.restore
 
     def add(self, new: NewInstance, event: Event) -> bool:
         def work(transaction: Transaction) -> bool:

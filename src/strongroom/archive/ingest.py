@@ -21,7 +21,15 @@ from strongroom.archive.read import open_object
 from strongroom.dicom.canonical import canonical_sha256
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import HeaderScan, ScanLimits
-from strongroom.errors import LimitExceeded, Refused, StaleKey, StorageUnavailable, StrongroomError
+from strongroom.errors import (
+    IntegrityError,
+    LimitExceeded,
+    NotFound,
+    Refused,
+    StaleKey,
+    StorageUnavailable,
+    StrongroomError,
+)
 from strongroom.types import Principal, Uid
 
 MAX_CACHED_KEYS = 1024
@@ -33,6 +41,7 @@ class Verdict(StrEnum):
     STORED = "stored"
     RESENT = "resent"
     VARIANT = "variant"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +269,12 @@ class Ingest:
         first = ports.index.find_object(new.sop_uid)
         if first is None:
             raise StrongroomError("the stored object vanished while its copy arrived")
+        if first.object_id == new.object_id:
+            self._writer = None  # our own row, of a commit whose answer got lost
+            return Verdict.STORED
         if first.sha256 == new.sha256 and first.transfer_syntax == new.transfer_syntax:
+            if not self._is_intact(first):
+                return self._restore(first, copy)
             verdict = Verdict.RESENT
         elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
             raise Refused("sop-instance-in-another-series")
@@ -270,6 +284,25 @@ class Ingest:
             raise Refused("sop-instance-altered")
         ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
         return verdict
+
+    def _is_intact(self, first: StoredObject) -> bool:
+        """Whether what a resend would be told is stored can still be read, to its last byte."""
+        digest = hashlib.sha256()
+        try:
+            with closing(open_object(self._ports.blobs, self._ports.index, first)) as reader:
+                for chunk in reader.chunks():
+                    digest.update(chunk)
+        except (NotFound, IntegrityError):
+            return False
+        return digest.digest() == first.sha256
+
+    def _restore(self, first: StoredObject, copy: NewInstance) -> Verdict:
+        """Put the very bytes that were lost in the place of what is left of them."""
+        event = self._event(Outcome.WARNING, {"verdict": Verdict.RESTORED.value, "study_uid": first.study_uid})
+        if not self._ports.index.restore(first, copy, event):
+            raise StorageUnavailable("the object changed while its copy arrived: send it again")
+        self._writer = None
+        return Verdict.RESTORED
 
 
 def _canonical(reader: BlobReader, stored: StoredObject) -> bytes:

@@ -84,6 +84,12 @@ class Index(Protocol):
         another patient, or its series in another study.
         """
 
+    def restore(self, first: StoredObject, copy: NewInstance, event: Event) -> bool:
+        """Let the row of ``first``, whose bytes are lost, point to ``copy``, the same data set; durable on return.
+
+        False, and nothing written, if the row is not as ``first`` says any more.
+        """
+
     def record(self, *events: Event) -> None:
         """Append to the trail; durable on return."""
 

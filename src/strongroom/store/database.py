@@ -118,6 +118,7 @@ class Database:
         self._writer: Any = None
         self._wal_fd = -1
         self._failed = False
+        self._is_committing = False
         self._readers: deque[Any] = deque()
 
     @contextmanager
@@ -203,15 +204,19 @@ class Database:
         try:
             self._attempt(batch)
         except BaseException as error:
-            if len(batch) > 1:  # one job's failure must not fail its neighbours
+            if len(batch) > 1 and not self._is_committing:  # one job's failure must not fail its neighbours
                 for job in batch:
                     self._run([job])
                 return
-            batch[0].error = self._named(error)
+            # What a commit that failed has left is not known: to run its jobs again could find their own rows.
+            named = self._named(error)
+            for job in batch:
+                job.error = job.error or named
         for job in batch:
             job.done = True
 
     def _attempt(self, batch: Sequence[_Job[Any]]) -> None:
+        self._is_committing = False
         if self._failed:
             raise StorageUnavailable("the index could not be made durable: restart the archive")
         if self._writer is None:
@@ -228,6 +233,7 @@ class Database:
                 except StrongroomError as error:
                     job.error = error
             unit.flush()
+            self._is_committing = True
             connection.commit()
         except BaseException:
             unit.rolled_back()

@@ -82,6 +82,17 @@ class Index:
 
         return self.database.write(work)
 
+    def restore(self, first: StoredObject, copy: NewInstance, event: Event) -> bool:
+        """Let the row of ``first`` point to ``copy``; False if it is not as ``first`` says any more."""
+
+        def work(transaction: Transaction) -> bool:
+            if not transaction.restore(first, copy):
+                return False
+            transaction.record(event)
+            return True
+
+        return self.database.write(work)
+
     def record(self, *events: Event) -> None:
         """Append to the trail; durable on return."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -81,6 +81,17 @@ class WriteStatements:
         self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
         self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
         self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing().returning(INSTANCE.c.id), dialect)
+        self.row_of_object = Sql(
+            select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a"), INSTANCE.c.object_id == bindparam("b")),
+            dialect,
+        )
+        self.drop_small = Sql(delete(SMALL_OBJECT).where(SMALL_OBJECT.c.id == bindparam("a")), dialect)
+        self.point_to = Sql(
+            update(INSTANCE)
+            .where(INSTANCE.c.id == bindparam("a"))
+            .values(object_id=bindparam("new_object"), key_id=bindparam("new_key"), is_small=bindparam("small")),
+            dialect,
+        )
         self.add_small = Sql(insert(SMALL_OBJECT).values(id=bindparam("row"), sealed=bindparam("bytes")), dialect)
         self.count_study_series = counter(STUDY, "num_series")
         self.count_study = counter(STUDY, "num_instances")
@@ -191,6 +202,23 @@ class Transaction:
         self._count()
         self._shared.cache.clear()
         self._generation_checked = False
+
+    def restore(self, first: StoredObject, copy: NewInstance) -> bool:
+        """Point the row of ``first`` to the sealed bytes of ``copy``, the same data set; False if it has changed."""
+        sql, cursor, new = self.sql, self.cursor, copy.stored
+        row = sql.row_of_object.run(cursor, a=first.sop_uid, b=first.object_id).fetchone()
+        place = self._known_place(copy) or self._new_place(copy)
+        if row is None:
+            return False
+        if new.key.key_id not in place.keys:
+            self._add_key(new.key, place)
+        sql.drop_small.run(cursor, a=row[0])
+        if copy.sealed:
+            sql.add_small.run(cursor, row=row[0], bytes=copy.sealed)
+        sql.point_to.run(
+            cursor, a=row[0], new_object=new.object_id, new_key=new.key.key_id, small=int(bool(copy.sealed))
+        )
+        return True
 
     def flush(self) -> None:
         """Bring the counters up to date and write the trail; called once, before the commit."""
