@@ -67,6 +67,34 @@ def test_a_latin_1_code_string_costs_nobody_an_answer(local_archive: ArchiveFact
             assert find(peer, {PATIENT_SEX: b"", STUDY_UID: b""}) == [0xFF00] * 3 + [0x0000]
 
 
+@pytest.mark.parametrize(
+    ("field", "sop_class", "more", "status", "action"),
+    [
+        (wire.C_FIND_RQ, STUDY_ROOT_FIND, b"", 0xA700, Action.QUERY),
+        (wire.C_GET_RQ, wire.STUDY_ROOT_GET, b"", 0xA702, Action.RETRIEVE),
+        (wire.C_MOVE_RQ, wire.STUDY_ROOT_MOVE, wire.element(0x00000600, b"PEER"), 0xA702, Action.MOVE),
+    ],
+)
+def test_an_identifier_over_the_limit_is_answered_and_recorded(
+    local_archive: ArchiveFactory, field: int, sop_class: str, more: bytes, status: int, action: Action
+) -> None:
+    running = local_archive({"PEER": "echo,store,find,get,move"}, limits={"max_identifier_bytes": 4096})
+    with RawPeer(running.port, running.credentials("PEER")) as peer:
+        peer.associate(Asks("PEER", contexts=((sop_class, (IMPLICIT,)), (wire.VERIFICATION, (IMPLICIT,)))))
+        for size in (5_000, 300_000):
+            asked = wire.identifier("STUDY", {0x00100010: b"A" * size})
+            body = wire.command(field, 1, sop_class, dataset=True)
+            if more:  # Move Destination comes between Message ID and Priority
+                at = body.index(struct.pack("<HH", 0, 0x0700))
+                body = wire.element(0, struct.pack("<I", len(body) - 12 + len(more))) + body[12:at] + more + body[at:]
+            peer.ask(body, asked, context_id=1)
+            assert peer.read_status() == status
+        peer.ask(wire.command(wire.C_ECHO_RQ, 2, wire.VERIFICATION), context_id=3)
+        assert peer.read_status() == 0
+    reasons = [event.details["reason"] for event in refusals(running, action)]
+    assert reasons == ["over-max_identifier_bytes"] * 2
+
+
 @pytest.mark.parametrize("invalid", ["1.2.840.ABC", "1." * 40 + "1", "1..2", "DOE^JANE", "\x01" * 4])
 def test_an_invalid_sop_instance_uid_is_refused_alone(local_archive: ArchiveFactory, invalid: str) -> None:
     running = local_archive({"PEER": "store,find"})

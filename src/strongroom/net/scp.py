@@ -18,14 +18,22 @@ from strongroom.dimse import (
     CCancelRq,
     CEchoRq,
     CEchoRsp,
+    CFindRq,
+    CFindRsp,
+    CGetRq,
+    CGetRsp,
     Channel,
     ChannelEvent,
     ChannelLimits,
+    CMoveRq,
+    CMoveRsp,
     CStoreRq,
     CStoreRsp,
     DatasetBuffer,
     DatasetChunk,
     MessageStart,
+    NActionRq,
+    NActionRsp,
     Response,
     Status,
     UnsupportedRq,
@@ -66,6 +74,13 @@ REFUSAL_STATUS = {
     "series-in-another-study": 0xC013,
 }
 """C-STORE failure status by reason (PS3.4 B.2.3: A9xx data set does not match SOP class, Cxxx cannot understand)."""
+
+_TOO_LARGE: dict[type, tuple[type[CFindRsp | CGetRsp | CMoveRsp], Action, int]] = {
+    CFindRq: (CFindRsp, Action.QUERY, Status.OUT_OF_RESOURCES),
+    CGetRq: (CGetRsp, Action.RETRIEVE, Status.UNABLE_TO_PERFORM_SUB_OPERATIONS),
+    CMoveRq: (CMoveRsp, Action.MOVE, Status.UNABLE_TO_PERFORM_SUB_OPERATIONS),
+}
+"""What answers a request whose identifier is over the limit (PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4)."""
 
 _OTHER_REFUSAL = 0xC001
 _MALFORMED = 0xC002
@@ -175,6 +190,9 @@ class Session:
             self._store(context, request)
             return
         data = self._dataset() if request.has_dataset else b""
+        if isinstance(data, LimitExceeded):
+            self._refuse_dataset(context, request, data)
+            return
         handler = self.services.handlers.get(type(request))
         if isinstance(request, CEchoRq):
             self._echo(context, request)
@@ -187,17 +205,39 @@ class Session:
         elif not isinstance(request, CCancelRq):
             raise RemoteProtocolError(f"{type(request).__name__} is not served")
 
-    def _dataset(self) -> bytes:
+    def _dataset(self) -> bytes | LimitExceeded:
+        """The data set of a request. One over the limit is read to its end and dropped: the error is returned."""
         buffer = DatasetBuffer(self._limits.max_identifier_bytes)
+        error: LimitExceeded | None = None
         self.connection.begin_message()
         while True:
             chunk = self.next_message()
             if type(chunk) is not DatasetChunk:
                 raise RemoteProtocolError("a request inside a data set")
-            data = buffer.add(chunk)
-            if data is not None:
+            data: bytes | None = None
+            if error is None:
+                try:
+                    data = buffer.add(chunk)
+                except LimitExceeded as over:
+                    error, buffer = over, DatasetBuffer(0)
+            if chunk.is_last:
                 self.connection.end_message()
-                return data
+                return data or b"" if error is None else error
+
+    def _refuse_dataset(self, context: PresentationContext, request: object, error: LimitExceeded) -> None:
+        """Answer and record a request whose data set is over the limit."""
+        if isinstance(request, CFindRq | CGetRq | CMoveRq):
+            kind, action, status = _TOO_LARGE[type(request)]
+            response: Response = kind(
+                request.message_id, status, request.affected_sop_class_uid, error_comment=reason_of(error)[:64]
+            )
+        elif isinstance(request, NActionRq):
+            action, status = Action.COMMITMENT, Status.RESOURCE_LIMITATION
+            response = NActionRsp(request.message_id, status, error_comment=reason_of(error)[:64])
+        else:
+            raise error
+        self.services.record(Event(action, Outcome.REFUSED, self.principal, {"reason": reason_of(error)}))
+        self.respond(context, response)
 
     def _echo(self, context: PresentationContext, request: CEchoRq) -> None:
         status, outcome = Status.SUCCESS, Outcome.SUCCESS
