@@ -38,7 +38,6 @@ from strongroom.store.keys import (
 )
 from strongroom.store.locks import HomeLock
 from strongroom.store.postgresql import open_postgresql
-from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
 from strongroom.trail.log import TrailLog, TrailReader

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,8 @@ from strongroom.errors import ConfigError
 
 CONFIG_NAME = "config.toml"
 LOOPBACK = "127.0.0.1"
+MAX_EXCEPTION_SPAN = timedelta(days=366)
+"""How far ahead an exception may expire: somebody has to say once a year that it is still needed."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,6 +114,9 @@ class LimitsSection(_Section, frozen=True):
     max_element_value_bytes: Annotated[int, _key("Longest value that is indexed.")] = 2**20
     max_inflate_ratio: Annotated[int, _key("Expansion of a deflated data set, beyond its first 16 MiB.")] = 200
     max_query_results: Annotated[int, _key("Answers to one query; then status B001.")] = 10_000
+    max_query_bytes: Annotated[int, _key("Indexed attributes held for the answers to one query; then status B001.")] = (
+        64 * 2**20
+    )
     max_retrieve_objects: Annotated[int, _key("Objects of one C-MOVE or C-GET.")] = 100_000
     max_pending_commitments_per_peer: Annotated[
         int, _key("Storage commitment reports that wait for one peer; further requests get status 0213.")
@@ -127,7 +132,7 @@ class UnsafePlaintext(_Section, frozen=True):
 
     peer: Annotated[str, _key("AE title of the one registered peer that may use it.")]
     addresses: Annotated[str, _key("Address range (CIDR) that it calls from, at most a /16.")]
-    expires: Annotated[date, _key("Last day; afterwards the listener is not opened and callers are refused.")]
+    expires: Annotated[date, _key("Last day, at most 366 ahead; then it is not opened and callers are refused.")]
     reason: Annotated[str, _key("Why this peer cannot use TLS; recorded at every start.")]
     port: Annotated[int, _key("Port of this listener.")]
     bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
@@ -165,29 +170,55 @@ class Home:
         """A sibling of the home directory: whoever copies the home, or its disk, has no key."""
         return self.root.with_name(self.root.name + ".keys")
 
+    def holds_archive(self) -> bool:
+        """Whether an index, secrets or objects are here, with or without a configuration."""
+        return os.path.lexists(self.index) or any(map(_has_entries, (self.secrets, self.objects)))
+
+
+def _has_entries(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # what cannot be looked into is not empty
+
+
+def config_is_missing(home: Home) -> str:
+    """What to do when everything is there but the configuration."""
+    return (
+        f"{home.config} is missing, but an archive is here: {home.data} holds it. Delete nothing. Put config.toml back "
+        "from a backup. If there is none, write it anew: [archive] with id and aet, [index] url if the index was in "
+        "PostgreSQL, [keys] if they were not in the default place. The id stands between the slashes of the line "
+        f"strongroom/ID/serve in {home.checkpoints / 'latest.txt'}; a wrong one is refused"
+    )
+
 
 def load(home: Home) -> Config:
     """Return the checked configuration of ``home``. Raises ConfigError with what to change."""
     try:
         text = home.config.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if home.holds_archive():
+            raise ConfigError(config_is_missing(home)) from None
         raise ConfigError(f"no archive in {home.root}: run `strongroom init --home {home.root}` first") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {home.config}: {error}") from None
     return parse(text, where=str(home.config))
 
 
-def parse(text: str, *, where: str = CONFIG_NAME) -> Config:
-    """Parse and check the text of a configuration file."""
+def parse(text: str, *, where: str = CONFIG_NAME, today: date | None = None) -> Config:
+    """Parse and check the text of a configuration file; without ``today`` it is today's date in UTC."""
     try:
         config = msgspec.convert(tomllib.loads(text), Config, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{where}: {error}") from None
-    _check(config)
+    _check(config, today or datetime.now(UTC).date())
     return config
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, today: date) -> None:
     for section, listener in (("dicom", config.dicom), ("https", config.https)):
         if not 0 <= listener.port <= 65535:
             raise ConfigError(f"{section}.port must be 0 to 65535")
@@ -204,10 +235,10 @@ def _check(config: Config) -> None:
     if config.keys.source == "command" and not config.keys.command:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:
-        _check_exception(exception)
+        _check_exception(exception, today)
 
 
-def _check_exception(exception: UnsafePlaintext) -> None:
+def _check_exception(exception: UnsafePlaintext, today: date) -> None:
     if not exception.reason.strip():
         raise ConfigError("unsafe_plaintext.reason must say why this peer cannot use TLS")
     try:
@@ -217,6 +248,8 @@ def _check_exception(exception: UnsafePlaintext) -> None:
     if network.num_addresses > 65536:
         raise ConfigError("unsafe_plaintext.addresses is wider than a /16: name the modality's own range")
     _address(exception.bind, "unsafe_plaintext.bind")
+    if exception.expires - today > MAX_EXCEPTION_SPAN:
+        raise ConfigError(f"unsafe_plaintext.expires is more than {MAX_EXCEPTION_SPAN.days} days ahead")
 
 
 def _address(text: str, key: str) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from strongroom.types import AeTitle
 AET = "STRONGROOM"
 ALL_RIGHTS = "echo,store,find,get,move,commit"
 START_TIMEOUT_S = 30.0
+
+SOON = datetime.now(UTC).date() + timedelta(days=30)
+"""A last day that is still to come."""
 
 Settings = Mapping[str, Any]
 """Sections of config.toml by name: a mapping is a table, a list of mappings an array of tables."""

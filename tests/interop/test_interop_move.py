@@ -7,7 +7,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     CTImageStorage,
 )
 
-from harness.archives import ALL_RIGHTS, Credentials, RunningArchive
+from harness.archives import ALL_RIGHTS, SOON, Credentials, RunningArchive
 from harness.postgres import free_port
 from harness.pynetdicom_peers import (
     PATIENT_MOVE,
@@ -203,7 +202,7 @@ def plaintext_archive(local_archive: ArchiveFactory) -> tuple[RunningArchive, in
         if shutil.which(program) is None:
             pytest.skip(f"{program} of DCMTK is not installed")
     exception = {"peer": "SCU", "addresses": "127.0.0.1/32", "port": free_port(), "reason": "DCMTK has no TLS here"}
-    archive = local_archive({"SCU": ALL_RIGHTS}, unsafe_plaintext=[{**exception, "expires": date(2099, 1, 1)}])
+    archive = local_archive({"SCU": ALL_RIGHTS}, unsafe_plaintext=[{**exception, "expires": SOON}])
     store(archive, *POPULATION)
     return archive, archive.plaintext_ports[0]
 

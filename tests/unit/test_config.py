@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,10 +16,11 @@ from strongroom.config import Home, LimitsSection, environment, is_loopback, loa
 from strongroom.errors import ConfigError
 
 LEAST = '[archive]\nid = "a1"\n'
+TODAY = datetime.now(UTC).date()
 EXCEPTION = {
     "peer": "OLD_CT",
     "addresses": "192.0.2.0/24",
-    "expires": date(2030, 1, 1),
+    "expires": TODAY + timedelta(days=366),
     "reason": "no TLS in its software",
     "port": 11112,
 }
@@ -131,8 +132,19 @@ def test_an_exception_is_narrow_or_refused(change: dict[str, object], says: str)
 
 def test_an_exception_that_holds_together_is_taken() -> None:
     (exception,) = parse(with_exception()).unsafe_plaintext
-    assert (exception.peer, exception.port, exception.expires) == ("OLD_CT", 11112, date(2030, 1, 1))
+    assert (exception.peer, exception.port, exception.expires) == ("OLD_CT", 11112, EXCEPTION["expires"])
     assert is_loopback(exception.bind)
+
+
+def test_an_exception_does_not_last() -> None:
+    for expires in (date.max, TODAY + timedelta(days=400)):
+        with pytest.raises(ConfigError, match="366 days"):
+            parse(with_exception(expires=expires))
+    text = with_exception(expires=date(2026, 1, 2))
+    assert parse(text, today=date(2025, 1, 1)).unsafe_plaintext
+    assert parse(text, today=date(2027, 1, 1)).unsafe_plaintext  # it is over: the listener stays closed
+    with pytest.raises(ConfigError, match="366 days"):
+        parse(text, today=date(2024, 12, 31))
 
 
 def test_all_that_weakens_is_named_unsafe() -> None:

@@ -47,7 +47,7 @@ PERMANENT, SERVICE_USER, PROVIDER_ACSE = 1, 1, 2
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     """One archive for all tests here: a peer of each kind, an account, and two plaintext exceptions."""
     root = tmp_path_factory.mktemp("acceptor")
-    exception = {"peer": "OLD", "addresses": "127.0.0.0/24", "expires": dt.date(2999, 1, 1), "port": 0, "reason": "old"}
+    exception = {"peer": "OLD", "addresses": "127.0.0.0/24", "expires": archives.SOON, "port": 0, "reason": "old"}
     elsewhere = exception | {"addresses": "192.0.2.0/24"}
     home = archives.new_home(root / "home", {"unsafe_plaintext": [exception, elsewhere]})
     with archives.opened(home) as opened:
