@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
@@ -132,11 +133,11 @@ class DicomService:
     def _watch_peers(self) -> None:
         """End what a revocation, or a change of rights or certificate, has overtaken."""
         while not self._stop.wait(PEER_WATCH_INTERVAL_S):
-            try:
-                self.server.end_sessions(self._why_over)
-                self.server.record_refusal_sums()
-            except StrongroomError as error:
-                log.error("open associations could not be held against the peers: %s", error)
+            _try(
+                "open associations could not be held against the peers",
+                lambda: self.server.end_sessions(self._why_over),
+            )
+            _try("refusals could not be recorded", self.server.record_refusal_sums)
 
     def _why_over(self, principal: Principal) -> str:
         peer = self.directory.find(principal.aet)
@@ -150,11 +151,8 @@ class DicomService:
 
     def _checkpoints(self) -> None:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
-            try:
-                self._archive.forget_deleted()
-                self._archive.checkpoint()
-            except StrongroomError as error:
-                log.error("no checkpoint could be written: %s", error)
+            _try("keys of deleted studies could not be forgotten", self._archive.forget_deleted)
+            _try("no checkpoint could be written", self._archive.checkpoint)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Stop accepting, let associations end, record it, write the last checkpoint."""
@@ -164,6 +162,16 @@ class DicomService:
         self.server.record_refusal_sums(at_end=True)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()
+
+
+def _try(complaint: str, work: Callable[[], object]) -> None:
+    """Do what a timer does. Whatever goes wrong is logged: a timer that ends does so unseen, and for good."""
+    try:
+        work()
+    except StrongroomError as error:
+        log.error("%s: %s", complaint, error)
+    except Exception:
+        log.exception("%s", complaint)
 
 
 def record_configuration(archive: Archive) -> None:

@@ -148,6 +148,23 @@ def test_reading_while_iterating(store: BlobStore) -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("size", [0, 10, 65_480, 400_000])
+def test_that_there_is_no_more_is_proved_like_any_byte(store: SealedBlobStore, size: int) -> None:
+    put(store, bytes(size), new_id())
+    with open(store.path(new_id()), "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    for offset in (size, size + 7):
+        reader = store.open(new_id(), KEY)
+        with pytest.raises(IntegrityError):
+            list(reader.chunks(offset))
+        with pytest.raises(IntegrityError):
+            reader.read(offset, 1)
+        reader.close()
+
+
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1)])
 def test_negative_ranges_are_refused(store: BlobStore, offset: int, length: int) -> None:
     put(store, b"abc", new_id())

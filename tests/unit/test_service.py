@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.archives import RunningArchive, change_config, new_home, opened, trail_events
+from harness.ingesting import Sample, store
 from strongroom import service
+from strongroom.admin.deletion import delete_study
 from strongroom.app import SERVER_SECRET, Archive, now_utc
 from strongroom.archive.model import Action, Event
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.net.certificates import is_issued_by, issue, read_certificate
+from strongroom.net.server import DicomServer
+from strongroom.store.keys import KeyRing
 
 ArchiveFactory = Callable[..., RunningArchive]
 
@@ -71,3 +76,63 @@ def test_the_reason_of_a_plaintext_exception_is_in_the_trail(local_archive: Arch
     archive = local_archive(peers={"OLD1": "echo"}, unsafe_plaintext=[exception])
     started = archive.wait_for_event(lambda event: event.action is Action.SERVICE_START)
     assert started.details["unsafe_reasons"] == ("OLD1: its vendor is gone",)
+
+
+TIMERS = {
+    "checkpoints": (Archive, "checkpoint"),
+    "checkpoints, forgetting": (Archive, "forget_deleted"),
+    "peers": (DicomServer, "end_sessions"),
+    "peers, refusals": (DicomServer, "record_refusal_sums"),
+}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), StorageUnavailable("no space")])
+@pytest.mark.parametrize("job", TIMERS)
+def test_a_timer_outlives_whatever_goes_wrong(
+    local_archive: ArchiveFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    job: str,
+    error: Exception,
+) -> None:
+    owner, name = TIMERS[job]
+    as_it_is = getattr(owner, name)
+    calls, again = iter([error]), threading.Event()
+
+    def fails_once(*arguments: object, **named: object) -> object:
+        for raised in calls:
+            raise raised
+        again.set()
+        return as_it_is(*arguments, **named)
+
+    monkeypatch.setattr(service, "PEER_WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(owner, name, fails_once)
+    local_archive(trail={"checkpoint_interval_s": 0.01})
+    assert again.wait(10)
+    assert str(error) in caplog.text
+
+
+def test_the_timer_forgets_the_keys_of_what_another_process_deleted(
+    local_archive: ArchiveFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten = threading.Event()
+    forget_all = KeyRing.forget_all
+
+    def noted(ring: KeyRing) -> None:
+        forget_all(ring)
+        forgotten.set()
+
+    monkeypatch.setattr(KeyRing, "forget_all", noted)
+    running = local_archive(trail={"checkpoint_interval_s": 0.01})
+    assert running.archive is not None
+    sample = Sample(1)
+    store(running.archive, sample)
+    running.archive.writers.release()
+    key = running.archive.index.study_key(sample.study_uid)
+    assert key is not None
+    assert key.key_id in running.archive.ring._data_keys
+    with opened(running.home) as other:
+        forgotten.clear()
+        delete_study(other, sample.study_uid, "asked for", lambda *_: None)
+    assert forgotten.wait(10)
+    assert key.key_id not in running.archive.ring._data_keys

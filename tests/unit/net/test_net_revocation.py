@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from harness.archives import RunningArchive
 from harness.pynetdicom_peers import tls
+from harness.wire import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, Asks, RawPeer
+from strongroom.app import now_utc
 from strongroom.archive.model import Action
 from strongroom.errors import PeerUnavailable
 from strongroom.net.scu import Proposal, ScuConnection, Target
@@ -49,3 +52,21 @@ def test_an_open_association_ends(
         connection.echo()
     assert other.echo().status == 0
     other.release()
+
+
+def test_a_revoked_peer_is_not_let_in_without_tls_either(local_archive: ArchiveFactory) -> None:
+    exception = {
+        "peer": "OLD",
+        "addresses": "127.0.0.0/24",
+        "expires": now_utc().date() + timedelta(days=30),
+        "port": 0,
+        "reason": "its vendor is gone",
+    }
+    archive = local_archive(peers={"OLD": "echo"}, unsafe_plaintext=[exception])
+    with RawPeer(archive.plaintext_ports[0]) as peer:
+        assert peer.associate(Asks("OLD"))[0] == A_ASSOCIATE_AC
+        peer.release()
+    archive.revoke_peer("OLD")
+    with RawPeer(archive.plaintext_ports[0]) as peer:
+        assert peer.associate(Asks("OLD"))[0] == A_ASSOCIATE_RJ
+    archive.wait_for_refusal("not-the-plaintext-peer")
