@@ -205,7 +205,7 @@ class Archive:
         self.writers = HomeLock(home.root / WRITERS_LOCK_NAME)
         limits = self.config.limits
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
-        read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects)
+        read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects, limits.max_query_bytes)
         self.reader = Reader(self.index, self.blobs, read_limits, about)
         self._ingest_ports = IngestPorts(
             self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id

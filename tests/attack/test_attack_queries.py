@@ -109,6 +109,16 @@ def test_an_invalid_sop_instance_uid_is_refused_alone(local_archive: ArchiveFact
     assert "DOE" not in repr(events)
 
 
+def test_answers_are_counted_in_bytes_too(local_archive: ArchiveFactory) -> None:
+    running = local_archive({"PEER": "store,find"}, limits={"max_query_bytes": 4096})
+    with peer_of(running) as peer:
+        assert {store(peer, number, b"F" * 1000) for number in range(1, 9)} == {0}
+        statuses = find(peer, {PATIENT_SEX: b"", STUDY_UID: b""})
+        assert statuses[-1] == 0xB001
+        assert 1 <= len(statuses) - 1 < 8
+        assert find(peer, {PATIENT_SEX: b"", STUDY_UID: b"2.25.1000.8.1"}) == [0xFF00, 0x0000]
+
+
 def test_a_record_that_cannot_be_answered_leaves_the_others(
     local_archive: ArchiveFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

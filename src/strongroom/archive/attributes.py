@@ -29,6 +29,10 @@ MAX_REMEMBERED = 2048
 MAX_REMEMBERED_BYTES = 16_384
 """Of one header: what is remembered of all of them together stays within some 30 MiB, whatever comes in."""
 
+MAX_KEPT_VALUE_BYTES = 65_536
+"""A longer value, a sequence with all its items too, is not kept in the index at all: the attribute is there, and
+empty. The object has it, as it came."""
+
 MAX_UID_BYTES = 64
 MAX_IDENTITY_CHARS = 256
 
@@ -38,6 +42,7 @@ _UPPER_TAGS = (*_VRS[Level.PATIENT], *_VRS[Level.STUDY], *_VRS[Level.SERIES])
 _IMAGE_VRS = tuple(_VRS[Level.IMAGE].items())
 _KEPT_VRS = {tag: vr for vrs in _VRS.values() for tag, vr in vrs.items()}
 _IMAGE_COLUMN_TAGS = tuple(column.tag for column in keys.COLUMNS[Level.IMAGE])
+_PATIENT_IDENTITY = (0x00100020, 0x00100021)
 _IMAGE_SEQUENCES = frozenset(tag for tag, vr in _IMAGE_VRS if vr == b"SQ")
 _TEXT_VRS = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 _INTEGER_VRS = frozenset(b"SL SS SV UL US UV".split())
@@ -113,6 +118,8 @@ def _upper(
     raw: tuple[RawElement | None, ...], charset: RawElement | None, syntax_uid: str
 ) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
     present = {tag: element for tag, element in zip(_UPPER_TAGS, raw, strict=True) if element is not None}
+    if any(len(present[tag].value) > MAX_KEPT_VALUE_BYTES for tag in _PATIENT_IDENTITY if tag in present):
+        raise Refused("patient-id-too-long")
     charsets = parse_charsets(charset.value if charset else b"")
     syntax = TRANSFER_SYNTAXES[syntax_uid]
     patient, study, series = (
@@ -140,7 +147,9 @@ def _image(elements: Mapping[int, RawElement], charset: RawElement | None, synta
     Sequences are converted now: only they can be malformed, and then the object is refused, not the later query.
     """
     present = {
-        tag: element if (element := elements[tag]).vr == vr else _of_kind(vr, element)
+        tag: element
+        if (element := elements[tag]).vr == vr and len(element.value) <= MAX_KEPT_VALUE_BYTES
+        else _of_kind(vr, element)
         for tag, vr in _IMAGE_VRS
         if tag in elements
     }
@@ -155,7 +164,9 @@ def _image(elements: Mapping[int, RawElement], charset: RawElement | None, synta
 def _as_kept(elements: Mapping[int, RawElement]) -> dict[int, RawElement]:
     """The elements in the VRs that the archive keeps them in, whatever they were written in."""
     return {
-        tag: element if element.vr == (vr := _KEPT_VRS[tag]) else _of_kind(vr, element)
+        tag: element
+        if element.vr == (vr := _KEPT_VRS[tag]) and len(element.value) <= MAX_KEPT_VALUE_BYTES
+        else _of_kind(vr, element)
         for tag, element in elements.items()
     }
 
@@ -163,12 +174,15 @@ def _as_kept(elements: Mapping[int, RawElement]) -> dict[int, RawElement]:
 def _of_kind(vr: bytes, element: RawElement) -> RawElement:
     """An element that was written in another VR than ``vr``: read in ``vr`` if its bytes mean the same, else empty.
 
+    Any longer than ``MAX_KEPT_VALUE_BYTES`` is empty as well.
     Text is text in every VR of text. What was written as UN is read by the dictionary (PS3.5 6.2.2), and an integer of
     another width is as good as one. A sequence where a value belongs, a value where a sequence does, and bytes where
     text does would break the answers to whoever asks for the attribute: nothing is kept of them. The object itself
     stays as it came.
     """
     written = element.vr
+    if len(element.value) > MAX_KEPT_VALUE_BYTES:
+        return RawElement(vr, b"")
     if written == vr or written == b"UN" or (written in _INTEGER_VRS and vr in _INTEGER_VRS):
         return element
     if written in _TEXT_VRS and vr in _TEXT_VRS:

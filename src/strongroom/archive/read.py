@@ -23,6 +23,8 @@ class ReadLimits:
 
     max_query_results: int
     max_retrieve_objects: int
+    max_query_bytes: int = 64 * 2**20
+    """Of the encoded attributes of all records of one answer, which are held until they are sent."""
 
 
 class Answers:
@@ -61,13 +63,15 @@ class Reader:
         if not narrowed.exact:
             matcher = compile_matcher(query)
             rows = (row for row in rows if matcher(merged(row)))
-        found = []
+        found: list[SearchRow] = []
+        held_bytes, truncated = 0, False
         for row in rows:
-            found.append(row)
-            if len(found) > limit:
+            held_bytes += sum(map(len, row.attributes))
+            # One record is always answered: its size is bounded by that of a header.
+            if len(found) == limit or (found and held_bytes > self._limits.max_query_bytes):
+                truncated = True
                 break
-        truncated = len(found) > limit
-        del found[limit:]
+            found.append(row)
         details = _asked(query) | {"results": len(found), "truncated": truncated}
         self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
         build = compile_answer(query, self._about)

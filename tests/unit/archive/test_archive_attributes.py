@@ -65,6 +65,19 @@ def test_an_attribute_is_kept_in_the_vr_of_the_archive(
     assert kept(level, {tag: RawElement(written, value)})[f"{tag:08X}"] == given
 
 
+@pytest.mark.parametrize(("level", "tag"), [(Level.STUDY, 0x001021B0), (Level.IMAGE, 0x00204000)])
+def test_a_value_over_the_cap_is_not_kept(level: Level, tag: int) -> None:
+    name = f"{tag:08X}"
+    assert kept(level, {tag: RawElement(b"LT", b"x" * 65_536)})[name] == {"vr": "LT", "Value": ["x" * 65_536]}
+    assert kept(level, {tag: RawElement(b"LT", b"x" * 65_538)})[name] == {"vr": "LT"}
+
+
+@pytest.mark.parametrize("size", [300, 65_538])
+def test_a_patient_id_of_any_length_is_no_empty_one(size: int) -> None:
+    with pytest.raises(Refused, match="patient-id-too-long"):
+        kept(Level.PATIENT, {0x00100020: RawElement(b"LO", b"x" * size)})
+
+
 @pytest.mark.parametrize("written", [b"OB", b"SQ", b"US"])
 def test_a_uid_that_would_not_be_kept_is_none(written: bytes) -> None:
     with pytest.raises(Refused, match="series-instance-uid-invalid"):
