@@ -120,6 +120,8 @@ def opened(home: Home, log: str = LOCAL_LOG) -> Iterator[Archive]:
 
 def add_peer(archive: Archive, aet: str, allow: str = ALL_RIGHTS, **more: Any) -> Credentials:
     """Register a peer of an open archive; its credentials are those that were issued."""
+    if "host" in more:
+        more["address"] = (more.pop("host"), more.pop("port"))
     new = administration.NewPeer(AeTitle.parse(aet), parse_rights(allow), **more)
     administration.add(archive, new)
     return Credentials(aet, archive.home.peers / aet)

@@ -11,60 +11,105 @@ from strongroom.app import Archive, now_utc
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding, Peer
 from strongroom.errors import ConfigError, NotFound
-from strongroom.net.certificates import PEER_DAYS, is_issued_by, issue, read_certificate
+from strongroom.net.certificates import PEER_DAYS, Issued, is_issued_by, issue, read_certificate
 from strongroom.store.transaction import Transaction
 from strongroom.types import AeTitle, Right
 
 
 @dataclass(frozen=True, slots=True)
 class NewPeer:
-    """What the operator says of a peer. Without ``certificate_pem`` one is issued.
+    """What the operator says of a peer; None leaves what a known peer has. Without ``certificate_pem`` one is issued.
 
+    A new peer has, of what is left out, the right to echo, no address and no need of a user. An ``address`` is host and
+    port, ("", 0) for none.
     With ``ca_pem`` the peer is whoever presents a certificate of exactly ``subject`` (RFC 4514) that this CA issued.
     """
 
     aet: AeTitle
-    rights: frozenset[Right]
-    host: str = ""
-    port: int = 0
+    rights: frozenset[Right] | None = None
+    address: tuple[str, int] | None = None
     certificate_pem: bytes = b""
     ca_pem: bytes = b""
     subject: str = ""
-    require_user: bool = False
+    require_user: bool | None = None
     days: int = PEER_DAYS
 
 
 def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
-    """Register a peer, or change it; returns it and the folder of the credentials that were issued, if any."""
+    """Register a peer, or change it; returns it and the folder of the credentials that were issued, if any.
+
+    Raises ConfigError if what is said of the peer does not hold together.
+    """
     if new.aet == archive.aet:
         raise ConfigError("a peer cannot have the archive's own AE title")
-    known = peers(archive).get(new.aet)
-    folder = None
-    if new.ca_pem:
-        peer = _bound_by_ca(new)
-    elif new.certificate_pem:
-        peer = _bound_by_fingerprint(new, new.certificate_pem, archive)
-    elif known is not None and not known.revoked_us:
-        # Rights or address change; the certificate that the peer has stays good.
-        peer = replace(known, rights=new.rights, host=new.host, port=new.port, require_user=new.require_user)
-    else:
-        authority = archive.tls().authority
-        issued = issue(authority, new.aet, [new.host] if new.host else [], now_utc(), new.days)
-        peer = _bound_by_fingerprint(new, issued.certificate_pem, archive)
-        folder = archive.home.peers / _folder_name(new.aet)
-        _write_credentials(folder, issued.certificate_pem, issued.key_pem, authority.certificate_pem)
-    _put(archive, replace(peer, added_us=int(time.time() * 1e6)), "add")
+    _check_binding(new)
+    bound = _bound(archive, new)
+    issued: Issued | None = None
+    authority = archive.tls().authority
+
+    def work(transaction: Transaction) -> Peer:
+        # Read where it is written: a revocation that comes between is seen, never undone.
+        nonlocal issued
+        known = archive.index.registry.peers(transaction.cursor).get(new.aet)
+        identity, issued = bound, None
+        if identity is None and known is not None and not known.revoked_us:
+            identity = known  # the certificate that the peer has stays good
+        peer = _merged(new, known)
+        if identity is None:
+            issued = issue(authority, new.aet, [peer.host] if peer.host else [], now_utc(), new.days)
+            identity = _bound_by_fingerprint(new, issued.certificate_pem, archive)
+        peer = replace(
+            peer,
+            binding=identity.binding,
+            fingerprint=identity.fingerprint,
+            subject=identity.subject,
+            certificate=identity.certificate,
+        )
+        _put(archive, transaction, peer, "add")
+        return peer
+
+    peer = archive.index.database.write(work)
+    if issued is None:
+        return peer, None
+    folder = archive.home.peers / _folder_name(new.aet)
+    _write_credentials(folder, issued.certificate_pem, issued.key_pem, authority.certificate_pem)
     return peer, folder
+
+
+def _check_binding(new: NewPeer) -> None:
+    if new.ca_pem and new.certificate_pem:
+        raise ConfigError("--cert and --ca contradict each other: bind one certificate, or a subject under a CA")
+    if new.subject and not new.ca_pem:
+        raise ConfigError("--subject needs --ca: the CA that issued the certificate with this subject")
+
+
+def _merged(new: NewPeer, known: Peer | None) -> Peer:
+    """The peer with what was said of it over what is known; bound to no certificate yet if it is new."""
+    peer = known or Peer(new.aet, frozenset((Right.ECHO,)), Binding.FINGERPRINT, "", "", "")
+    host, port = (peer.host, peer.port) if new.address is None else new.address
+    return replace(
+        peer,
+        rights=peer.rights if new.rights is None else new.rights,
+        host=host,
+        port=port,
+        require_user=peer.require_user if new.require_user is None else new.require_user,
+        added_us=int(time.time() * 1e6),
+        revoked_us=0,
+    )
 
 
 def revoke(archive: Archive, aet: str) -> Peer:
     """Refuse a peer from now on. Raises NotFound."""
-    peer = peers(archive).get(aet)
-    if peer is None:
-        raise NotFound(f"no peer is called {aet}")
-    peer = replace(peer, revoked_us=int(time.time() * 1e6))
-    _put(archive, peer, "revoke")
-    return peer
+
+    def work(transaction: Transaction) -> Peer:
+        peer = archive.index.registry.peers(transaction.cursor).get(aet)
+        if peer is None:
+            raise NotFound(f"no peer is called {aet}")
+        peer = replace(peer, revoked_us=int(time.time() * 1e6))
+        _put(archive, transaction, peer, "revoke")
+        return peer
+
+    return archive.index.database.write(work)
 
 
 def peers(archive: Archive) -> dict[str, Peer]:
@@ -73,7 +118,7 @@ def peers(archive: Archive) -> dict[str, Peer]:
         return archive.index.registry.peers(cursor)
 
 
-def _put(archive: Archive, peer: Peer, what: str) -> None:
+def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str) -> None:
     details: dict[str, Detail] = {
         "what": what,
         "peer": str(peer.aet),
@@ -82,12 +127,17 @@ def _put(archive: Archive, peer: Peer, what: str) -> None:
         "binding": peer.binding.value,
         "certificate": peer.fingerprint or peer.subject[:128],
     }
+    archive.index.registry.put_peer(transaction.cursor, peer)
+    transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, archive.principal, details))
 
-    def work(transaction: Transaction) -> None:
-        archive.index.registry.put_peer(transaction.cursor, peer)
-        transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, archive.principal, details))
 
-    archive.index.database.write(work)
+def _bound(archive: Archive, new: NewPeer) -> Peer | None:
+    """A peer with the binding that the operator gave; None if he gave none."""
+    if new.ca_pem:
+        return _bound_by_ca(new)
+    if new.certificate_pem:
+        return _bound_by_fingerprint(new, new.certificate_pem, archive)
+    return None
 
 
 def _bound_by_fingerprint(new: NewPeer, pem: bytes, archive: Archive) -> Peer:
@@ -110,17 +160,7 @@ def _bound_by_ca(new: NewPeer) -> Peer:
 
 
 def _peer(new: NewPeer, binding: Binding, fingerprint: str, subject: str, certificate: str) -> Peer:
-    return Peer(
-        aet=new.aet,
-        rights=new.rights,
-        binding=binding,
-        fingerprint=fingerprint,
-        subject=subject,
-        certificate=certificate,
-        host=new.host,
-        port=new.port,
-        require_user=new.require_user,
-    )
+    return Peer(new.aet, frozenset(), binding, fingerprint, subject, certificate)
 
 
 def _folder_name(aet: AeTitle) -> str:

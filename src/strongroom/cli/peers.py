@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from strongroom.admin import peers as administration
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.peers import Peer, parse_address, parse_rights
 from strongroom.cli import new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.errors import ConfigError
 from strongroom.types import AeTitle
 
@@ -24,20 +23,24 @@ group = new_group("Application entities that may connect.")
 def add(
     aet: Annotated[str, typer.Argument(help="AE title of the peer.")],
     home: HomeOption = None,
-    allow: Annotated[str, typer.Option(help="Rights, of echo,store,find,get,move,commit.")] = "echo",
-    address: Annotated[str, typer.Option(help="HOST:PORT of its TLS listener; makes it a C-MOVE destination.")] = "",
+    allow: Annotated[
+        str | None, typer.Option(help="Rights, of echo,store,find,get,move,commit; echo for a new peer.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help='HOST:PORT of its TLS listener; makes it a C-MOVE destination, "" no longer.')
+    ] = None,
     cert: Annotated[Path | None, typer.Option(help="Bind this certificate (PEM) instead of issuing one.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Bind a subject under this outside CA (PEM).")] = None,
     subject: Annotated[str, typer.Option(help="With --ca: the certificate's subject, for example CN=CT1,O=H.")] = "",
-    require_user: Annotated[bool, typer.Option("--require-user", help="Demand a user and passcode as well.")] = False,
+    require_user: Annotated[
+        bool | None, typer.Option("--require-user/--no-require-user", help="Demand a user and passcode as well.")
+    ] = None,
 ) -> None:
-    """Register a peer, or change its rights. Prints where its new certificate is."""
-    host, port = parse_address(address) if address else ("", 0)
+    """Register a peer, or change what is named of a known one. Prints where its new certificate is."""
     new = administration.NewPeer(
         aet=AeTitle.parse(aet),
-        rights=parse_rights(allow),
-        host=host,
-        port=port,
+        rights=None if allow is None else parse_rights(allow),
+        address=None if address is None else parse_address(address) if address else ("", 0),
         certificate_pem=_read(cert),
         ca_pem=_read(ca),
         subject=subject,
@@ -101,10 +104,6 @@ def _as_json(peer: Peer) -> dict[str, object]:
         "fingerprint": peer.fingerprint,
         "subject": peer.subject,
         "require_user": peer.require_user,
-        "added": _time(peer.added_us),
-        "revoked": _time(peer.revoked_us),
+        "added": time_text(peer.added_us),
+        "revoked": time_text(peer.revoked_us),
     }
-
-
-def _time(microseconds: int) -> str | None:
-    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).isoformat() if microseconds else None
