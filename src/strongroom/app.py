@@ -216,6 +216,8 @@ class Archive:
                 max_element_count=limits.max_element_count,
                 max_element_value_bytes=limits.max_element_value_bytes,
                 max_inflate_ratio=limits.max_inflate_ratio,
+                max_kept_bytes=limits.max_kept_bytes,
+                max_inflated_bytes=limits.max_inflated_bytes,
             ),
             limits.max_header_bytes,
             limits.max_message_bytes,

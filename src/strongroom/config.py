@@ -113,6 +113,16 @@ class LimitsSection(_Section, frozen=True):
     max_element_count: Annotated[int, _key("Elements of one data set.")] = 200_000
     max_element_value_bytes: Annotated[int, _key("Longest value that is indexed.")] = 2**20
     max_inflate_ratio: Annotated[int, _key("Expansion of a deflated data set, beyond its first 16 MiB.")] = 200
+    max_kept_bytes: Annotated[int, _key("Indexed values of one object together.")] = 4 * 2**20
+    max_inflated_bytes: Annotated[int, _key("Inflated bytes of a deflated data set.")] = 4 * 2**30
+    max_command_bytes: Annotated[int, _key("Largest command set.")] = 16 * 1024
+    max_empty_fragments: Annotated[int, _key("Fragments of one message that carry nothing.")] = 8
+    max_query_keys: Annotated[int, _key("Keys of one query, those in sequence items included.")] = 256
+    max_query_depth: Annotated[int, _key("Sequences within sequences of a query.")] = 4
+    max_query_uids: Annotated[int, _key("UIDs in one list of a query.")] = 2000
+    max_query_values: Annotated[int, _key("Values of one key that is no list of UIDs.")] = 64
+    max_query_value_chars: Annotated[int, _key("Characters of one value of a query.")] = 10_240
+    max_query_pattern_chars: Annotated[int, _key("Characters of one value with wildcards, at most 511.")] = 511
     max_query_results: Annotated[int, _key("Answers to one query; then status B001.")] = 10_000
     max_query_bytes: Annotated[int, _key("Indexed attributes held for the answers to one query; then status B001.")] = (
         64 * 2**20
@@ -232,6 +242,10 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("index.cache_mib must be 1 to 65536")
     if not 4096 <= config.limits.max_pdu_body_bytes <= 2**24:
         raise ConfigError("limits.max_pdu_body_bytes must be 4096 to 16777216")
+    if config.limits.max_query_pattern_chars > 511:  # longer values are compared by their beginning
+        raise ConfigError("limits.max_query_pattern_chars must be 1 to 511")
+    if config.limits.max_query_depth > 64:
+        raise ConfigError("limits.max_query_depth must be 1 to 64")
     if config.keys.source == "command" and not config.keys.command:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:

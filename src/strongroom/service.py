@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from strongroom.app import SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.commitment import CommitmentLimits, Commitments
+from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.config import Config, UnsafePlaintext
@@ -79,7 +80,13 @@ class DicomService:
         self.directory = PeerDirectory(version, peers, material.identity, authority_pem, config.dicom.tls_profile)
         private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
         gate = Gate(archive.aet, private, self.directory.find, Accounts(account).verify)
-        services = Services(archive.reader, archive.new_ingest, archive.index.record, self.directory.find)
+        services = Services(
+            archive.reader,
+            archive.new_ingest,
+            archive.index.record,
+            self.directory.find,
+            query_limits=_query_limits(config),
+        )
         caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
         services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
         commitments = _commitments(archive)
@@ -231,12 +238,27 @@ def _scu_timeouts(config: Config) -> ScuTimeouts:
     return ScuTimeouts(limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, MAX_CALL_S)
 
 
+def _query_limits(config: Config) -> QueryLimits:
+    limits = config.limits
+    return QueryLimits(
+        limits.max_query_keys,
+        limits.max_query_depth,
+        limits.max_query_uids,
+        limits.max_query_values,
+        limits.max_query_value_chars,
+        limits.max_query_pattern_chars,
+    )
+
+
 def _server_limits(config: Config) -> ServerLimits:
     limits = config.limits
     return ServerLimits(
         ul=UlLimits(max_pdu_body_bytes=limits.max_pdu_body_bytes),
         channel=ChannelLimits(
-            max_message_bytes=limits.max_message_bytes, max_identifier_bytes=limits.max_identifier_bytes
+            max_command_bytes=limits.max_command_bytes,
+            max_message_bytes=limits.max_message_bytes,
+            max_identifier_bytes=limits.max_identifier_bytes,
+            max_empty_fragments=limits.max_empty_fragments,
         ),
         timeouts=Timeouts(
             limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, limits.min_receive_bytes_per_s

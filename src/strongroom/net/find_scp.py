@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Outcome
 from strongroom.archive.query import ExtendedNegotiation, Identifier, Query, identifier_from_json
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
@@ -41,12 +42,13 @@ class ReadIdentifier:
     charsets: tuple[str, ...]
 
 
-def read_identifier(data: bytes, transfer_syntax: TransferSyntax) -> ReadIdentifier:
+def read_identifier(data: bytes, transfer_syntax: TransferSyntax, limits: QueryLimits) -> ReadIdentifier:
     """Parse an identifier. Raises MalformedDataset, LimitExceeded or InvalidQuery."""
     elements = parse_dataset(data, transfer_syntax)
     charset = next((element.value for element in elements if element.tag == SPECIFIC_CHARACTER_SET), b"")
     charsets = parse_charsets(bytes(charset or b""))
-    return ReadIdentifier(identifier_from_json(tree_to_json(elements, charsets, transfer_syntax)), charsets)
+    keys = identifier_from_json(tree_to_json(elements, charsets, transfer_syntax), limits)
+    return ReadIdentifier(keys, charsets)
 
 
 def refusal_status(error: Exception) -> int:
@@ -64,14 +66,14 @@ def find(session: Session, context: PresentationContext, request: object, data: 
     """Serve one C-FIND-RQ."""
     assert isinstance(request, CFindRq)
     syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
-    reader = session.services.reader
+    reader, limits = session.services.reader, session.services.query_limits
     try:
         service, model = QUERY_RETRIEVE.get(context.abstract_syntax, (None, None))
         if model is None or service is not Service.FIND or request.affected_sop_class_uid != context.abstract_syntax:
             raise Refused("sop-class-not-of-context")
-        identifier = read_identifier(data, syntax)
+        identifier = read_identifier(data, syntax, limits)
         negotiated = session.extended.get(context.abstract_syntax, ExtendedNegotiation())
-        query = Query.from_identifier(identifier.keys, model=model, negotiated=negotiated)
+        query = Query.from_identifier(identifier.keys, model=model, negotiated=negotiated, limits=limits)
         answers = reader.search(session.principal, query)
     except REFUSED as error:
         _refuse(session, context, request, error)

@@ -118,9 +118,10 @@ def _read_retrieval(
     wanted = Service.GET if isinstance(request, CGetRq) else Service.MOVE
     if model is None or service is not wanted or request.affected_sop_class_uid != context.abstract_syntax:
         raise Refused("sop-class-not-of-context")
-    identifier = read_identifier(data, TRANSFER_SYNTAXES[context.transfer_syntax])
+    limits = session.services.query_limits
+    identifier = read_identifier(data, TRANSFER_SYNTAXES[context.transfer_syntax], limits)
     negotiated = session.extended.get(context.abstract_syntax, ExtendedNegotiation())
-    return Retrieval.from_identifier(identifier.keys, model=model, negotiated=negotiated)
+    return Retrieval.from_identifier(identifier.keys, model=model, negotiated=negotiated, limits=limits)
 
 
 def _status_of(error: Exception) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from strongroom.archive.access import require
+from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
@@ -103,6 +104,7 @@ class Services:
     find_peer: Callable[[str], Peer | None]
     handlers: dict[type, Service] = field(default_factory=dict)
     """By request type, every service but Verification and Storage."""
+    query_limits: QueryLimits = field(default_factory=QueryLimits)
 
 
 class AssociationOver(Exception):  # not an error: how a wait inside a service ends
