@@ -14,6 +14,7 @@ from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, 
 from strongroom.archive.ports import BlobReader, BlobStore, Index
 from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import Query, Retrieval
+from strongroom.errors import IntegrityError
 from strongroom.types import Principal, Right
 
 
@@ -113,6 +114,8 @@ class Reader:
 
 def open_object(blobs: BlobStore, index: Index, stored: StoredObject) -> BlobReader:
     """Open a stored object, wherever it lies. Raises NotFound, IntegrityError, StorageUnavailable."""
+    if not stored.key.key:
+        raise IntegrityError("the data key of the object does not open")
     if stored.small_row:
         return blobs.open_small(stored.object_id, stored.key.key, index.small_object(stored.small_row))
     return blobs.open(stored.object_id, stored.key.key)

@@ -15,11 +15,13 @@ from strongroom.dicom.text import parse_charsets
 from strongroom.dicom.tree import parse_dataset
 from strongroom.dimse import CFindRq, CFindRsp, Status
 from strongroom.errors import (
+    ConfigError,
     Denied,
     IntegrityError,
     InvalidQuery,
     LimitExceeded,
     MalformedDataset,
+    NotFound,
     Refused,
     StorageUnavailable,
     StrongroomError,
@@ -29,7 +31,17 @@ from strongroom.net.services import QUERY_RETRIEVE, Service
 from strongroom.ul import PresentationContext
 
 SPECIFIC_CHARACTER_SET = 0x00080005
-REFUSED = (InvalidQuery, LimitExceeded, MalformedDataset, Denied, Refused, StorageUnavailable, IntegrityError)
+REFUSED = (
+    ConfigError,
+    Denied,
+    IntegrityError,
+    InvalidQuery,
+    LimitExceeded,
+    MalformedDataset,
+    NotFound,
+    Refused,
+    StorageUnavailable,
+)
 SEND_BATCH_BYTES = 65_536
 """Answers are sent about so many bytes at a time; a C-CANCEL is looked for in between."""
 
@@ -142,7 +154,9 @@ def _without_broken(answer: JsonDataset, syntax: TransferSyntax, charsets: tuple
 
 def _refuse(session: Session, context: PresentationContext, request: CFindRq, error: StrongroomError) -> None:
     session.services.reader.refused(session.principal, Action.QUERY, error)
-    comment = str(error)[:64]
+    # What the peer asked wrongly is said in full; a fault of the archive may name its paths and keys.
+    ours = isinstance(error, ConfigError | IntegrityError | NotFound | StorageUnavailable)
+    comment = (reason_of(error) if ours else str(error))[:64]
     status = refusal_status(error)
     session.respond(
         context, CFindRsp(request.message_id, status, request.affected_sop_class_uid, error_comment=comment)

@@ -28,11 +28,13 @@ from strongroom.dimse import (
     Status,
 )
 from strongroom.errors import (
+    ConfigError,
     Denied,
     IntegrityError,
     InvalidQuery,
     LimitExceeded,
     MalformedDataset,
+    NotFound,
     Refused,
     RemoteProtocolError,
     StorageUnavailable,
@@ -57,7 +59,17 @@ from strongroom.ul import Pdv, PresentationContext
 
 MAX_AE_TITLE_CHARS = 16
 
-REFUSED = (InvalidQuery, LimitExceeded, MalformedDataset, Denied, Refused, StorageUnavailable, IntegrityError)
+REFUSED = (
+    ConfigError,
+    Denied,
+    IntegrityError,
+    InvalidQuery,
+    LimitExceeded,
+    MalformedDataset,
+    NotFound,
+    Refused,
+    StorageUnavailable,
+)
 """What ends a retrieval before its first sub-operation."""
 
 

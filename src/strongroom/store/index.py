@@ -16,7 +16,7 @@ from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchR
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.errors import LimitExceeded, NotFound
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
@@ -115,14 +115,17 @@ class Index:
         return self._stored(row) if row else None
 
     def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
-        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
+        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``.
+
+        One whose data key does not open is among them, with an empty key: to open it fails, the others are as they are.
+        """
         shape, values = _unique_keys(retrieval)
         statement = _retrieve_sql(self._dialect, shape)
         with self.database.read() as cursor:
             rows = statement.run(cursor, **values, row_limit=limit + 1).fetchall()
         if len(rows) > limit:
             raise LimitExceeded("max_retrieve_objects", limit)
-        return [self._stored(row) for row in rows]
+        return [self._stored(row, self._data_key_or_none) for row in rows]
 
     def small_object(self, row: int) -> bytes:
         """The sealed bytes of a small object. Raises NotFound."""
@@ -151,7 +154,9 @@ class Index:
         """Set a value that goes with the index."""
         self.database.write(lambda transaction: self.registry.set_meta(transaction.cursor, name, value))
 
-    def _stored(self, row: Sequence[Any]) -> StoredObject:
+    def _stored(
+        self, row: Sequence[Any], data_key: Callable[[bytes, bytes, str], DataKey] | None = None
+    ) -> StoredObject:
         object_id, sop_class, sop_uid, series, study, syntax, size, sha256, received_us, small_row, *key = row
         return StoredObject(
             object_id=bytes(object_id),
@@ -162,7 +167,7 @@ class Index:
             transfer_syntax=syntax,
             data_bytes=size,
             sha256=bytes(sha256),
-            key=self._data_key(*key),
+            key=(data_key or self._data_key)(*key),
             received_us=received_us,
             small_row=small_row,
         )
@@ -170,6 +175,12 @@ class Index:
     def _data_key(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey:
         key_id, wrapped = bytes(key_id), bytes(wrapped)
         return DataKey(key_id, self._keys.unwrap(key_id, wrapped, master_id), wrapped, master_id)
+
+    def _data_key_or_none(self, key_id: bytes, wrapped: bytes, master_id: str) -> DataKey:
+        try:
+            return self._data_key(key_id, wrapped, master_id)
+        except (IntegrityError, ConfigError):
+            return DataKey(bytes(key_id), b"", bytes(wrapped), master_id)
 
 
 def _unique_keys(retrieval: Retrieval) -> tuple[tuple[tuple[str, str, int], ...], dict[str, str]]:
