@@ -65,6 +65,11 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+def _names(option: Any) -> str:
+    """An option and its opposite, as code."""
+    return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+
+
 def cli() -> str:
     """The page of commands."""
     parts = [CLI_HEAD]
@@ -75,7 +80,7 @@ def cli() -> str:
         parts.append(f"## `{usage}`\n\n{(command.help or '').strip()}\n")
         if options:
             rows = ["| option | meaning |", "|---|---|"]
-            rows += [f"| `{', '.join(p.opts)}` | {getattr(p, 'help', '') or ''} |" for p in options]
+            rows += [f"| {_names(p)} | {getattr(p, 'help', '') or ''} |" for p in options]
             parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
