@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
+import pwd
 import secrets
+import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +22,9 @@ from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
 from strongroom.checkpoints import write_checkpoint
-from strongroom.config import Config, Home, environment, load
+from strongroom.config import Config, Home, config_is_missing, environment, load
 from strongroom.dicom.elements import ScanLimits
-from strongroom.errors import ConfigError, NotFound, StorageUnavailable
+from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
 from strongroom.net.tls import Identity
 from strongroom.store.blobs import SealedBlobStore, new_object_id
@@ -38,8 +42,8 @@ from strongroom.store.keys import (
 )
 from strongroom.store.locks import HomeLock
 from strongroom.store.postgresql import open_postgresql
-from strongroom.store.schema.migrate import upgrade
-from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
+from strongroom.store.schema.migrate import is_in_use, upgrade
+from strongroom.store.transaction import ACTIVE_MASTER, ARCHIVE_ID, GENERATION, Transaction
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Note, Signer, encode_notes, origin_of, parse_note
 from strongroom.types import AeTitle, Principal
@@ -59,6 +63,8 @@ WRITERS_LOCK_NAME = "writers.lock"
 SMALL_OBJECT_BYTES = 32_768
 """Sealed objects up to this size go into the index: eight pages cost less than a file and an fsync of its own."""
 
+IN_USE = "already holds an archive"
+
 SERVE_LOG = "serve"
 LOCAL_LOG = "local"
 """Trail logs: one of the server, one shared by the commands run beside it. Each has its own gapless sequence."""
@@ -70,9 +76,16 @@ def now_utc() -> dt.datetime:
 
 
 def local_principal() -> Principal:
-    """Who runs a command on this machine."""
-    user = environment("SUDO_USER") or environment("USER") or environment("LOGNAME") or "unknown"
-    return Principal("strongroom", "", user[:64], "local")
+    """Who runs a command on this machine: the user that the kernel knows; whom ``sudo`` names is marked as claimed."""
+    number = os.getuid()
+    try:
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:
+        user = f"uid {number}"
+    claimed = environment("SUDO_USER") or ""
+    if claimed and claimed != user and claimed.isprintable():
+        user = f"{user} (claims to be {claimed[:32]})"
+    return Principal("strongroom", "", user[:96], "local")
 
 
 def key_source(home: Home, config: Config) -> KeySource:
@@ -108,20 +121,78 @@ def backend_of(home: Home, config: Config, ring: KeyRing, files: SecretFiles) ->
 def initialise(home: Home, config_text: str, config: Config) -> str:
     """Make a new archive in ``home``: keys, certificate authority, index. Returns the id of its master key.
 
-    Raises ConfigError if there is one already.
+    Whatever it made is taken away again if it fails. Raises ConfigError if there is an archive already, in the home or
+    in the database, or if a configured place is not there; StorageUnavailable if something cannot be written.
     """
+    _check_place(home)
+    source = key_source(home, config)
+    for folder in map(Path, config.trail.checkpoint_dirs):
+        if not folder.is_dir():
+            raise ConfigError(f"the checkpoint directory {folder} is not there: make it, or mount what holds it")
+    # A database that is away, refuses us or is somebody's has to show before anything is written.
+    if config.index.url and is_in_use(open_postgresql(config.index.url).engine):
+        raise ConfigError(f"the database of index.url {IN_USE}: name an empty one")
+    with ExitStack() as undo:
+        master_id = _new_master(source, home, undo)
+        ring = KeyRing(source, master_id)
+        _make_folders(home, undo)
+        _write_secrets(home, config, ring)
+        upgrade(backend_of(home, config, ring, SecretFiles(home.secrets)).engine)
+        for folder in (home.data, home.root.parent):
+            sync_directory(folder)
+        # Last: a home without its configuration is no archive yet.
+        undo.callback(home.config.unlink, missing_ok=True)
+        _write(home.config, config_text.encode(), PRIVATE_MODE)
+        _record_creation(home, master_id)
+        undo.pop_all()
+    return master_id
+
+
+def _check_place(home: Home) -> None:
     if home.config.exists():
         raise ConfigError(f"{home.root} holds an archive already")
+    if home.holds_archive():
+        raise ConfigError(config_is_missing(home))
     if home.data.exists():
-        raise ConfigError(f"{home.data} is left of an `init` that did not end: remove it and try again")
-    source = key_source(home, config)
+        raise ConfigError(
+            f"{home.data} is left of an `init` that did not end (it holds no index, no secrets and no object): "
+            "remove it and try again"
+        )
+
+
+def _new_master(source: KeySource, home: Home, undo: ExitStack) -> str:
     if isinstance(source, CommandKeySource):
-        master_id = "mk-" + secrets.token_hex(8)
-    else:
-        master_id = source.create()
-    ring = KeyRing(source, master_id)
-    for folder in (home.root, home.data, home.objects, home.peers, home.checkpoints):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return "mk-" + secrets.token_hex(8)
+    if not home.default_keys.exists():
+        undo.callback(_remove_if_empty, home.default_keys)
+    master_id = source.create()
+    undo.callback(source.discard, master_id)
+    return master_id
+
+
+def _make_folders(home: Home, undo: ExitStack) -> None:
+    try:
+        for folder in (home.root, home.peers, home.checkpoints):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, parents=True)
+                undo.callback(_remove_if_empty, folder)
+        home.data.mkdir(mode=0o700)  # raises if another `init` has just made it
+        undo.callback(shutil.rmtree, home.data, ignore_errors=True)
+        home.objects.mkdir(mode=0o700)
+    except OSError as error:
+        raise StorageUnavailable(f"cannot make {error.filename}: {error.strerror}") from None
+    for name in (AUTHORITY_NAME, PUBLIC_KEY_NAME, WRITERS_LOCK_NAME):
+        if not (home.root / name).exists():
+            undo.callback((home.root / name).unlink, missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _write_secrets(home: Home, config: Config, ring: KeyRing) -> None:
+    """Make the archive's own keys and certificates."""
     files = SecretFiles(home.secrets)
     authority = new_authority(config.archive.id, now_utc())
     server = issue(authority, config.archive.aet, own_addresses(config), now_utc(), SERVER_DAYS)
@@ -133,21 +204,27 @@ def initialise(home: Home, config_text: str, config: Config) -> str:
         (INDEX_SECRET, secrets.token_bytes(48)),
     ):
         files.put(name, ring.seal_secret(name, secret))
-    public_key = Signer(signer_name(config), seed).verifier.to_pem()
     _write(home.root / AUTHORITY_NAME, authority.certificate_pem, PUBLIC_MODE)
-    _write(home.root / PUBLIC_KEY_NAME, public_key, PUBLIC_MODE)
-    upgrade(backend_of(home, config, ring, files).engine)
-    for folder in (home.data, home.root.parent):
-        sync_directory(folder)
-    # Last: a home without its configuration is no archive yet.
-    _write(home.config, config_text.encode(), PRIVATE_MODE)
+    _write(home.root / PUBLIC_KEY_NAME, Signer(signer_name(config), seed).verifier.to_pem(), PUBLIC_MODE)
+
+
+def _record_creation(home: Home, master_id: str) -> None:
+    """Put the archive's name on its index, in one transaction: two that begin at once cannot both have a database."""
     archive = Archive(home, LOCAL_LOG)
+    archive_id = archive.config.archive.id
+    details: dict[str, Detail] = {"what": "archive created", "archive_id": archive_id}
+
+    def work(transaction: Transaction) -> None:
+        if transaction.meta(ARCHIVE_ID):
+            raise ConfigError(f"the database of index.url {IN_USE}: name an empty one")
+        archive.index.registry.set_meta(transaction.cursor, ARCHIVE_ID, archive_id)
+        archive.index.registry.set_meta(transaction.cursor, ACTIVE_MASTER, master_id)
+        transaction.record(Event(Action.CONFIG_CHANGE, Outcome.SUCCESS, archive.principal, details))
+
     try:
-        archive.index.set_meta(ACTIVE_MASTER, master_id)
-        archive.record(Action.CONFIG_CHANGE, {"what": "archive created", "archive_id": config.archive.id})
+        archive.index.database.write(work)
     finally:
         archive.close()
-    return master_id
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
@@ -187,6 +264,7 @@ class Archive:
     def __init__(self, home: Home, log: str) -> None:
         self.home = home
         self.config = load(home)
+        _check_writable(home)
         self.secrets = SecretFiles(home.secrets)
         try:
             master_id = secret_master_id(self.secrets.get(INDEX_SECRET))
@@ -194,11 +272,13 @@ class Archive:
             raise ConfigError(f"{home.secrets} holds no secrets: the archive is damaged, restore it") from None
         self.source = key_source(home, self.config)
         self.ring = KeyRing(self.source, master_id)
+        _check_key(self.ring, self.secrets)
         self.backend = backend_of(home, self.config, self.ring, self.secrets)
         self.migrated = _open_index(self.backend, home, self.config)
         self.trail = TrailLog(log, self.backend.dialect)
         self.trail_reader = TrailReader(self.backend.dialect)
         self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
+        _check_owner(self.index, self.config.archive.id)
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         self.principal = local_principal()
         self._generation = ""
@@ -308,6 +388,40 @@ class Archive:
         """Close the index."""
         self.index.database.close()
         self.writers.release()
+
+
+def _check_writable(home: Home) -> None:
+    """Say at once that nothing can be written: SQLite would only say that it cannot open its file."""
+    for place in (home.root, home.data, home.index):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise ConfigError(
+                f"{place} is not writable: every command, `check` too, takes locks and writes to the trail. "
+                "Copy a read-only snapshot to where it may be written, or run as the archive's user"
+            )
+
+
+def _check_key(ring: KeyRing, files: SecretFiles) -> None:
+    """Raise ConfigError if no secret opens at all: then it is the key that is wrong, and not the secrets."""
+    for name in (INDEX_SECRET, *files.names()):
+        with suppress(IntegrityError, ConfigError, NotFound):
+            ring.open_secret(name, files.get(name))
+            return
+    raise ConfigError(
+        f"nothing of this archive opens with master key {ring.active_id}: "
+        "the passphrase is wrong, or another key has that id now"
+    )
+
+
+def _check_owner(index: Index, archive_id: str) -> None:
+    """Raise ConfigError if the index has the name of another archive than the one of config.toml on it."""
+    with index.database.read() as cursor:
+        owner = index.registry.get_meta(cursor, ARCHIVE_ID)
+    if owner and owner != archive_id:
+        index.database.close()
+        raise ConfigError(
+            f"the index belongs to archive {owner}, and config.toml says archive.id {archive_id}: "
+            "name this archive's own database, or restore its config.toml"
+        )
 
 
 def _open_index(backend: Backend, home: Home, config: Config) -> bool:

@@ -99,6 +99,8 @@ def new_home(root: Path, settings: Settings | None = None) -> Home:
     """Initialise an archive in ``root``."""
     home = Home(root)
     text = config_text(settings or {})
+    for folder in parse(text).trail.checkpoint_dirs:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     app.initialise(home, text, parse(text))
     return home
 

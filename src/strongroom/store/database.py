@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,22 @@ class Backend:
     def is_sqlite(self) -> bool:
         """Whether transactions are begun by hand, with the write lock taken first."""
         return self.dialect.name == "sqlite"
+
+
+_HOLDS_VALUES = frozenset({"DataError", "IntegrityError"})
+"""Errors (PEP 249) whose words may repeat what was to be stored."""
+_PASSWORD = re.compile(r"(password\s*=\s*)\S+|(://[^\s:/@]*:)[^\s/]*(?=@)", re.IGNORECASE)
+
+
+def said_by(error: BaseException) -> str:
+    """What a driver's error says, in one line without a password and without a patient's values."""
+    error = getattr(error, "orig", None) or error
+    name = type(error).__name__
+    if any(kind.__name__ in _HOLDS_VALUES for kind in type(error).__mro__):
+        return name
+    lines = str(error).strip().splitlines()
+    line = _PASSWORD.sub(lambda found: (found[1] or found[2]) + "***", lines[0])[:300] if lines else ""
+    return f"{line} ({name})" if line else name
 
 
 class Sql:
@@ -133,7 +150,7 @@ class Database:
             yield cursor
             keep = True
         except self.backend.error as error:
-            raise StorageUnavailable(f"the index cannot be read: {type(error).__name__}") from error
+            raise StorageUnavailable(f"the index cannot be read: {said_by(error)}") from error
         except (StrongroomError, GeneratorExit):
             keep = True
             raise
@@ -248,12 +265,12 @@ class Database:
         try:
             return self.backend.connect()
         except self.backend.error as error:
-            raise StorageUnavailable(f"the index cannot be opened: {type(error).__name__}") from error
+            raise StorageUnavailable(f"the index cannot be opened: {said_by(error)}") from error
 
     def _named(self, error: BaseException) -> BaseException:
         if not isinstance(error, self.backend.error):
             return error
-        named = StorageUnavailable(f"the index cannot be written: {type(error).__name__}")
+        named = StorageUnavailable(f"the index cannot be written: {said_by(error)}")
         named.__cause__ = error
         return named
 

@@ -33,6 +33,7 @@ KEY_ID_BYTES = 16
 WRAPPED_BYTES = 12 + KEY_BYTES + 16
 """Nonce, encrypted key, tag."""
 MAX_SECRET_BYTES = 1 << 20
+MIN_PASSPHRASE_CHARS = 12
 
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 _MASTER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -132,6 +133,10 @@ class FileKeySource:
         _write_new_file(self._directory / f"{key_id}.key", secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
         return key_id
 
+    def discard(self, key_id: str) -> None:
+        """Take back a key that `create` has just made and nothing was wrapped under."""
+        (self._directory / f"{_require_master_id(key_id)}.key").unlink(missing_ok=True)
+
 
 class PassphraseKeySource:
     """Master keys derived from a passphrase with Argon2id (RFC 9106, second recommended set: 64 MiB, 3 passes).
@@ -158,11 +163,23 @@ class PassphraseKeySource:
         )
 
     def create(self) -> str:
-        """Make a salt for a new master key, durably, and return the key's id."""
+        """Make a salt for a new master key, durably, and return the key's id.
+
+        Raises ConfigError if the passphrase is shorter than MIN_PASSPHRASE_CHARS, StorageUnavailable.
+        """
+        if len(self._passphrase().decode("utf-8", "replace")) < MIN_PASSPHRASE_CHARS:
+            raise ConfigError(
+                f"the passphrase has fewer than {MIN_PASSPHRASE_CHARS} characters: whoever has the disk can try all of "
+                "them. Five random words are good"
+            )
         _prepare_directory(self._directory)
         key_id = _new_master_id()
         _write_new_file(self._directory / f"{key_id}.salt", secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
         return key_id
+
+    def discard(self, key_id: str) -> None:
+        """Take back a salt that `create` has just made and nothing was wrapped under."""
+        (self._directory / f"{_require_master_id(key_id)}.salt").unlink(missing_ok=True)
 
 
 class CommandKeySource:

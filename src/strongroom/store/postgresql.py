@@ -41,7 +41,10 @@ def open_postgresql(url: str) -> Backend:
     try:
         import psycopg
     except ImportError:
-        raise ConfigError("index.url needs the PostgreSQL driver: pip install 'strongroom[postgres]'") from None
+        raise ConfigError(
+            "index.url needs the PostgreSQL driver: run `.venv/bin/pip install -e '.[postgres]'` where Strongroom's "
+            "source is, or `pip install 'psycopg[binary]'` in the environment that it runs in"
+        ) from None
     dialect = sqlalchemy.create_engine(parsed, poolclass=NullPool).dialect
     arguments: dict[str, Any] = dict(dialect.create_connect_args(parsed)[1])
     # What libpq would take from the environment where the URL says nothing.

@@ -20,6 +20,8 @@ from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, ME
 
 MAX_CACHED_SERIES = 4096
 GENERATION = "generation"
+ARCHIVE_ID = "archive_id"
+"""``meta`` value: whose index this is, set when it is made."""
 ACTIVE_MASTER = "active_master"
 """``meta`` value: the master key that new data keys are wrapped under, set first by a rotation."""
 

@@ -96,7 +96,7 @@ class TestPassphraseKeySource:
         assert PassphraseKeySource(tmp_path / "salts", lambda: b"wrong").load(one) != source.load(one)
 
     def test_a_wrong_passphrase_shows_at_the_first_use(self, tmp_path: Path) -> None:
-        source = PassphraseKeySource(tmp_path / "salts", lambda: b"right")
+        source = PassphraseKeySource(tmp_path / "salts", lambda: b"right and long")
         one = source.create()
         data = KeyRing(source, one).new_data_key()
         other = KeyRing(PassphraseKeySource(tmp_path / "salts", lambda: b"wrong"), one)
@@ -107,9 +107,16 @@ class TestPassphraseKeySource:
         source = PassphraseKeySource(tmp_path / "salts", lambda: b"")
         with pytest.raises(ConfigError, match="mk-none"):
             source.load("mk-none")
-        one = source.create()
+        one = PassphraseKeySource(tmp_path / "salts", lambda: b"long enough for all").create()
         with pytest.raises(ConfigError, match="empty"):
             source.load(one)
+
+
+    def test_no_key_is_made_from_a_passphrase_that_can_be_guessed(self, tmp_path: Path) -> None:
+        for short in (b"", b"a", b"elevenchars", "\u00e4\u00f6\u00fc\u00df\u00e4\u00f6".encode()):
+            with pytest.raises(ConfigError, match="12 characters"):
+                PassphraseKeySource(tmp_path / "salts", lambda short=short: short).create()  # type: ignore[misc]
+        assert not (tmp_path / "salts").exists()
 
 
 def python(code: str, *more: str) -> tuple[str, ...]:
