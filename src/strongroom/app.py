@@ -340,8 +340,8 @@ class Archive:
     def checkpoint(self) -> str:
         """Sign the present state of every trail log and write the notes to every checkpoint directory; returns them.
 
-        Raises StorageUnavailable if a directory cannot be written: a checkpoint that stays in the database proves
-        nothing.
+        Raises StorageUnavailable if a directory cannot be written, after all others are: a checkpoint that stays in the
+        database proves nothing.
         """
         signer, archive_id = self.signer(), self.config.archive.id
 
@@ -353,10 +353,19 @@ class Archive:
         with self.index.database.read() as cursor:
             last = [self.trail_reader.last_checkpoint(cursor, name) for name in self.trail_reader.logs(cursor)]
         notes = [parse_note(checkpoint.note) for checkpoint in last if checkpoint is not None]
+        with suppress(OSError):  # write_checkpoint says what is wrong
+            self.home.checkpoints.mkdir(mode=0o700)
+        problems = []
         for folder in self.checkpoint_folders:
-            for kept in write_checkpoint(folder, notes, self.is_own_note):
-                stated = kept.checkpoint
+            try:
+                left = write_checkpoint(folder, notes, self.is_own_note)
+            except StorageUnavailable as error:
+                problems.append(str(error))
+                continue
+            for stated in (note.checkpoint for note in left):
                 log.error("%s keeps a checkpoint of log %s at %d: the index has less", folder, stated.log, stated.size)
+        if problems:
+            raise StorageUnavailable("; ".join(problems))
         return encode_notes(note.text for note in notes)
 
     @property

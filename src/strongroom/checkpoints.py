@@ -51,7 +51,8 @@ def write_checkpoint(folder: Path, notes: Iterable[Note], is_ours: IsOurs) -> tu
     """Keep notes as a new file named by their digest, and as the latest ones.
 
     A note in ``latest.txt`` that is ours and states a larger size of the same log than ``notes`` do stays there: it is
-    what proves that the database is older than the archive. Returns these notes. Raises StorageUnavailable.
+    what proves that the database is older than the archive. Returns these notes. Raises StorageUnavailable; ``folder``
+    is never made, since a share that is not mounted would look healthy.
     """
     notes = tuple(notes)
     text = encode_notes(note.text for note in notes)
@@ -69,7 +70,6 @@ def write_checkpoint(folder: Path, notes: Iterable[Note], is_ours: IsOurs) -> tu
     else:
         text_of_latest = text
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             write_durably(path, text.encode(), PUBLIC_MODE)
         write_durably(latest, text_of_latest.encode(), PUBLIC_MODE)

@@ -14,6 +14,7 @@ from harness.archives import change_config, config_text, new_home, opened, trail
 from harness.postgres import free_port
 from strongroom import app
 from strongroom.admin.check import check_home
+from strongroom.admin.trail import verify_trail
 from strongroom.config import Home, load, parse
 from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.store.transaction import ACTIVE_MASTER
@@ -156,6 +157,22 @@ def test_a_second_checkpoint_directory_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unmounted"):
         initialise(tmp_path / "home", trail={"checkpoint_dirs": [str(tmp_path / "unmounted")]})
     assert everything(tmp_path) == []
+
+
+def test_a_checkpoint_directory_that_went_away_is_told_and_not_made(tmp_path: Path) -> None:
+    gone, other = tmp_path / "gone", tmp_path / "other"
+    home = new_home(tmp_path / "home", {"trail": {"checkpoint_dirs": [str(gone), str(other)]}})
+    gone.rmdir()
+    with opened(home) as archive:
+        with pytest.raises(StorageUnavailable, match=str(gone)):
+            archive.checkpoint()
+        # What is there is written all the same.
+        assert (other / "latest.txt").exists()
+        assert (home.checkpoints / "latest.txt").exists()
+        (found,) = verify_trail(archive).findings
+    assert f"{gone} is not there" in found.what
+    assert [f"{gone} is not there" in each.what for each in check_home(home, lambda *_: None).findings] == [True]
+    assert not gone.exists()
 
 
 # --- the wrong key, and a home that cannot be written to

@@ -123,6 +123,7 @@ def test_checkpoint_that_is_gone(archive, home):
 
 def test_new_place_without_a_checkpoint_is_named(archive, home, tmp_path):
     archive.checkpoint()
+    (tmp_path / "new").mkdir()
     change_config(home, {"trail": {"checkpoint_dirs": [str(tmp_path / "new")]}})
     with opened(home) as again:
         assert str(tmp_path / "new") in words(verify_trail(again))
