@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.archives import RunningArchive, change_config, new_home, opened, trail_events
+from harness.archives import RunningArchive, add_peer, change_config, new_home, opened, serving, trail_events
 from harness.ingesting import Sample, store
 from strongroom import service
 from strongroom.admin.deletion import delete_study
-from strongroom.app import SERVER_SECRET, Archive, now_utc
+from strongroom.admin.peers import revoke
+from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc
 from strongroom.archive.model import Action, Event
+from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.net.certificates import is_issued_by, issue, read_certificate
 from strongroom.net.server import DicomServer
@@ -136,3 +138,26 @@ def test_the_timer_forgets_the_keys_of_what_another_process_deleted(
         delete_study(other, sample.study_uid, "asked for", lambda *_: None)
     assert forgotten.wait(10)
     assert key.key_id not in running.archive.ring._data_keys
+
+
+def test_the_end_of_the_service_is_recorded_last(archive_home: Callable[..., Home]) -> None:
+    home = archive_home()
+    with serving(home) as running:
+        assert running.stop() == 0
+    with opened(home) as archive:
+        actions = [event.action for event in trail_events(archive, SERVE_LOG)]
+    assert Action.SERVICE_START in actions
+    assert actions[-1] is Action.SERVICE_STOP
+
+
+def test_every_change_of_a_peer_is_recorded_with_its_rights(tmp_path: Path) -> None:
+    with opened(new_home(tmp_path / "home")) as archive:
+        add_peer(archive, "CT1", "store")
+        add_peer(archive, "CT1", "echo,store")
+        revoke(archive, "CT1")
+        told = [event.details for event in trail_events(archive) if event.action is Action.PEER_CHANGE]
+    assert [(each["what"], each["rights"]) for each in told] == [
+        ("add", ("store",)),
+        ("add", ("echo", "store")),
+        ("revoke", ("echo", "store")),
+    ]

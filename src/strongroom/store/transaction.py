@@ -48,27 +48,26 @@ class WriteStatements:
     """Every hot statement, compiled once for the dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        def counter(table: Any, name: str) -> Sql:
-            more = {name: table.c[name] + bindparam("more")}
-            return Sql(update(table).where(table.c.id == bindparam("row")).values(more), dialect)
-
-        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         self.dialect = dialect
+        self._prepare_looking(dialect)
+        self._prepare_adding(dialect)
+        self._prepare_changing(dialect)
+
+    def _prepare_looking(self, dialect: Dialect) -> None:
+        identity = (PATIENT.c.patient_id, PATIENT.c.issuer)
+        kinds = (STUDY.c.modalities, STUDY.c.sop_classes)
         self.meta = Sql(select(META.c.value).where(META.c.name == bindparam("a")), dialect)
         self.has_instance = Sql(select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a")), dialect)
+        self.row_of_object = Sql(
+            select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a"), INSTANCE.c.object_id == bindparam("b")),
+            dialect,
+        )
         self.find_patient = Sql(
             select(PATIENT.c.id).where(PATIENT.c.patient_id == bindparam("a"), PATIENT.c.issuer == bindparam("b")),
             dialect,
         )
         self.find_study = Sql(
-            select(
-                STUDY.c.id,
-                STUDY.c.patient,
-                STUDY.c.modalities,
-                STUDY.c.sop_classes,
-                PATIENT.c.patient_id,
-                PATIENT.c.issuer,
-            )
+            select(STUDY.c.id, STUDY.c.patient, *kinds, *identity)
             .join_from(STUDY, PATIENT)
             .where(STUDY.c.study_uid == bindparam("a")),
             dialect,
@@ -76,15 +75,31 @@ class WriteStatements:
         self.find_series = Sql(
             select(SERIES.c.id, SERIES.c.study).where(SERIES.c.series_uid == bindparam("a")), dialect
         )
+        self.kinds_of_study = Sql(select(*kinds).where(STUDY.c.id == bindparam("a")), dialect)
         self.keys_of_study = Sql(select(DATA_KEY.c.key_id).where(DATA_KEY.c.study == bindparam("a")), dialect)
         self.is_destroyed = Sql(select(DESTROYED_KEY.c.key_id).where(DESTROYED_KEY.c.key_id == bindparam("a")), dialect)
+
+    def _prepare_adding(self, dialect: Dialect) -> None:
+        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         self.add_patient = Sql(insert(PATIENT).returning(PATIENT.c.id), dialect)
         self.add_study = Sql(insert(STUDY).returning(STUDY.c.id), dialect)
         self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
         self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
         self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing().returning(INSTANCE.c.id), dialect)
-        self.row_of_object = Sql(
-            select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a"), INSTANCE.c.object_id == bindparam("b")),
+        self.add_small = Sql(insert(SMALL_OBJECT).values(id=bindparam("row"), sealed=bindparam("bytes")), dialect)
+
+    def _prepare_changing(self, dialect: Dialect) -> None:
+        def counter(table: Any, name: str) -> Sql:
+            more = {name: table.c[name] + bindparam("more")}
+            return Sql(update(table).where(table.c.id == bindparam("row")).values(more), dialect)
+
+        self.count_study_series = counter(STUDY, "num_series")
+        self.count_study = counter(STUDY, "num_instances")
+        self.count_series = counter(SERIES, "num_instances")
+        self.set_kinds = Sql(
+            update(STUDY)
+            .where(STUDY.c.id == bindparam("row"))
+            .values(modalities=bindparam("m"), sop_classes=bindparam("s")),
             dialect,
         )
         self.drop_small = Sql(delete(SMALL_OBJECT).where(SMALL_OBJECT.c.id == bindparam("a")), dialect)
@@ -92,19 +107,6 @@ class WriteStatements:
             update(INSTANCE)
             .where(INSTANCE.c.id == bindparam("a"))
             .values(object_id=bindparam("new_object"), key_id=bindparam("new_key"), is_small=bindparam("small")),
-            dialect,
-        )
-        self.add_small = Sql(insert(SMALL_OBJECT).values(id=bindparam("row"), sealed=bindparam("bytes")), dialect)
-        self.count_study_series = counter(STUDY, "num_series")
-        self.count_study = counter(STUDY, "num_instances")
-        self.count_series = counter(SERIES, "num_instances")
-        self.kinds_of_study = Sql(
-            select(STUDY.c.modalities, STUDY.c.sop_classes).where(STUDY.c.id == bindparam("a")), dialect
-        )
-        self.set_kinds = Sql(
-            update(STUDY)
-            .where(STUDY.c.id == bindparam("row"))
-            .values(modalities=bindparam("m"), sop_classes=bindparam("s")),
             dialect,
         )
 
