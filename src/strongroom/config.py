@@ -6,13 +6,15 @@ expiry, and is recorded in the trail at every start.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from datetime import UTC, date, datetime, timedelta
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -222,10 +224,55 @@ def parse(text: str, *, where: str = CONFIG_NAME, today: date | None = None) -> 
     """Parse and check the text of a configuration file; without ``today`` it is today's date in UTC."""
     try:
         config = msgspec.convert(tomllib.loads(text), Config, strict=True)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_in_words(str(error))}") from None
     _check(config, today or datetime.now(UTC).date())
     return config
+
+
+_AT = re.compile(r" - at `(?:key in )?\$\.?(?P<key>[^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
+_TYPE = re.compile(r"Expected `(?P<wanted>.*)`, got `(?P<found>.*)`")
+_CHOICE = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_TYPES_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": 'text in "quotes"',
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "date": "a date",
+    "datetime": "a date with a time",
+}
+
+
+def _in_words(said: str) -> str:
+    """What msgspec says, in the words of a TOML file, with the key that may have been meant."""
+    at = _AT.search(said)
+    place, what = (at["key"], said[: at.start()]) if at else ("", said)
+    prefix = f"{place}." if place else ""
+    if unknown := _UNKNOWN.fullmatch(what):
+        known = _sections().get(place.partition("[")[0], Config).__struct_fields__
+        near = difflib.get_close_matches(unknown["name"], known, 1, 0.5)
+        meant = f": did you mean {near[0]}?" if near else "."
+        return f"unknown key {prefix}{unknown['name']}{meant} See docs/configuration.md"
+    if missing := _MISSING.fullmatch(what):
+        return f"{prefix}{missing['name']} is missing. See docs/configuration.md"
+    if wrong := _TYPE.fullmatch(what):
+        wanted, found = (_TYPES_IN_WORDS.get(wrong[name], wrong[name]) for name in ("wanted", "found"))
+        return f"{place} must be {wanted}, not {found}"
+    if value := _CHOICE.fullmatch(what):
+        return f"{place} cannot be {value['value']}. See docs/configuration.md"
+    return f"{place}: {what}" if place else what
+
+
+def _sections() -> dict[str, type[msgspec.Struct]]:
+    """The sections of the file by name; "" is the file itself."""
+    hints = get_type_hints(Config)
+    return {"": Config} | {name: (get_args(hint) or (hint,))[0] for name, hint in hints.items()}
 
 
 def _check(config: Config, today: date) -> None:
