@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -10,6 +11,7 @@ import pytest
 from harness.instances import Shelf
 from harness.postgres import free_port, postgres_cluster
 from strongroom.errors import ConfigError, StorageUnavailable
+from strongroom.store.database import said_by
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 
@@ -128,3 +130,24 @@ def test_nor_is_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) 
 def test_this_machine_and_a_proven_one_are(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGHOST", raising=False)
     assert open_postgresql(url).dialect.name == "postgresql"
+
+
+def test_a_driver_that_is_not_installed_is_named_with_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[postgres\]'.*pip install 'psycopg\[binary\]'"):
+        open_postgresql("postgresql://somebody@127.0.0.1/index")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (psycopg.OperationalError("no route to host\nIs it running?"), "no route to host (OperationalError)"),
+        (psycopg.OperationalError("bad: password=pa55 host=x"), "bad: password=*** host=x (OperationalError)"),
+        (psycopg.OperationalError("bad: postgresql://me:pa55@x/y"), "bad: postgresql://me:***@x/y (OperationalError)"),
+        (psycopg.OperationalError(""), "OperationalError"),
+        (psycopg.DataError('invalid input: "Doe^Jane"'), "DataError"),
+        (psycopg.errors.UniqueViolation("Key (patient_id)=(4711) exists"), "UniqueViolation"),
+    ],
+)
+def test_what_a_driver_says_is_told_without_secrets_and_values(error: Exception, said: str) -> None:
+    assert said_by(error) == said
