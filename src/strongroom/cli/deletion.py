@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from strongroom.admin.deletion import Deletion, delete_study
-from strongroom.admin.trail import write_new_file
+from strongroom.admin.receipts import ReservedFile
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
 from strongroom.cli.progress import State, Work, size
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.errors import StrongroomError
 
 
 def delete(
@@ -25,23 +25,43 @@ def delete(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Delete a study for good: destroy its keys, remove its objects, and print the proof."""
-    if receipt is not None and receipt.exists():
-        raise ConfigError(f"{receipt} is there already")
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
-        with Work("delete", "files") as work:
-            deletion = delete_study(archive, study, reason, lambda done, total: work.show(State(done, total)))
+        # Before the keys are destroyed: a proof that has no place to go is noticed while all is still there.
+        reserved = None if receipt is None else ReservedFile(receipt)
+        deletion = _delete(archive, study, reason, reserved)
     finally:
         archive.close()
-    problems = list(deletion.problems)
-    if receipt is not None and deletion.proof is not None and deletion.proof.receipt is not None:
-        try:
-            write_new_file(receipt, iter([deletion.proof.receipt]))
-        except StrongroomError as error:
-            problems.append(f"the receipt could not be written: {error}")
+    problems = [*deletion.problems, *_write_receipt(reserved, deletion)]
     print(_as_json(deletion, problems) if output is Format.JSON else _as_text(deletion, problems))
     if problems:
         raise typer.Exit(BAD_NEWS)
+
+
+def _delete(archive: Archive, study: str, reason: str, reserved: ReservedFile | None) -> Deletion:
+    try:
+        with Work("delete", "files") as work:
+            return delete_study(archive, study, reason, lambda done, total: work.show(State(done, total)))
+    except BaseException:
+        if reserved is not None:
+            reserved.discard()
+        raise
+
+
+def _write_receipt(reserved: ReservedFile | None, deletion: Deletion) -> list[str]:
+    """Write the receipt where one is wanted and could be made; returns the problems."""
+    if reserved is None:
+        return []
+    proof = deletion.proof
+    if proof is None or proof.receipt is None:
+        reserved.discard()
+        return ["there is no receipt: make it later with `strongroom trail receipt`"]
+    try:
+        reserved.write(proof.receipt)
+    except StrongroomError as error:
+        again = f"`strongroom trail receipt --log {proof.log} --seq {proof.seq} --out FILE` makes it again"
+        return [f"the receipt could not be written: {error}; {again}"]
+    return []
 
 
 def _as_text(deletion: Deletion, problems: list[str]) -> str:

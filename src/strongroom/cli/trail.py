@@ -1,4 +1,4 @@
-"""``trail verify|checkpoint|export``."""
+"""``trail verify|checkpoint|export|receipt``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import trail as administration
+from strongroom.admin.receipts import write_receipt
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
@@ -96,3 +97,19 @@ def export(
     finally:
         archive.close()
     print(f"{written} bytes of {form.value} written to {out}")
+
+
+@group.command()
+def receipt(
+    seq: Annotated[int, typer.Option(help="Number of the record in its log.", min=0, show_default=False)],
+    out: Annotated[Path, typer.Option(help="The new file.", show_default=False)],
+    log: Annotated[str, typer.Option(help="The log that holds the record.")] = LOCAL_LOG,
+    home: HomeOption = None,
+) -> None:
+    """Write one record with its proof under a signed checkpoint: what `delete --receipt` writes, made again."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        written = write_receipt(archive, log, seq, out)
+    finally:
+        archive.close()
+    print(f"receipt of record {seq} of log {log}, {written} bytes, written to {out}")

@@ -152,8 +152,36 @@ def test_a_receipt_is_not_written_over_a_file(run: Shell, home: Home, folder: Pa
     assert (tmp_path / "receipt").read_text() == "precious"
     with opened(home) as archive:
         assert len(visible_sop_uids(archive)) == 3
-    # The study goes although its receipt has no place, and that is said.
-    assert run("delete", *study, "--receipt", tmp_path / "no" / "receipt").code == BAD_NEWS
+
+
+def test_a_study_is_not_deleted_before_its_receipt_has_a_place(
+    run: Shell, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    run("import", "--home", home.root, folder)
+    study = ("--home", home.root, "--study", Sample(1).study_uid)
+    refused = run("delete", *study, "--reason", "x", "--receipt", tmp_path / "no" / "receipt")
+    assert (refused.code, refused.out) == (COULD_NOT_RUN, "")
+    assert "No such file or directory" in refused.err
+    with opened(home) as archive:
+        assert len(visible_sop_uids(archive)) == 3
+    # A deletion that is refused leaves no empty receipt.
+    assert run("delete", *study, "--reason", "", "--receipt", tmp_path / "receipt").code == COULD_NOT_RUN
+    assert not (tmp_path / "receipt").exists()
+
+
+def test_a_receipt_can_be_made_again(run: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
+    run("import", "--home", home.root, folder)
+    study = ("--home", home.root, "--study", Sample(1).study_uid)
+    proof = json.loads(run("delete", *study, "--reason", "x", "--format", "json").out)["proof"]
+    receipt = tmp_path / "receipt"
+    where = ("--home", home.root, "--log", proof["log"], "--out", receipt)
+    assert run("trail", "receipt", *where, "--seq", proof["seq"]).code == GOOD
+    assert parse_receipt(receipt.read_bytes()).raw == proof["record"].encode()
+    assert receipt.stat().st_mode & 0o777 == 0o600
+    assert run("trail", "receipt", *where, "--seq", proof["seq"]).code == COULD_NOT_RUN  # it is there
+    receipt.unlink()
+    assert run("trail", "receipt", *where, "--seq", "999").code == COULD_NOT_RUN
+    assert not receipt.exists()
 
 
 def test_delete_wants_a_reason(run: Shell, home: Home, folder: Path) -> None:
