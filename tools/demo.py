@@ -6,6 +6,7 @@ it again. The archive keeps running until Ctrl-C.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,13 @@ import pydicom.data
 
 STRONGROOM = [sys.executable, "-m", "strongroom"]
 PEER = "DEMO"
+FATES = {
+    "stored": "stored",
+    "already_here": "already there",
+    "refused": "refused",
+    "unreadable": "unreadable",
+    "not_dicom": "not DICOM",
+}
 RIGHTS = "echo,store,find,get,move,commit"
 
 
@@ -27,13 +35,17 @@ def make(home: Path) -> None:
     """Make the archive, a peer that may do everything, and import the samples."""
     subprocess.run([*STRONGROOM, "init", "--home", home], check=True)
     subprocess.run([*STRONGROOM, "peer", "add", "--home", home, PEER, "--allow", RIGHTS], check=True)
-    # Some samples are broken on purpose: they are refused and named, and the exit status says so.
-    print("importing the sample files of pydicom ...", flush=True)
-    command = [*STRONGROOM, "import", "--home", home, samples()]
+    # Some samples are broken on purpose: they are refused, and the exit status says so.
+    print("importing the sample files of pydicom; some are broken on purpose and are refused ...", flush=True)
+    command = [*STRONGROOM, "import", "--home", home, samples(), "--format", "json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1):
-        sys.exit(done.stderr)
-    print("\n".join(done.stdout.strip().splitlines()[-1:]), flush=True)
+        sys.exit(f"the import ended with status {done.returncode}:\n{done.stderr.strip()}")
+    try:
+        counts = json.loads(done.stdout)
+        print("  " + ", ".join(f"{counts[key]} {words}" for key, words in FATES.items()), flush=True)
+    except (ValueError, KeyError):
+        sys.exit(f"the import ended with status {done.returncode} and without an answer:\n{done.stderr.strip()}")
 
 
 def serve(home: Path) -> int:
@@ -59,7 +71,8 @@ def how_to(home: Path, ready: str) -> str:
     image = samples() / "test_files" / "CT_small.dcm"
     return f"""
 The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate.
-Try it from a second terminal in this directory, with DCMTK (Debian: apt install dcmtk):
+Try it from a second terminal in this directory, with DCMTK (Debian: apt install dcmtk). The commands of the same names
+that pynetdicom puts into .venv/bin take other options: leave that directory behind DCMTK's in PATH.
 
   send an image     storescu -v {tls} {who} \\
                       {image}
