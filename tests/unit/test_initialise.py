@@ -14,6 +14,7 @@ from harness.archives import change_config, config_text, new_home, opened, trail
 from harness.postgres import free_port
 from strongroom import app
 from strongroom.admin.check import check_home
+from strongroom.admin.recovery import serving_alone
 from strongroom.admin.trail import verify_trail
 from strongroom.config import Home, load, parse
 from strongroom.errors import ConfigError, StorageUnavailable
@@ -45,7 +46,7 @@ def test_an_archive_without_its_configuration_is_never_called_left_over(tmp_path
         if path.name != left:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = everything(tmp_path)
-    for attempt in (lambda: load(home), lambda: initialise(home.root)):
+    for attempt in (lambda: load(home), lambda: initialise(home.root), lambda: serving_alone(home).__enter__()):
         with pytest.raises(ConfigError, match="Delete nothing") as caught:
             attempt()
         assert "remove" not in str(caught.value)

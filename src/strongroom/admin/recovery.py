@@ -19,7 +19,7 @@ from strongroom.admin.trail import snapshot
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.checkpoints import all_notes
-from strongroom.config import Home
+from strongroom.config import Home, load
 from strongroom.errors import ConfigError, IntegrityError
 from strongroom.store import inventory
 from strongroom.store.locks import HomeLock
@@ -51,9 +51,8 @@ class Recovered:
 
 @contextmanager
 def serving_alone(home: Home) -> Iterator[None]:
-    """Hold the home's lock for serving. Raises ConfigError if another process serves it."""
-    if not home.config.exists():
-        raise ConfigError(f"no archive in {home.root}: run `strongroom init --home {home.root}` first")
+    """Hold the home's lock for serving. Raises ConfigError if there is no archive, or another process serves it."""
+    load(home)  # a lock file is made in an archive only
     lock = HomeLock(home.lock)
     if not lock.take():
         raise ConfigError(f"{home.root} is being served by another process")
