@@ -11,7 +11,16 @@ from strongroom.app import Archive, now_utc
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding, Peer
 from strongroom.errors import ConfigError, NotFound
-from strongroom.net.certificates import PEER_DAYS, Issued, is_issued_by, issue, read_certificate
+from strongroom.net.certificates import (
+    PEER_DAYS,
+    Issued,
+    is_issued_by,
+    is_reversed,
+    issue,
+    parse_subject,
+    read_certificate,
+    require_strong_key,
+)
 from strongroom.store.transaction import Transaction
 from strongroom.types import AeTitle, Right
 
@@ -98,6 +107,28 @@ def _merged(new: NewPeer, known: Peer | None) -> Peer:
     )
 
 
+def warnings(archive: Archive, peer: Peer) -> list[str]:
+    """What an operator who has just added or revoked ``peer`` should know about its certificate."""
+    known = peers(archive).values()
+    found = []
+    others = [other.aet for other in known if other.aet != peer.aet and not other.revoked_us and _is_same(other, peer)]
+    if others:
+        found.append(f"the same certificate also gets in as {', '.join(others)}: revoke that as well to refuse it")
+    if not peer.revoked_us and peer.binding is Binding.CA_SUBJECT and is_reversed(peer.subject):
+        found.append(
+            f"{peer.subject} ends with the common name: OpenSSL prints names that way, RFC 4514 begins with it"
+        )
+    return found
+
+
+def _is_same(one: Peer, other: Peer) -> bool:
+    if one.binding is not other.binding:
+        return False
+    if one.binding is Binding.FINGERPRINT:
+        return one.fingerprint == other.fingerprint
+    return (one.subject, one.certificate) == (other.subject, other.certificate)
+
+
 def revoke(archive: Archive, aet: str) -> Peer:
     """Refuse a peer from now on. Raises NotFound."""
 
@@ -144,6 +175,7 @@ def _bound_by_fingerprint(new: NewPeer, pem: bytes, archive: Archive) -> Peer:
     facts = read_certificate(pem)
     if facts.not_after < now_utc():
         raise ConfigError(f"the certificate of {new.aet} expired on {facts.not_after.date()}")
+    require_strong_key(facts.pem)
     authority = archive.tls().authority.certificate_pem.decode()
     # What our own CA issued is trusted through the CA; an outside certificate has to be in the trust store itself.
     trusted = "" if is_issued_by(facts.pem, authority) else facts.pem
@@ -156,7 +188,7 @@ def _bound_by_ca(new: NewPeer) -> Peer:
         raise ConfigError("--ca is no CA certificate: bind a peer's own certificate with --cert")
     if not new.subject:
         raise ConfigError("--ca needs --subject: the subject that its certificate for this peer has")
-    return _peer(new, Binding.CA_SUBJECT, "", new.subject, facts.pem)
+    return _peer(new, Binding.CA_SUBJECT, "", parse_subject(new.subject), facts.pem)
 
 
 def _peer(new: NewPeer, binding: Binding, fingerprint: str, subject: str, certificate: str) -> Peer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,10 @@ def add(
     ] = None,
     cert: Annotated[Path | None, typer.Option(help="Bind this certificate (PEM) instead of issuing one.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Bind a subject under this outside CA (PEM).")] = None,
-    subject: Annotated[str, typer.Option(help="With --ca: the certificate's subject, for example CN=CT1,O=H.")] = "",
+    subject: Annotated[
+        str,
+        typer.Option(help="With --ca: the subject, as `openssl x509 -noout -subject -nameopt RFC2253` prints it."),
+    ] = "",
     require_user: Annotated[
         bool | None, typer.Option("--require-user/--no-require-user", help="Demand a user and passcode as well.")
     ] = None,
@@ -49,9 +53,11 @@ def add(
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         peer, folder = administration.add(archive, new)
+        warnings = administration.warnings(archive, peer)
     finally:
         archive.close()
     print(f"peer {peer.aet} may {', '.join(sorted(peer.rights)) or 'do nothing'}")
+    _warn(warnings)
     if folder is not None:
         print(f"certificate {folder}/cert.pem, key {folder}/key.pem, CA {folder}/ca.pem: move them to the peer")
 
@@ -77,13 +83,19 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
 
 @group.command()
 def revoke(aet: Annotated[str, typer.Argument(help="AE title of the peer.")], home: HomeOption = None) -> None:
-    """Refuse a peer and its certificate from now on."""
+    """Refuse a peer from now on. A certificate that other peers are bound to as well still gets in as those."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
-        administration.revoke(archive, aet)
+        warnings = administration.warnings(archive, administration.revoke(archive, aet))
     finally:
         archive.close()
     print(f"peer {aet} is revoked; new associations are refused at once")
+    _warn(warnings)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _read(path: Path | None) -> bytes:

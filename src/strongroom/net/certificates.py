@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -26,6 +26,18 @@ CA_DAYS = 3650
 SERVER_DAYS = 825
 PEER_DAYS = 397
 """Lifetimes in days. A peer's is a year and a month: renewal is a yearly routine, not a forgotten one."""
+
+MIN_RSA_BITS, MIN_CURVE_BITS = 2048, 256
+"""The weakest keys that a peer may have (NIST SP 800-131A: 112 bits of security or more)."""
+
+_OPENSSL_NAMES = {
+    "emailAddress": NameOID.EMAIL_ADDRESS,
+    "serialNumber": NameOID.SERIAL_NUMBER,
+    "title": NameOID.TITLE,
+    "GN": NameOID.GIVEN_NAME,
+    "SN": NameOID.SURNAME,
+}
+"""What OpenSSL calls attributes that RFC 4514 has no name for."""
 
 _BACKDATE = dt.timedelta(minutes=5)
 
@@ -126,6 +138,43 @@ def facts_of_der(der: bytes) -> CertificateFacts:
         return read_certificate(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM))
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}") from None
+
+
+def require_strong_key(pem: str) -> None:
+    """Raise ConfigError if the certificate's key is weaker than RSA 2048 or P-256, or of another kind."""
+    key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        is_strong, found = key.key_size >= MIN_RSA_BITS, f"RSA of {key.key_size} bits"
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        is_strong, found = key.curve.key_size >= MIN_CURVE_BITS, f"the curve {key.curve.name}"
+    else:
+        is_strong = isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+        found = type(key).__name__.removesuffix("PublicKey")
+    if not is_strong:
+        raise ConfigError(
+            f"the certificate's key is {found}: needed is RSA of {MIN_RSA_BITS} bits, P-256 or stronger, or Ed25519"
+        )
+
+
+def parse_subject(text: str) -> str:
+    """The subject as ``CertificateFacts.subject`` writes it. Raises ConfigError if it is no RFC 4514 name."""
+    try:
+        name = x509.Name.from_rfc4514_string(text, _OPENSSL_NAMES)
+    except ValueError:
+        raise ConfigError(
+            "--subject is no name: give it as `openssl x509 -noout -subject -nameopt RFC2253` prints it, "
+            "for example CN=US1,O=Hospital"
+        ) from None
+    return name.rfc4514_string()
+
+
+def is_reversed(subject: str) -> bool:
+    """Whether a name ends with the common name: it is written the wrong way round then, almost certainly."""
+    try:
+        oids = [attribute.oid for attribute in x509.Name.from_rfc4514_string(subject, _OPENSSL_NAMES)]
+    except ValueError:  # bound by an older version, which took any words
+        return False
+    return len(oids) > 1 and oids[0] == NameOID.COMMON_NAME and oids[-1] != NameOID.COMMON_NAME
 
 
 def is_issued_by(certificate_pem: str, authority_pem: str) -> bool:

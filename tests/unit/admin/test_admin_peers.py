@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
 from harness import archives
 from strongroom.admin import peers
 from strongroom.admin.peers import NewPeer
-from strongroom.app import Archive
+from strongroom.app import Archive, now_utc
 from strongroom.cli.commands import app
 from strongroom.errors import ConfigError
 from strongroom.types import AeTitle, Right
@@ -82,3 +88,49 @@ def test_what_contradicts_is_refused(archive: Archive) -> None:
         with pytest.raises(ConfigError, match="--ca"):
             peers.add(archive, new)
     assert peers.peers(archive) == {}
+
+
+def _self_signed(key: CertificateIssuerPrivateKeyTypes) -> bytes:
+    name = x509.Name.from_rfc4514_string("CN=US1,O=Hospital")
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now_utc(), now_utc() + timedelta(days=9))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def test_a_certificate_bound_twice_is_said_at_binding_and_at_revocation(archive: Archive) -> None:
+    pem = _self_signed(_new_key())
+    first, _ = peers.add(archive, NewPeer(CT, certificate_pem=pem))
+    assert peers.warnings(archive, first) == []
+    second, _ = peers.add(archive, NewPeer(AeTitle("MR"), certificate_pem=pem))
+    assert "also gets in as CT" in peers.warnings(archive, second)[0]
+    assert "also gets in as MR" in peers.warnings(archive, peers.revoke(archive, CT))[0]
+    assert peers.warnings(archive, peers.revoke(archive, "MR")) == []
+    result = CliRunner().invoke(app, ["peer", "revoke", "MR", "--home", str(archive.home.root)])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "needed"),
+    [
+        (rsa.generate_private_key(65537, 1024), "RSA of 2048 bits"),
+        (ec.generate_private_key(ec.SECP192R1()), "P-256 or stronger"),
+    ],
+)
+def test_a_weak_key_is_not_bound(archive: Archive, key: CertificateIssuerPrivateKeyTypes, needed: str) -> None:
+    with pytest.raises(ConfigError, match=needed):
+        peers.add(archive, NewPeer(CT, certificate_pem=_self_signed(key)))
+    assert peers.peers(archive) == {}
+
+
+def test_a_subject_is_kept_as_certificates_state_it(archive: Archive) -> None:
+    ca = _self_signed(_new_key())
+    peer, _ = peers.add(archive, NewPeer(CT, ca_pem=ca, subject="emailAddress=a@b,CN=US1,O=Hospital"))
+    assert peer.subject == "1.2.840.113549.1.9.1=a@b,CN=US1,O=Hospital"
+    with pytest.raises(ConfigError, match="nameopt RFC2253"):
+        peers.add(archive, NewPeer(CT, ca_pem=ca, subject="O = Hospital, CN = US1"))
+    reversed_, _ = peers.add(archive, NewPeer(CT, ca_pem=ca, subject="O=Hospital,CN=US1"))
+    assert "RFC 4514 begins with it" in peers.warnings(archive, reversed_)[0]
