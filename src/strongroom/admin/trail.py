@@ -70,7 +70,7 @@ def outside_checkpoints(archive: Archive, against: Sequence[Path] = ()) -> Outsi
         except FileNotFoundError:
             if is_named:
                 raise ConfigError(f"there is no checkpoint file {path}") from None
-            if not path.parent.is_dir():
+            if path.parent != archive.home.checkpoints and not path.parent.is_dir():
                 findings.append(Finding("", None, f"{path.parent} is not there: is it a share that is not mounted?"))
             elif expected:
                 findings.append(Finding("", None, f"{path} is gone: a checkpoint was written there"))
