@@ -18,7 +18,7 @@ from strongroom.store.transaction import ACTIVE_MASTER, Transaction
 ROTATION = "rotation"
 """``meta`` value: the master key that a rotation goes over to, "" once it has ended."""
 
-PRESENT, MISSING, WRONG = "present", "missing", "wrong"
+PRESENT, MISSING, WRONG, UNREADABLE = "present", "missing", "wrong", "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,10 @@ class MasterKey:
     secrets: int
     active: bool
     state: str
-    """PRESENT: it is there and opens what it wrapped. WRONG: another key has its id now. MISSING."""
+    """PRESENT: it is there and opens what it wrapped. WRONG: another key has its id now. UNREADABLE: it is there and
+    not taken, for others may read it, or it holds no key. MISSING."""
+    problem: str = ""
+    """Why it is not PRESENT, in the words of every command that needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,14 @@ def status(home: Home) -> KeyStatus:
         raise ConfigError(f"{home.secrets} holds no secret of the index: the archive is damaged, restore it")
     masters = {name: secret_master_id(blob) for name, blob in sealed.items()}
     secrets = Counter(masters.values())
-    states: dict[str, str] = {}
+    states: dict[str, tuple[str, str]] = {}
     for name, master_id in masters.items():
-        if states.get(master_id, PRESENT) == PRESENT:
+        if states.get(master_id, _GOOD) == _GOOD:
             states[master_id] = _state_of_secret(source, master_id, name, sealed[name])
     index_master = masters[INDEX_SECRET]
-    if states[index_master] != PRESENT:
+    if states[index_master] != _GOOD:
         keys = [
-            MasterKey(master_id, None, count, master_id == index_master, states[master_id])
+            MasterKey(master_id, None, count, master_id == index_master, *states[master_id])
             for master_id, count in sorted(secrets.items())
         ]
         return KeyStatus(tuple(keys), index_opened=False, rotation_unfinished=len(secrets) > 1)
@@ -98,29 +101,34 @@ def status(home: Home) -> KeyStatus:
         samples = {master_id: statements.sample(cursor, master_id) for master_id in counts}
     keys = []
     for master_id in sorted({*counts, *secrets, active}):
-        state = states.get(master_id, PRESENT)
-        if state == PRESENT:
+        state = states.get(master_id, _GOOD)
+        if state == _GOOD:
             state = _state_of_data_key(source, master_id, samples.get(master_id))
-        keys.append(MasterKey(master_id, counts.get(master_id, 0), secrets[master_id], master_id == active, state))
+        keys.append(MasterKey(master_id, counts.get(master_id, 0), secrets[master_id], master_id == active, *state))
     return KeyStatus(tuple(keys), index_opened=True, rotation_unfinished=bool(rotation))
 
 
-def _state_of_secret(source: KeySource, master_id: str, name: str, blob: bytes) -> str:
+_GOOD = (PRESENT, "")
+
+
+def _state_of_secret(source: KeySource, master_id: str, name: str, blob: bytes) -> tuple[str, str]:
     return _state(source, master_id, lambda ring: ring.open_secret(name, blob))
 
 
-def _state_of_data_key(source: KeySource, master_id: str, sample: tuple[bytes, bytes] | None) -> str:
+def _state_of_data_key(source: KeySource, master_id: str, sample: tuple[bytes, bytes] | None) -> tuple[str, str]:
     return _state(source, master_id, lambda ring: sample and ring.unwrap(*sample, master_id))
 
 
-def _state(source: KeySource, master_id: str, use: Callable[[KeyRing], object]) -> str:
+def _state(source: KeySource, master_id: str, use: Callable[[KeyRing], object]) -> tuple[str, str]:
+    """The state of a master key, and why it is not a good one."""
     try:
         use(KeyRing(source, master_id))
-    except ConfigError:
-        return MISSING
-    except IntegrityError:
-        return WRONG
-    return PRESENT
+    except ConfigError as error:
+        is_there = not isinstance(source, CommandKeySource) and source.is_there(master_id)
+        return (UNREADABLE if is_there else MISSING), str(error)
+    except IntegrityError as error:
+        return WRONG, str(error)
+    return _GOOD
 
 
 # -- rotation

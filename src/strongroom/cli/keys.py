@@ -15,6 +15,13 @@ from strongroom.cli.progress import State, Work
 
 group = new_group("The master keys that everything is wrapped under.")
 
+_NEXT = {
+    "file": "copy the new key to a safe place now: without it nothing opens",
+    "passphrase": "copy the new salt to a safe place now: without it the passphrase opens nothing",
+    "command": "keep the new key where the command finds it: without it nothing opens",
+}
+"""What is to be done after a rotation, by ``keys.source``."""
+
 
 @group.command()
 def rotate(
@@ -31,7 +38,11 @@ def rotate(
             rotation = administration.rotate(archive, new_key_id, lambda done, of: work.show(State(done, of)))
     finally:
         archive.close()
-    print(_rotation_as_json(rotation) if output is Format.JSON else _rotation_as_text(rotation))
+    print(
+        _rotation_as_json(rotation)
+        if output is Format.JSON
+        else _rotation_as_text(rotation, archive.config.keys.source)
+    )
     if rotation.unopened:
         raise typer.Exit(BAD_NEWS)
 
@@ -45,13 +56,13 @@ def status(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
         raise typer.Exit(BAD_NEWS)
 
 
-def _rotation_as_text(rotation: administration.Rotation) -> str:
+def _rotation_as_text(rotation: administration.Rotation, source: str) -> str:
     lines = [
         f"active   {rotation.master_id}" + ("   (a rotation that had stopped was ended)" if rotation.resumed else ""),
         f"wrapped  {rotation.data_keys} data keys, {rotation.secrets} secrets",
     ]
     lines += [f"damaged  data key {key_id.hex()} does not open" for key_id in rotation.unopened]
-    lines += ["next     copy the new key to a safe place now: without it nothing opens"]
+    lines += [f"next     {_NEXT[source]}"]
     lines += [
         f"old      {old} is not needed by this archive any more; destroy it when no backup made before now is kept"
         for old in rotation.replaced
@@ -79,6 +90,8 @@ def _status_as_text(found: administration.KeyStatus) -> str:
         state = key.state if key.state == administration.PRESENT else key.state.upper()
         active = ", active" if key.active else ""
         lines.append(f"{key.key_id:<24} {count:>9} {key.secrets:>7}  {state}{active}")
+        if key.problem:
+            lines.append(f"  {key.problem}")
     if found.rotation_unfinished:
         lines.append("a rotation has not ended: run `strongroom keys rotate` to go on")
     if not found.index_opened:
@@ -95,6 +108,7 @@ def _status_as_json(found: administration.KeyStatus) -> str:
                 "secrets": key.secrets,
                 "active": key.active,
                 "state": key.state,
+                "problem": key.problem,
             }
             for key in found.keys
         ],

@@ -126,6 +126,10 @@ class FileKeySource:
             raise ConfigError(f"master key {key_id} is missing: there is no {path}")
         return _parse_key(text, key_id)
 
+    def is_there(self, key_id: str) -> bool:
+        """Whether there is a file for the key at all, of whatever mode and content."""
+        return os.path.lexists(self._directory / f"{_require_master_id(key_id)}.key")
+
     def create(self) -> str:
         """Make a new master key, durably, and return its id. Raises ConfigError, StorageUnavailable."""
         _prepare_directory(self._directory)
@@ -161,6 +165,10 @@ class PassphraseKeySource:
         return hash_secret_raw(
             passphrase, salt, time_cost=3, memory_cost=64 * 1024, parallelism=4, hash_len=KEY_BYTES, type=Type.ID
         )
+
+    def is_there(self, key_id: str) -> bool:
+        """Whether there is a file for the key at all, of whatever mode and content."""
+        return os.path.lexists(self._directory / f"{_require_master_id(key_id)}.salt")
 
     def create(self) -> str:
         """Make a salt for a new master key, durably, and return the key's id.
