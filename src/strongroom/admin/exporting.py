@@ -129,7 +129,7 @@ class _Medium:
         self._made: list[Path] = []
         try:
             if not out.exists():
-                out.mkdir(mode=0o700, parents=True)
+                out.mkdir(mode=0o700)  # never its parents: a mistyped path is to be noticed
                 self._made.append(out)
             elif next(out.iterdir(), None) is not None:
                 raise ConfigError(f"{out} is not empty: an export never overwrites")

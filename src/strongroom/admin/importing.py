@@ -56,6 +56,8 @@ class Fate(StrEnum):
 
 
 BAD_NEWS = frozenset({Fate.REFUSED, Fate.UNREADABLE})
+NAMED = BAD_NEWS | {Fate.NOT_DICOM}
+"""What is told of file by file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +231,10 @@ class Import:
         tally.done_bytes += size
         tally.counts[fate] += 1
         failure = None
-        if fate in BAD_NEWS:
+        if fate in NAMED:
             failure = Failure(path, fate, reason)
-            if len(tally.failures) < MAX_FAILURES_KEPT:
+            # What is no DICOM never takes the place of what was refused.
+            if len(tally.failures) < (MAX_FAILURES_KEPT if fate in BAD_NEWS else MAX_FAILURES_KEPT // 2):
                 tally.failures.append(failure)
         self._watch(tally, failure)
 

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from strongroom.admin.exporting import export_study
+from strongroom.admin.importing import BAD_NEWS as BAD_FATES
 from strongroom.admin.importing import Failure, Fate, Import, Tally
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
-from strongroom.cli.progress import State, Work, duration, printable, size
+from strongroom.cli.progress import State, Work, counted, duration, printable, size
 
 _FATES = {
     Fate.STORED: "stored",
@@ -30,6 +31,7 @@ _FATES = {
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Folders, files, or media with a DICOMDIR.")],
     home: HomeOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Name the files that are not DICOM as well.")] = False,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Take in files from folders and media. Stopped and started again, it goes on where it was."""
@@ -38,8 +40,10 @@ def import_(
         with Work("import", "files") as work:
 
             def watch(tally: Tally, failure: Failure | None) -> None:
-                if failure is not None and output is Format.TEXT:
-                    print(f"{failure.fate.value} {printable(failure.path)}: {failure.reason}", flush=True)
+                is_named = failure is not None and (verbose or failure.fate in BAD_FATES)
+                if failure is not None and is_named and output is Format.TEXT:
+                    reason = f": {failure.reason}" if failure.reason else ""
+                    print(f"{_FATES[failure.fate]} {printable(failure.path)}{reason}", flush=True)
                 work.show(State(tally.done_files, tally.total_files, tally.done_bytes, tally.total_bytes))
 
             tally = Import(archive, watch).run(paths)
@@ -68,7 +72,7 @@ def export(
     else:
         for damaged in exported.damaged:
             print(f"damaged {damaged.sop_uid}: {damaged.reason}")
-        print(f"{exported.objects} objects, {size(exported.data_bytes)}, in {out}")
+        print(f"{counted(exported.objects, 'object')}, {size(exported.data_bytes)}, in {out}")
         print(f"manifest SHA-256 {exported.manifest}")
     if exported.damaged:
         raise typer.Exit(BAD_NEWS)

@@ -90,6 +90,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def size(amount: float) -> str:
     """Bytes in decimal units."""
     for unit in ("B", "kB", "MB"):

@@ -63,6 +63,24 @@ def test_a_file_that_is_not_taken_is_named_and_exits_1(run: Shell, home: Home, f
     assert f"refused {folder}/1: a value runs past the end" in ran.out
 
 
+def test_files_that_are_not_dicom_are_named_where_that_is_wanted(run: Shell, home: Home, folder: Path) -> None:
+    (folder / "notes.txt").write_text("x")
+    notes = f"not DICOM {folder}/notes.txt\n"
+    assert notes not in run("import", "--home", home.root, folder).out
+    ran = run("import", "--home", home.root, "--verbose", folder)
+    assert ran.code == GOOD
+    assert notes in ran.out
+    report = json.loads(run("import", "--home", home.root, "--format", "json", folder).out)
+    assert report["failures"] == [{"path": f"{folder}/notes.txt", "what": "not_dicom", "reason": ""}]
+
+
+def test_an_export_makes_no_parent_folders(run: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
+    run("import", "--home", home.root, folder)
+    ran = run("export", "--home", home.root, "--study", Sample(1).study_uid, "--out", tmp_path / "no" / "out")
+    assert ran.code == COULD_NOT_RUN
+    assert not (tmp_path / "no").exists()
+
+
 def test_import_as_json(run: Shell, home: Home, folder: Path) -> None:
     (folder / "1").write_bytes(media.part10(Sample(1))[:-10])
     ran = run("import", "--home", home.root, "--format", "json", folder)
@@ -219,6 +237,26 @@ def test_a_missing_key_is_bad_news(run: Shell, home: Home) -> None:
     assert "MISSING" in ran.out
     assert run("keys", "rotate", "--home", home.root).code == COULD_NOT_RUN
     assert run("keys", "rotate", "--home", home.root, "--new-key-id", "x").code == COULD_NOT_RUN
+
+
+def test_a_key_that_others_may_read_is_unreadable_and_not_missing(run: Shell, home: Home) -> None:
+    (path,) = home.default_keys.glob("*.key")
+    path.chmod(0o644)
+    ran = run("keys", "status", "--home", home.root)
+    assert ran.code == BAD_NEWS
+    assert "UNREADABLE, active" in ran.out
+    assert f"chmod 600 {path}" in ran.out
+    assert f"chmod 600 {path}" in run("check", "--home", home.root).err
+
+
+def test_a_rotation_says_what_to_keep_with_a_passphrase(
+    run: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRONGROOM_PASSPHRASE", "correct horse")
+    assert run("init", "--home", tmp_path / "p", "--key-source", "passphrase").code == GOOD
+    said = run("keys", "rotate", "--home", tmp_path / "p").out
+    assert "copy the new salt" in said
+    assert "copy the new key" not in said
 
 
 # -- user
