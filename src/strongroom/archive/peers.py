@@ -39,8 +39,9 @@ class Peer:
 
     @property
     def address(self) -> str:
-        """``host:port``, or "" if none was given."""
-        return f"{self.host}:{self.port}" if self.host else ""
+        """``host:port`` (IPv6 in brackets), or "" if none was given."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if host else ""
 
 
 @dataclass(frozen=True, slots=True)

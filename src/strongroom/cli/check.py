@@ -12,7 +12,7 @@ import typer
 from strongroom.admin import check as administration
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
-from strongroom.cli.progress import State, Work, duration, printable, size
+from strongroom.cli.progress import State, Work, counted, duration, printable, size
 from strongroom.store.check import Finding, Progress
 
 
@@ -63,7 +63,7 @@ def _summary(report: administration.Report) -> Iterator[str]:
     if report.total_findings > len(report.findings):
         yield f"and {report.total_findings - len(report.findings)} more findings"
     checked = (
-        f"checked {report.objects} objects ({size(report.object_bytes)}), {report.data_keys} data keys and "
+        f"checked {counted(report.objects, 'object')} ({size(report.object_bytes)}), {report.data_keys} data keys and "
         f"{report.trail_records} trail records in {duration(report.elapsed_s)}"
     )
     yield checked + (f": {report.total_findings} FINDINGS" if report.total_findings else ": clean")

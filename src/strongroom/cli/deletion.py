@@ -13,7 +13,7 @@ from strongroom.admin.receipts import ReservedFile
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
-from strongroom.cli.progress import State, Work, size
+from strongroom.cli.progress import State, Work, counted, size
 from strongroom.errors import StrongroomError
 
 
@@ -65,8 +65,9 @@ def _write_receipt(reserved: ReservedFile | None, deletion: Deletion) -> list[st
 
 
 def _as_text(deletion: Deletion, problems: list[str]) -> str:
+    objects = counted(deletion.objects, "object")
     lines = [
-        f"deleted        study {deletion.study_uid}: {deletion.objects} objects, {size(deletion.data_bytes)}",
+        f"deleted        study {deletion.study_uid}: {objects}, {size(deletion.data_bytes)}",
         f"manifest       SHA-256 {deletion.manifest}",
         *(f"destroyed key  {key_id.hex()}" for key_id in deletion.key_ids),
     ]

@@ -134,3 +134,8 @@ def test_a_subject_is_kept_as_certificates_state_it(archive: Archive) -> None:
         peers.add(archive, NewPeer(CT, ca_pem=ca, subject="O = Hospital, CN = US1"))
     reversed_, _ = peers.add(archive, NewPeer(CT, ca_pem=ca, subject="O=Hospital,CN=US1"))
     assert "RFC 4514 begins with it" in peers.warnings(archive, reversed_)[0]
+
+
+def test_an_ipv6_address_is_written_as_it_is_given(archive: Archive) -> None:
+    peers.add(archive, NewPeer(CT, address=("::1", 104)))
+    assert peers.peers(archive)[CT].address == "[::1]:104"
