@@ -107,6 +107,13 @@ def _merged(new: NewPeer, known: Peer | None) -> Peer:
     )
 
 
+def not_after(peer: Peer) -> str | None:
+    """The last day of a peer's own certificate; None where it is not kept: issued here, or any of a subject."""
+    if peer.binding is not Binding.FINGERPRINT or not peer.certificate:
+        return None
+    return read_certificate(peer.certificate.encode()).not_after.date().isoformat()
+
+
 def warnings(archive: Archive, peer: Peer) -> list[str]:
     """What an operator who has just added or revoked ``peer`` should know about its certificate."""
     known = peers(archive).values()

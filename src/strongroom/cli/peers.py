@@ -78,7 +78,8 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     for peer in peers:
         state = "REVOKED" if peer.revoked_us else ",".join(sorted(peer.rights)) or "nothing"
         known_by = peer.fingerprint[:16] or f"{peer.subject} by its CA"
-        print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {known_by}")
+        until = administration.not_after(peer) or "-"
+        print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {until:<10} {known_by}")
 
 
 @group.command()
@@ -116,6 +117,7 @@ def _as_json(peer: Peer) -> dict[str, object]:
         "fingerprint": peer.fingerprint,
         "subject": peer.subject,
         "require_user": peer.require_user,
+        "not_after": administration.not_after(peer),
         "added": time_text(peer.added_us),
         "revoked": time_text(peer.revoked_us),
     }

@@ -139,3 +139,12 @@ def test_a_subject_is_kept_as_certificates_state_it(archive: Archive) -> None:
 def test_an_ipv6_address_is_written_as_it_is_given(archive: Archive) -> None:
     peers.add(archive, NewPeer(CT, address=("::1", 104)))
     assert peers.peers(archive)[CT].address == "[::1]:104"
+
+
+def test_the_end_of_a_certificate_is_listed_where_it_is_known(archive: Archive) -> None:
+    bound, _ = peers.add(archive, NewPeer(CT, certificate_pem=_self_signed(_new_key())))
+    assert peers.not_after(bound) in {(now_utc() + timedelta(days=days)).date().isoformat() for days in (8, 9)}
+    issued, _ = peers.add(archive, NewPeer(AeTitle("MR")))
+    assert peers.not_after(issued) is None
+    result = CliRunner().invoke(app, ["peer", "list", "--home", str(archive.home.root)])
+    assert str(peers.not_after(bound)) in result.stdout
