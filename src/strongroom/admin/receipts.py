@@ -1,4 +1,4 @@
-"""Receipts: one record of the trail with its proof, in a file of its own that is there before anything depends on it."""
+"""Receipts: one record of the trail with its proof, in a file that is there before anything depends on it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def write_receipt(archive: Archive, log: str, seq: int, out: Path) -> int:
     """Write the receipt of a record to the new file ``out`` (mode 0600); returns its size in bytes.
 
     Signs a checkpoint first, so that the newest record has one too. Raises NotFound (no such record), ConfigError
-    (``out``), IntegrityError (the trail contradicts itself: verify it) or StorageUnavailable; ``out`` is not there then.
+    (``out``), IntegrityError (the trail contradicts itself: verify it) or StorageUnavailable; ``out`` is then not
+    there.
     """
     reserved = ReservedFile(out)
     try:

@@ -124,5 +124,6 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
         print(f"ready {first}", flush=True)
         stopped.wait()
         service.stop()
+        print("stopped", flush=True)
     finally:
         archive.close()

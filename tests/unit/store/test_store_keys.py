@@ -111,7 +111,6 @@ class TestPassphraseKeySource:
         with pytest.raises(ConfigError, match="empty"):
             source.load(one)
 
-
     def test_no_key_is_made_from_a_passphrase_that_can_be_guessed(self, tmp_path: Path) -> None:
         for short in (b"", b"a", b"elevenchars", "\u00e4\u00f6\u00fc\u00df\u00e4\u00f6".encode()):
             with pytest.raises(ConfigError, match="12 characters"):
