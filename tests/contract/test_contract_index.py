@@ -35,9 +35,9 @@ from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import ExtendedNegotiation, IdentifierElement, Model, Query, Retrieval
 from strongroom.archive.read import merged
 from strongroom.errors import IntegrityError, LimitExceeded, Refused, StaleKey, StorageUnavailable, StrongroomError
+from strongroom.store.deletion import StudyDeletion
 from strongroom.store.index import Index
-from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, SERIES, STUDY
-from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Transaction
+from strongroom.store.transaction import ACTIVE_MASTER, Transaction
 from strongroom.trail.log import TrailReader
 from strongroom.types import Principal
 
@@ -272,27 +272,9 @@ def test_a_retrieval_names_exactly_its_objects(index: Index) -> None:
 
 
 def delete_study(index: Index, study_uid: str) -> None:
-    """What a deletion does to the index, in one transaction."""
-
-    def work(transaction: Transaction) -> None:
-        engine = index.database.backend.engine
-        place = "%s" if engine.dialect.name == "postgresql" else "?"
-        cursor = transaction.cursor
-        studies = f"(SELECT id FROM {STUDY.name} WHERE study_uid = {place})"
-        cursor.execute(
-            f"INSERT INTO {DESTROYED_KEY.name} SELECT key_id FROM {DATA_KEY.name} WHERE study IN {studies}",
-            (study_uid,),
-        )
-        for statement in (
-            f"DELETE FROM {INSTANCE.name} WHERE series IN (SELECT id FROM {SERIES.name} WHERE study IN {studies})",
-            f"DELETE FROM {SERIES.name} WHERE study IN {studies}",
-            f"DELETE FROM {DATA_KEY.name} WHERE study IN {studies}",
-            f"DELETE FROM {STUDY.name} WHERE id IN {studies}",
-        ):
-            cursor.execute(statement, (study_uid,))
-        index.registry.touch(cursor, GENERATION)
-
-    index.database.write(work)
+    """Take a study out of the index, in one transaction."""
+    deletion = StudyDeletion(index.database.dialect, index.registry)
+    index.database.write(lambda transaction: deletion.run(transaction, study_uid))
 
 
 @pytest.mark.parametrize("same_process", [True, False])
