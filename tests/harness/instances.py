@@ -143,8 +143,7 @@ def instance(values: Values, key: DataKey, *, object_id: bytes = b"") -> NewInst
         key=key,
         received_us=number,
     )
-    more: dict[str, Any] = {"sealed": b""} if "sealed" in NewInstance.__slots__ else {}
-    return NewInstance(stored=stored, modality=series.columns[1], levels=(patient, study, series, image), **more)
+    return NewInstance(stored=stored, sealed=b"", modality=series.columns[1], levels=(patient, study, series, image))
 
 
 def stored_event(new: NewInstance) -> Event:
