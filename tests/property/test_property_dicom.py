@@ -114,8 +114,12 @@ def scan(data, syntax, chunks):
 def test_any_chunking_of_any_bytes_gives_the_same_result(case, chunks):
     data, syntax = case
     whole = scan(data, syntax, [])
-    assert scan(data, syntax, chunks) == whole
-    assert scan(data, syntax, [1] * len(data)) == whole
+    for other in (scan(data, syntax, chunks), scan(data, syntax, [1] * len(data))):
+        if syntax.deflated and whole[0] is not None:
+            # zlib finds a broken stream sooner or later, as the chunks fall; that it is broken, it finds always.
+            assert other[0] is not None
+        else:
+            assert other == whole
 
 
 def read_by_pydicom(data, syntax):
