@@ -28,19 +28,14 @@ from strongroom.dimse import (
     Status,
 )
 from strongroom.errors import (
-    ConfigError,
     Denied,
-    IntegrityError,
-    InvalidQuery,
     LimitExceeded,
-    MalformedDataset,
-    NotFound,
     Refused,
     RemoteProtocolError,
     StorageUnavailable,
     StrongroomError,
 )
-from strongroom.net.find_scp import read_identifier, refusal_status
+from strongroom.net.find_scp import REFUSED, read_identifier, refusal_status
 from strongroom.net.forward import (
     OBJECT_ERRORS,
     Chunks,
@@ -58,19 +53,6 @@ from strongroom.types import Right, Uid
 from strongroom.ul import Pdv, PresentationContext
 
 MAX_AE_TITLE_CHARS = 16
-
-REFUSED = (
-    ConfigError,
-    Denied,
-    IntegrityError,
-    InvalidQuery,
-    LimitExceeded,
-    MalformedDataset,
-    NotFound,
-    Refused,
-    StorageUnavailable,
-)
-"""What ends a retrieval before its first sub-operation."""
 
 
 def get(session: Session, context: PresentationContext, request: object, data: bytes) -> None:
