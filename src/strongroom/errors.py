@@ -70,6 +70,26 @@ class InvalidQuery(StrongroomError):
     """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4)."""
 
 
+class MalformedRequest(StrongroomError):
+    """An HTTP request that does not hold together: its header, its parameters or the parts of its body."""
+
+
+class NotAcceptable(StrongroomError):
+    """No media type that the caller takes can be sent (PS3.18 8.7.8); ``available`` are those that can."""
+
+    def __init__(self, available: tuple[str, ...]) -> None:
+        super().__init__("none of the media types asked for is available")
+        self.available = available
+
+
+class UnsupportedMediaType(StrongroomError):
+    """A body of a media type, or under a content coding, that is not taken; ``supported`` are those that are."""
+
+    def __init__(self, message: str, supported: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.supported = supported
+
+
 class IntegrityError(StrongroomError):
     """Stored bytes are not what was stored. Never caught below the edge, always recorded."""
 
