@@ -54,6 +54,14 @@ class Denied(StrongroomError):
         self.reason = reason
 
 
+class Unauthenticated(StrongroomError):
+    """Nobody that is known, or whose credentials are no longer good; ``reason`` is a short word for the trail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"unauthenticated: {reason}")
+        self.reason = reason
+
+
 class NotFound(StrongroomError):
     """The thing named is not here, or the caller may not know that it is."""
 

@@ -1,0 +1,10 @@
+"""The table of operations. The router, ``OPTIONS``, the OpenAPI description and the conformance statement are made of
+it, and an obligation test walks it: each service contributes the operations of its module, and nothing has a route that
+is not here."""
+
+from __future__ import annotations
+
+from strongroom.web import health
+from strongroom.web.operation import Operation
+
+OPERATIONS: tuple[Operation, ...] = (*health.OPERATIONS,)
