@@ -90,6 +90,27 @@ class NotAcceptable(StrongroomError):
         self.available = available
 
 
+class NotRepresentable(NotAcceptable):
+    """The pixel data of an object cannot be made into what was asked for; ``reason`` says why in a few words."""
+
+    def __init__(self, reason: str, available: tuple[str, ...] = ()) -> None:
+        super().__init__(available)
+        self.args = (reason,)
+        self.reason = reason
+
+
+class CodecFailed(StrongroomError):
+    """A codec crashed, hung, or took more memory or time than it may: this request is lost, and nothing else."""
+
+
+class Busy(StrongroomError):
+    """Too much of one kind of work is waiting already; ``retry_after_s`` says when to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnsupportedMediaType(StrongroomError):
     """A body of a media type, or under a content coding, that is not taken; ``supported`` are those that are."""
 

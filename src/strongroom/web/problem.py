@@ -10,6 +10,8 @@ import msgspec
 from starlette.responses import Response
 
 from strongroom.errors import (
+    Busy,
+    CodecFailed,
     ConfigError,
     Denied,
     IntegrityError,
@@ -53,6 +55,8 @@ PROBLEMS: Mapping[type[StrongroomError], Problem] = {
     IntegrityError: Problem(500, "The object is damaged", says_why=False),
     ConfigError: Problem(500, "Misconfigured", says_why=False),
     StorageUnavailable: Problem(503, "Storage is unavailable", says_why=False),
+    CodecFailed: Problem(500, "The image could not be decoded or encoded"),
+    Busy: Problem(503, "Busy: ask again later"),
 }
 """By the class of the error, or the nearest class above it. What is not here is a bug, and answered with 500."""
 
