@@ -152,6 +152,8 @@ class DicomService:
             return "peer-revoked"
         if peer.rights != principal.rights:
             return "rights-changed"
+        if peer.scope != principal.scope:
+            return "scope-changed"
         if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
             return "certificate-changed"
         return ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
 
+from strongroom.archive.access import require_in_scope
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
@@ -248,7 +249,9 @@ class Ingest:
             key=self._key,
             received_us=int(self._ports.clock() * 1e6),
         )
-        return NewInstance(stored, b"", described.modality, described.levels)
+        new = NewInstance(stored, b"", described.modality, described.levels)
+        require_in_scope(arrival.principal.scope, new)
+        return new
 
     def _event(self, outcome: Outcome, more: Mapping[str, Detail]) -> Event:
         arrival = self._arrival
@@ -266,7 +269,7 @@ class Ingest:
 
     def _seen_again(self, copy: NewInstance) -> Verdict:
         ports, new = self._ports, copy.stored
-        first = ports.index.find_object(new.sop_uid)
+        first = ports.index.find_object(new.sop_uid, self._arrival.principal.scope)
         if first is None:
             raise StrongroomError("the stored object vanished while its copy arrived")
         if first.object_id == new.object_id:

@@ -60,7 +60,7 @@ class Reader:
         require(principal, Right.FIND)
         limit = self._limits.max_query_results
         narrowed = sql_conditions(query)
-        rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None)
+        rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None, principal.scope)
         if not narrowed.exact:
             matcher = compile_matcher(query)
             rows = (row for row in rows if matcher(merged(row)))
@@ -86,7 +86,7 @@ class Reader:
         Raises Denied, LimitExceeded, StorageUnavailable.
         """
         require(principal, right)
-        objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects)
+        objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects, principal.scope)
         action = Action.MOVE if right is Right.MOVE else Action.RETRIEVE
         studies = tuple(sorted({stored.study_uid for stored in objects})[:64])
         details: dict[str, Detail] = {

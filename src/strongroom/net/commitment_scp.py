@@ -198,7 +198,7 @@ class CommitmentScp:
         if session.channel.awaiting is not None or not owed.waiting:
             return
         context, commitment = owed.waiting.popleft()
-        report = self._commitments.report(commitment)
+        report = self._commitments.report(commitment, session.principal.scope)
         event_type = event_type_of(report)
         told = NEventReportRq(
             session.channel.next_message_id(), STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, event_type, True
@@ -294,7 +294,8 @@ class CommitmentSender:
         try:
             with self._caller.call(peer, ((STORAGE_COMMITMENT, UNCOMPRESSED),), roles) as connection:
                 while left and not self._stopping:
-                    self._tell(connection, left[0], Principal(aet, connection.peer_fingerprint, "", peer.host))
+                    told = Principal(aet, connection.peer_fingerprint, "", peer.host, scope=peer.scope)
+                    self._tell(connection, left[0], told)
                     left.popleft()
         except (*RECEIVER_ERRORS, Refused) as error:
             log.warning("no commitment report could be delivered to %s: %s", aet, reason_of(error))
@@ -306,7 +307,7 @@ class CommitmentSender:
         syntax = next((each.transfer_syntax for each in contexts if each.abstract_syntax == STORAGE_COMMITMENT), None)
         if syntax is None:
             raise Refused("no-presentation-context")
-        report = self._commitments.report(commitment)
+        report = self._commitments.report(commitment, principal.scope)
         data = encode_report(commitment, report, self._caller.aet, TRANSFER_SYNTAXES[syntax])
         event_type = event_type_of(report)
         answer = connection.report_event(STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, event_type, data)

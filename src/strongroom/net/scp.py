@@ -73,6 +73,7 @@ REFUSAL_STATUS = {
     "sop-instance-in-another-series": 0xC011,
     "study-of-another-patient": 0xC012,
     "series-in-another-study": 0xC013,
+    "outside-scope": Status.NOT_AUTHORIZED,
 }
 """C-STORE failure status by reason (PS3.4 B.2.3: A9xx data set does not match SOP class, Cxxx cannot understand)."""
 

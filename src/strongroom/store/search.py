@@ -15,8 +15,9 @@ from strongroom.archive.prefilter import LIKE_ESCAPE, Between, Condition, Equal,
 from strongroom.archive.query import Query
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, STUDY
+from strongroom.store.scope import TABLES, ScopeShape, computed, joined, shape_of, values_of, visible
+from strongroom.types import Scope
 
-TABLES = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 _LAST_CHARACTER = chr(0x10FFFF)
 """No stored text begins with it: a prefix, and everything that follows it, lies between the prefix and this."""
 
@@ -29,6 +30,7 @@ class Shape(NamedTuple):
     computed: tuple[int, ...]
     conditions: tuple[tuple[str, Level, str, int], ...]
     limited: bool
+    scope: ScopeShape | None
 
 
 class Computed(NamedTuple):
@@ -39,8 +41,8 @@ class Computed(NamedTuple):
     values: Callable[[Any], list[Any]]
 
 
-def _parts(text: str) -> list[str]:
-    return [part for part in text.split("\\") if part]
+def _parts(text: str | None) -> list[str]:
+    return sorted({part for part in (text or "").split("\\") if part})
 
 
 def _one(value: Any) -> list[Any]:
@@ -68,16 +70,8 @@ COMPUTED = {
 }
 
 
-def joined(level: Level) -> Any:
-    """The tables of ``level`` and above, joined."""
-    tables: Any = PATIENT
-    for table in (STUDY, SERIES, INSTANCE)[: int(level)]:
-        tables = tables.join(table)
-    return tables
-
-
 def search(
-    cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, limit: int | None
+    cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None
 ) -> tuple[Any, Callable[[Sequence[Any]], SearchRow]]:
     """Run the SELECT; returns the cursor and what makes a SearchRow of one of its rows."""
     shape = Shape(
@@ -86,8 +80,11 @@ def search(
         tuple(sorted(query.computed)),
         tuple(map(_shape_of, narrowed.conditions)),
         limit is not None,
+        shape_of(scope),
     )
-    values: dict[str, Any] = {"row_limit": limit} if limit is not None else {}
+    values: dict[str, Any] = values_of(scope)
+    if limit is not None:
+        values["row_limit"] = limit
     for number, condition in enumerate(narrowed.conditions):
         for at, value in enumerate(_values_of(condition)):
             values[f"c{number}_{at}"] = value
@@ -142,16 +139,23 @@ def _values_of(condition: Condition) -> tuple[str, ...]:
 def _statement(dialect: Dialect, shape: Shape) -> Sql:
     level = shape.level
     columns: list[Any] = [TABLES[each].c.attributes.label(f"attributes_{each.name}") for each in shape.attributes]
-    columns += [COMPUTED[tag].column.label(f"computed_{tag:08x}") for tag in shape.computed]
+    columns += [_computed_column(shape, tag).label(f"computed_{tag:08x}") for tag in shape.computed]
     columns.append(TABLES[level].c.id.label("row_id"))
     statement: Select[Any] = select(*columns).select_from(joined(level))
     terms = [_term(number, *condition) for number, condition in enumerate(shape.conditions)]
+    if shape.scope is not None:
+        terms.append(visible(shape.scope, level))
     if terms:
         statement = statement.where(and_(*terms))
     statement = statement.order_by(TABLES[level].c.id)
     if shape.limited:
         statement = statement.limit(bindparam("row_limit"))
     return Sql(statement, dialect)
+
+
+def _computed_column(shape: Shape, tag: int) -> Any:
+    within = None if shape.scope is None else computed(shape.scope, tag)
+    return COMPUTED[tag].column if within is None else within
 
 
 def _term(number: int, kind: str, level: Level, name: str, count: int) -> Any:
