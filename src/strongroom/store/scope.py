@@ -115,7 +115,8 @@ def _of_study(shape: ScopeShape, study: Any) -> list[Any]:
     if shape.studies:
         terms.append(study.c.study_uid.in_(_parameters("scope_study", shape.studies)))
     if shape.is_dated:
-        terms.append(study.c.study_date.between(bindparam("scope_first"), bindparam("scope_last")))
+        # Not BETWEEN: SQLAlchemy writes it with a COLLATE that PostgreSQL does not read.
+        terms += [study.c.study_date >= bindparam("scope_first"), study.c.study_date <= bindparam("scope_last")]
     return terms
 
 
@@ -181,7 +182,7 @@ def _count(value: Any, tables: Any, terms: list[Any], of: Any) -> Any:
 def _set_of(column: Any, tables: Any, terms: list[Any]) -> Any:
     """The distinct values with backslashes between them, in no order."""
     distinct = select(column.label("value")).select_from(tables).where(*terms).distinct().correlate(STUDY).subquery()
-    return select(func.aggregate_strings(distinct.c.value, "\\")).correlate(STUDY).scalar_subquery()
+    return select(func.string_agg(distinct.c.value, "\\")).correlate(STUDY).scalar_subquery()
 
 
 # -- where an object may go
