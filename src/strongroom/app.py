@@ -247,6 +247,7 @@ def signer_name(config: Config) -> str:
 def own_addresses(config: Config) -> list[str]:
     """Addresses and names that the server's certificate is good for."""
     names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.dicom.bind, config.https.bind}
+    names.update(config.https.names)
     return sorted(names - {"0.0.0.0", "::"})  # noqa: S104  # compared with, never bound to
 
 

@@ -56,10 +56,17 @@ class DicomSection(_Section, frozen=True):
 
 
 class HttpsSection(_Section, frozen=True):
-    """Where HTTPS will be served."""
+    """The HTTPS listener of DICOMweb: always TLS, a token or a client certificate for everything but `/health`."""
 
     bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
     port: Annotated[int, _key("Port; 0 = any free one.")] = 8443
+    workers: Annotated[int, _key("Processes that answer, 1 to 64; 0: nothing is served over HTTPS.")] = 2
+    threads: Annotated[int, _key("Requests of one process that may read the index or objects at a time, 1 to 256.")] = 8
+    names: Annotated[
+        tuple[str, ...],
+        _key("Host names that clients call, in the certificate; requests for any other name are refused."),
+    ] = ()
+    drain_timeout_s: Annotated[float, _key("For requests under way when the archive is stopped.")] = 10.0
 
 
 class IndexSection(_Section, frozen=True):
@@ -133,6 +140,14 @@ class LimitsSection(_Section, frozen=True):
     max_pending_commitments_per_peer: Annotated[
         int, _key("Storage commitment reports that wait for one peer; further requests get status 0213.")
     ] = 256
+    max_http_connections: Annotated[int, _key("HTTPS connections of one worker process at a time.")] = 1024
+    max_http_connections_per_address: Annotated[int, _key("The same from one address.")] = 128
+    max_request_target_bytes: Annotated[int, _key("Longest path and query of an HTTP request.")] = 16_384
+    max_request_headers: Annotated[int, _key("Headers of one HTTP request.")] = 100
+    max_request_header_bytes: Annotated[int, _key("Those headers together.")] = 32_768
+    http_header_timeout_s: Annotated[float, _key("For the head of an HTTP request to arrive.")] = 10.0
+    http_idle_timeout_s: Annotated[float, _key("Between two requests of one HTTPS connection.")] = 75.0
+    min_send_bytes_per_s: Annotated[int, _key("Slowest reader of an HTTP answer, after 10 s.")] = 4096
     commitment_retry_s: Annotated[
         float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
     ] = 60.0
@@ -280,6 +295,7 @@ def _check(config: Config, today: date) -> None:
         if not 0 <= listener.port <= 65535:
             raise ConfigError(f"{section}.port must be 0 to 65535")
         _address(listener.bind, f"{section}.bind")
+    _check_https(config.https)
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
@@ -297,6 +313,21 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:
         _check_exception(exception, today)
+
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+def _check_https(https: HttpsSection) -> None:
+    if not 0 <= https.workers <= 64:
+        raise ConfigError("https.workers must be 0 to 64")
+    if not 1 <= https.threads <= 256:
+        raise ConfigError("https.threads must be 1 to 256")
+    if not 0 < https.drain_timeout_s < inf:
+        raise ConfigError("https.drain_timeout_s must be greater than 0 and finite")
+    for name in https.names:
+        if len(name) > 253 or not _HOST_NAME.fullmatch(name):
+            raise ConfigError("https.names holds host names in lower case, for example pacs.hospital.example")
 
 
 def _check_exception(exception: UnsafePlaintext, today: date) -> None:

@@ -83,7 +83,7 @@ def config_text(settings: Settings) -> str:
     sections: dict[str, Any] = {
         "archive": {"id": "0123456789abcdef0123456789abcdef", "aet": AET},
         "dicom": {"port": 0},
-        "https": {"port": 0},
+        "https": {"port": 0, "workers": 0},
     }
     for name, section in settings.items():
         sections[name] = sections.get(name, {}) | section if isinstance(section, Mapping) else section

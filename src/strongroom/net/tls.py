@@ -55,6 +55,15 @@ def server_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
     return context
 
 
+def web_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
+    """A context for accepting HTTPS: as `server_context`, but a client may show no certificate and then names itself
+    otherwise. Raises ConfigError if the material does not load."""
+    context = server_context(identity, trusted_pem, profile)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
     """A context for calling a peer: its certificate must be trusted; who it is, its binding says and not DNS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -5,7 +5,8 @@ Nobody unknown learns which paths there are: the caller is found first, then the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -14,19 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from strongroom.archive.access import require
-from strongroom.errors import MalformedDataset, MalformedRequest, NotFound
+from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
 from strongroom.types import Principal, Uid
 from strongroom.web.call import Call, Services
+from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_response
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-CERTIFICATE: Final = "strongroom.certificate"
-"""Key of the ASGI scope: the certificate that the connection has shown, DER, b"" if none."""
 
 UID_NAMES: Final = frozenset({"study", "series", "instance"})
 SECURITY_HEADERS: Final = (
@@ -126,6 +120,17 @@ class WebApp:
     def __init__(self, operations: Iterable[Operation], services: Services) -> None:
         self._router = Router(operations)
         self._services = services
+        self._under_way: dict[asyncio.Task[Any], tuple[Request, Principal]] = {}
+
+    async def end_revoked(self) -> None:
+        """End every answer under way whose caller is not known any more, or may do or see something else now."""
+        for task, (request, principal) in tuple(self._under_way.items()):
+            try:
+                is_same = await self._authenticate(request) == principal
+            except (Unauthenticated, Denied):
+                is_same = False
+            if not is_same:
+                task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -139,10 +144,13 @@ class WebApp:
 
         request = Request(scope, receive)
         try:
-            response = await self._answer(request, "GET" if is_head else scope["method"])
-        except Exception as error:
-            response = problem_response(error)
-        await response(scope, receive, send_guarded)
+            try:
+                response = await self._answer(request, "GET" if is_head else scope["method"])
+            except Exception as error:
+                response = problem_response(error)
+            await response(scope, receive, send_guarded)
+        finally:
+            self._under_way.pop(_task(), None)
 
     async def _answer(self, request: Request, method: str) -> Response:
         raw_path: bytes = request.scope["raw_path"]
@@ -151,6 +159,7 @@ class WebApp:
         principal = Principal("", address=_address(request))
         if operation is None or not operation.public:
             principal = await self._authenticate(request)
+            self._under_way[_task()] = (request, principal)
         if match is None:
             raise trouble or NotFound("no such path")
         if method == "OPTIONS":
@@ -169,7 +178,7 @@ class WebApp:
             return None, error
 
     async def _authenticate(self, request: Request) -> Principal:
-        certificate_der: bytes = request.scope.get(CERTIFICATE, b"")
+        certificate_der: bytes = request.scope[CERTIFICATE]
         return self._services.authenticator.authenticate(request.headers, certificate_der, _address(request))
 
     def _call(self, request: Request, principal: Principal, match: Match) -> Call:
@@ -182,6 +191,12 @@ class WebApp:
         others = {name: part for name, part in match.parts.items() if name not in UID_NAMES}
         base_url = f"https://{request.headers.get('host', '')}{PREFIX}"
         return Call(request, principal, self._services, base_url, uids, others)
+
+
+def _task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _with_defaults(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -89,11 +89,13 @@ def plain_problem(
     status: int, title: str, detail: str = "", extra: Mapping[str, object] | None = None, **headers: str
 ) -> Response:
     """A problem that is no error of ours."""
-    body: dict[str, object] = {"status": status, "title": title}
-    if detail:
-        body["detail"] = detail
-    body |= extra or {}
+    members = {"detail": detail} if detail else {}
     if status == 401:
         headers["www_authenticate"] = 'Bearer realm="strongroom"'
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(msgspec.json.encode(body), status, named, MEDIA_TYPE)
+    return Response(encode_problem(status, title, members | dict(extra or {})), status, named, MEDIA_TYPE)
+
+
+def encode_problem(status: int, title: str, members: Mapping[str, object]) -> bytes:
+    """The body of a problem (RFC 9457 3)."""
+    return msgspec.json.encode({"status": status, "title": title, **members})
