@@ -54,6 +54,8 @@ class Arrival:
     transfer_syntax: TransferSyntax
     principal: Principal
     action: Action = Action.STORE
+    study_uid: str = ""
+    """The one study that it may belong to, "" if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class Ingest:
             self._early += data
             return False
         study_uid = parse_uid(element, "study-instance-uid")
+        if self._arrival.study_uid not in ("", study_uid):
+            raise Refused("study-instance-uid-differs")
         self._key = self._ports.study_keys.of(study_uid)
         self._object_id = self._ports.new_object_id()
         self._writer = self._ports.blobs.create(self._object_id, self._key.key)

@@ -17,13 +17,14 @@ from weakref import WeakKeyDictionary
 from strongroom.archive.access import require
 from strongroom.archive.commitment import Commitment, Commitments, Reference, Report
 from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.encode import PythonValue, encode_values
 from strongroom.dicom.tree import Element, parse_dataset
 from strongroom.dimse import NActionRq, NActionRsp, NEventReportRq, NEventReportRsp, Status, StatusKind, classify
 from strongroom.errors import Denied, LimitExceeded, MalformedDataset, Refused, StorageUnavailable, StrongroomError
 from strongroom.net.forward import RECEIVER_ERRORS, PeerCaller
-from strongroom.net.scp import Session, reason_of
+from strongroom.net.scp import Session
 from strongroom.net.scu import ScuConnection, ScuTimeouts
 from strongroom.net.services import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, UNCOMPRESSED
 from strongroom.types import AeTitle, Principal, Right, Uid
