@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Final
 
 from strongroom.archive.keys import COLUMNS
 from strongroom.archive.model import Level, NewInstance
-from strongroom.archive.values import date_text, short_text
+from strongroom.archive.values import short_text
 from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, Refused
 from strongroom.types import Principal, Right, Scope, Uid
 
@@ -35,7 +36,7 @@ EARLIEST_DATE: Final = "00000000"
 LATEST_DATE: Final = "99999999"
 
 _MODALITY: Final = re.compile("[A-Z0-9][A-Z0-9_ ]{0,15}")
-_DATES: Final = re.compile("([0-9]{8})?(-)?([0-9]{8})?")
+_DATES: Final = re.compile("([0-9]{8})?(-)?([0-9]{8})?", re.ASCII)
 _STUDY_DATE: Final = [column.name for column in COLUMNS[Level.STUDY] if not column.maintained].index("study_date")
 
 
@@ -146,8 +147,12 @@ def _read_dates(text: str) -> list[str]:
     if not (first or last) or (last and not dash):
         raise ConfigError("date= takes a day, or a range: 20240101, 20240101-20241231, 20240101- or -20241231")
     last = last if dash else first
-    if any(day and date_text(day) != day for day in (first, last)) or (first and last and first > last):
-        raise ConfigError("date= takes days of the calendar, the earlier one first")
+    try:
+        is_upside_down = date.fromisoformat(first or "00010101") > date.fromisoformat(last or "99991231")
+    except ValueError:
+        raise ConfigError("date= takes days of the calendar") from None
+    if is_upside_down:
+        raise ConfigError("date= takes the earlier day first")
     return [first, last]
 
 
