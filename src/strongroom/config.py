@@ -147,7 +147,22 @@ class LimitsSection(_Section, frozen=True):
     max_request_header_bytes: Annotated[int, _key("Those headers together.")] = 32_768
     http_header_timeout_s: Annotated[float, _key("For the head of an HTTP request to arrive.")] = 10.0
     http_idle_timeout_s: Annotated[float, _key("Between two requests of one HTTPS connection.")] = 75.0
+    max_request_bytes: Annotated[int, _key("Body of one request that stores.")] = 256 * 2**30
+    max_request_parts: Annotated[int, _key("Parts of one multipart body.")] = 20_000
+    max_part_header_bytes: Annotated[int, _key("Header of one part.")] = 16_384
+    max_part_header_fields: Annotated[int, _key("Fields of that header.")] = 32
+    max_metadata_bytes: Annotated[int, _key("JSON or XML metadata of one request that stores.")] = 16 * 2**20
+    max_metadata_values: Annotated[int, _key("Attributes and values in that metadata.")] = 1_000_000
+    max_held_bulk_bytes: Annotated[
+        int, _key("Bulk data of one request that came before what it belongs to, or whose length was not foreseen.")
+    ] = 64 * 2**20
     min_send_bytes_per_s: Annotated[int, _key("Slowest reader of an HTTP answer, after 10 s.")] = 4096
+    max_request_ranges: Annotated[int, _key("Byte ranges of one HTTP request; then status 416.")] = 16
+    max_request_frames: Annotated[int, _key("Frames named in one HTTP request.")] = 4096
+    max_pixel_fragments: Annotated[int, _key("Fragments of pixel data that has no offset table.")] = 2**20
+    max_frame_index_bytes: Annotated[int, _key("Memory of one worker for where frames of such pixel data lie.")] = (
+        64 * 2**20
+    )
     commitment_retry_s: Annotated[
         float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
     ] = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -14,6 +14,9 @@ from strongroom.archive.ingest import Arrival, Ingest
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
+
+if TYPE_CHECKING:  # the pool starts processes: a handler only needs to know what it can ask for
+    from strongroom.pixels.pool import Pixels
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,8 +40,31 @@ class RunBlocking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """What the deletion of a study did. ``receipt`` proves it with the trail's public key; ``problems`` are things that
+    are left to do."""
+
+    objects: int
+    data_bytes: int
+    manifest_sha256: str
+    receipt: bytes | None
+    problems: tuple[str, ...]
+
+
+class DeleteStudy(Protocol):
+    """Deletes a study for good, for a caller who may."""
+
+    def __call__(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
+        """Destroy its keys, remove what they sealed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers use of the archive and of their process. One per worker, shared by all calls."""
+    """What handlers use of the archive and of their process. One per worker, shared by all calls.
+
+    ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
+    waiting. ``storage_classes`` are the SOP classes that are taken in.
+    """
 
     reader: Reader
     new_ingest: Callable[[Arrival], Ingest]
@@ -47,6 +73,7 @@ class Services:
     limits: LimitsSection
     query_limits: QueryLimits
     aet: str
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True, slots=True)
