@@ -25,15 +25,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 import msgspec
 import uvloop
 
+from strongroom.admin.deletion import delete_study
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, load
+from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.errors import StrongroomError, Unauthenticated
 from strongroom.net.tls import web_context
 from strongroom.service import query_limits
 from strongroom.store.registry import REGISTRY_VERSION
-from strongroom.types import Principal
+from strongroom.types import Principal, Uid
 from strongroom.web.app import WebApp
-from strongroom.web.call import Authenticator, Services
+from strongroom.web.call import Authenticator, Deleted, Services
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.server import WebServer
 
@@ -98,6 +100,7 @@ class Worker:
         config = archive.config
         self._archive = archive
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
+        self._storing = ThreadPoolExecutor(config.https.threads, "https-store")
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
@@ -106,6 +109,9 @@ class Worker:
             limits=config.limits,
             query_limits=query_limits(config),
             aet=config.archive.aet,
+            run_storing=self._run_storing,
+            storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
+            delete_study=self._delete_study,
         )
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)
@@ -116,6 +122,15 @@ class Worker:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
+    async def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._storing, call)
+
+    def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
+        deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
+        receipt = deletion.proof.receipt if deletion.proof else None
+        return Deleted(deletion.objects, deletion.data_bytes, deletion.manifest, receipt, deletion.problems)
+
     async def serve(self, listener: socket.socket, stop: asyncio.Event, is_ready: Callable[[], object]) -> None:
         """Answer until ``stop``, then finish what is under way."""
         refreshing = asyncio.create_task(self._refresh())
@@ -123,7 +138,8 @@ class Worker:
         is_ready()
         await serving
         refreshing.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._storing):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     async def _refresh(self) -> None:
         while True:

@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "app": {"archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
     "admin": {"app", "archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
     "service": {"app", "archive", "config", "dicom", "dimse", "net", "store", "ul"},
-    "webworker": {"app", "archive", "config", "net", "pixels", "service", "store", "web"},
+    "webworker": {"admin", "app", "archive", "config", "dicom", "net", "pixels", "service", "store", "web"},
     "webservice": {"app", "archive", "config", "webworker"},
     "cli": {"admin", "app", "archive", "config", "service", "store", "trail", "webservice"},
     "__main__": {"cli"},

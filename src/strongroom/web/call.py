@@ -73,6 +73,9 @@ class Services:
     limits: LimitsSection
     query_limits: QueryLimits
     aet: str
+    run_storing: RunBlocking
+    storage_classes: frozenset[str]
+    delete_study: DeleteStudy
     pixels: Pixels | None = None
 
 
