@@ -84,6 +84,8 @@ class Principal:
     ``aet`` is the calling AE title or the name of a local command, ``fingerprint`` the SHA-256 of the peer's
     certificate in lower-case hex ("" for a local command), ``user`` a verified user name or "", ``address`` the
     numeric source address or "local". ``scope`` is the part of the archive that all of it is limited to, None = all.
+    With ``via`` "token" these are the name and the SHA-256 of an access token, with "jwt" issuer and subject are in
+    ``aet`` and ``user``; it is "" for certificates and on this machine.
     """
 
     aet: str
@@ -92,3 +94,4 @@ class Principal:
     address: str = "local"
     rights: frozenset[Right] = field(default_factory=frozenset)
     scope: Scope | None = None
+    via: str = ""

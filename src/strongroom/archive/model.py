@@ -37,6 +37,7 @@ class Action(StrEnum):
     CONFIG_CHANGE = "config.change"
     PEER_CHANGE = "peer.change"
     USER_CHANGE = "user.change"
+    TOKEN_CHANGE = "token.change"
     KEY_ROTATION = "keys.rotate"
     TRAIL_EXPORT = "trail.export"
 
