@@ -22,6 +22,9 @@ _BY_REASON: Final[Mapping[str, int]] = {
 """Status by reason (PS3.4 B.2.3, PS3.7 C, PS3.18 I.2.2: A9xx data set does not match SOP class, Cxxx cannot
 understand). docs/STATUS.md says what each reason means."""
 
+REASONS: Final = tuple(_BY_REASON)
+"""The reasons that have a status of their own."""
+
 _OTHER_REASON: Final = 0xC001
 _MALFORMED: Final = 0xC002
 _OVER_LIMIT: Final = 0xC003

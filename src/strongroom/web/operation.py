@@ -18,6 +18,10 @@ PREFIX = "/dicomweb"
 """The root of the DICOMweb service (PS3.18 8.2)."""
 
 
+COMMON_STATUSES = (400, 401, 403, 404, 405, 406, 413, 431, 500, 503)
+"""What every operation may answer, beside its own statuses; each with a problem (RFC 9457)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of an operation beside those of its path, as OpenAPI 3.1 describes it."""
@@ -35,8 +39,8 @@ class Operation:
 
     In ``path``, ``{study}``, ``{series}`` and ``{instance}`` are UIDs, any other ``{name}`` is one part of the path as
     it came, and ``{name:path}``, at the end, the rest of it. ``right`` None: anybody who is known. ``public``: anybody.
-    ``consumes`` and ``produces`` are media types; ``statuses`` what it answers, beside what every operation may (400,
-    401, 403, 404, 405, 406, 413, 431, 500, 503). HEAD and OPTIONS need no operation of their own.
+    ``consumes`` and ``produces`` are media types; ``statuses`` what it answers, beside ``COMMON_STATUSES``. HEAD and
+    OPTIONS need no operation of their own.
     """
 
     name: str
