@@ -105,6 +105,7 @@ class _MarkingIndex:
         self.find_objects = index.find_objects
         self.small_object = index.small_object
         self.search = index.search
+        self.count = index.count
         self.restore = index.restore
 
     def add(self, new: NewInstance, event: Event) -> bool:

@@ -108,7 +108,13 @@ class Index(Protocol):
         """The sealed bytes of a small object. Raises NotFound."""
 
     def search(self, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None) -> Iterator[SearchRow]:
-        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
+        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``.
+
+        With a limit, the first ``query.offset`` of them are left out; without one the caller does that.
+        """
+
+    def count(self, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
+        """How many rows in scope meet the conditions, whatever the query's limit and offset."""
 
 
 Clock = Callable[[], float]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from strongroom.archive.access import require
@@ -28,6 +29,16 @@ class ReadLimits:
     """Of the encoded attributes of all records of one answer, which are held until they are sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The records that answer one search. ``truncated`` says that there would be more; ``remaining`` how many, None
+    where nobody has counted them."""
+
+    rows: Sequence[SearchRow]
+    truncated: bool = False
+    remaining: int | None = 0
+
+
 class Answers:
     """The answers to one search, built one at a time as they are sent. ``truncated`` says that there would be more."""
 
@@ -50,20 +61,30 @@ class Reader:
         self._index = index
         self._blobs = blobs
         self._limits = limits
-        self._about = about
+        self.about = about
 
     def search(self, principal: Principal, query: Query) -> Answers:
         """The records that answer a query, in order of arrival.
 
         Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
         """
+        found = self.find(principal, query)
+        build = compile_answer(query, self.about)
+        return Answers(found.rows, lambda row: build(merged(row)), found.truncated)
+
+    def find(self, principal: Principal, query: Query) -> Found:
+        """The same records as the index has them, from ``query.offset`` on and at most ``query.limit``.
+
+        Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
+        """
         require(principal, Right.FIND)
-        limit = self._limits.max_query_results
+        limit = self._limits.max_query_results if query.limit is None else query.limit
+        limit = min(limit, self._limits.max_query_results)
         narrowed = sql_conditions(query)
         rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None, principal.scope)
         if not narrowed.exact:
             matcher = compile_matcher(query)
-            rows = (row for row in rows if matcher(merged(row)))
+            rows = islice((row for row in rows if matcher(merged(row))), query.offset, None)
         found: list[SearchRow] = []
         held_bytes, truncated = 0, False
         for row in rows:
@@ -73,10 +94,13 @@ class Reader:
                 truncated = True
                 break
             found.append(row)
+        remaining: int | None = 0
+        if truncated:
+            remaining = self._index.count(query, narrowed, principal.scope) if narrowed.exact else None
+            remaining = None if remaining is None else remaining - query.offset - len(found)
         details = _asked(query) | {"results": len(found), "truncated": truncated}
         self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
-        build = compile_answer(query, self._about)
-        return Answers(found, lambda row: build(merged(row)), truncated)
+        return Found(found, truncated, remaining)
 
     def retrieve(
         self, principal: Principal, right: Right, retrieval: Retrieval, more: Mapping[str, Detail]

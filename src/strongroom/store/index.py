@@ -32,7 +32,7 @@ from strongroom.store.scope import (
     values_of,
     visible,
 )
-from strongroom.store.search import search
+from strongroom.store.search import count, search
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.types import Scope
 
@@ -163,11 +163,19 @@ class Index:
     def search(
         self, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None = None
     ) -> Iterator[SearchRow]:
-        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
+        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``.
+
+        With a limit, the first ``query.offset`` of them are left out; without one the caller does that.
+        """
         with self.database.read() as cursor:
             rows, make = search(cursor, self._dialect, query, narrowed, limit, scope)
             while some := rows.fetchmany(FETCH_ROWS):
                 yield from map(make, some)
+
+    def count(self, query: Query, narrowed: Prefilter, scope: Scope | None = None) -> int:
+        """How many rows in scope meet the conditions, whatever the query's limit and offset."""
+        with self.database.read() as cursor:
+            return count(cursor, self._dialect, query, narrowed, scope)
 
     def object_ids(self) -> Generator[list[bytes], None, None]:
         """Yield the ids of all stored objects, the newest first, a page at a time."""

@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     computed: tuple[int, ...]
     conditions: tuple[tuple[str, Level, str, int], ...]
     limited: bool
+    skips: bool
     scope: ScopeShape | None
 
 
@@ -80,16 +81,27 @@ def search(
         tuple(sorted(query.computed)),
         tuple(map(_shape_of, narrowed.conditions)),
         limit is not None,
+        limit is not None and query.offset > 0,
         shape_of(scope),
     )
-    values: dict[str, Any] = values_of(scope)
-    if limit is not None:
-        values["row_limit"] = limit
-    for number, condition in enumerate(narrowed.conditions):
-        for at, value in enumerate(_values_of(condition)):
-            values[f"c{number}_{at}"] = value
+    values = values_of(scope) | _values(narrowed) | {"row_limit": limit, "row_offset": query.offset}
     _statement(dialect, shape).run(cursor, **values)
     return cursor, _row_maker(shape)
+
+
+def count(cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
+    """How many rows of the query's level meet the conditions."""
+    conditions = tuple(map(_shape_of, narrowed.conditions))
+    statement = _counting(dialect, query.level, conditions, shape_of(scope))
+    return int(statement.run(cursor, **values_of(scope), **_values(narrowed)).fetchone()[0])
+
+
+def _values(narrowed: Prefilter) -> dict[str, Any]:
+    return {
+        f"c{number}_{at}": value
+        for number, condition in enumerate(narrowed.conditions)
+        for at, value in enumerate(_values_of(condition))
+    }
 
 
 def _levels(query: Query, *, exact: bool) -> tuple[Level, ...]:
@@ -150,7 +162,22 @@ def _statement(dialect: Dialect, shape: Shape) -> Sql:
     statement = statement.order_by(TABLES[level].c.id)
     if shape.limited:
         statement = statement.limit(bindparam("row_limit"))
+    if shape.skips:
+        statement = statement.offset(bindparam("row_offset"))
     return Sql(statement, dialect)
+
+
+@lru_cache(512)
+def _counting(
+    dialect: Dialect, level: Level, conditions: tuple[tuple[str, Level, str, int], ...], scope: ScopeShape | None
+) -> Sql:
+    terms = [_term(number, *condition) for number, condition in enumerate(conditions)]
+    if scope is not None:
+        terms.append(visible(scope, level))
+    # Every record has those above it: without a condition on them there is no need to look them up.
+    alone = scope is None and all(each[1] is level for each in conditions)
+    tables = TABLES[level] if alone else joined(level)
+    return Sql(select(func.count()).select_from(tables).where(*terms), dialect)
 
 
 def _computed_column(shape: Shape, tag: int) -> Any:
