@@ -289,15 +289,17 @@ def _strongroom(directory: Path, port: int, tls: Path | None) -> tuple[list[str]
 def _strongroom_web(directory: Path) -> webclient.Endpoint:
     """A bearer token with all rights; the port is the one that the server prints when it is ready."""
     program, home = [sys.executable, "-c", "from strongroom.cli import main; main()"], directory / "home"
-    environment = os.environ | {"PYTHONPATH": str(BENCH_DIR.parent / "src")}
-    arguments = ["token", "add", "--home", str(home), f"bench-{time.time_ns()}", "--allow", "find,get,store"]
+    name = f"bench-{time.time_ns()}"
     said = subprocess.run(
-        [*program, *arguments], check=True, capture_output=True, text=True, cwd=directory, env=environment
+        [*program, "token", "add", "--home", str(home), name, "--allow", "search,read,store"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(BENCH_DIR.parent / "src")},
     )
-    token = re.search(r"\bsr[a-z]*_\S+", said.stdout)
-    if token is None:
-        raise RuntimeError("strongroom token add printed no token")
-    return webclient.Endpoint("127.0.0.1", 0, "/dicomweb", f"Bearer {token[0]}", home / "ca.pem")
+    secret = said.stdout.splitlines()[-1].strip()
+    return webclient.Endpoint("127.0.0.1", 0, "/dicomweb", f"Bearer {secret}", home / "ca.pem")
 
 
 PEERS = {

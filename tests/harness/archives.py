@@ -20,9 +20,11 @@ from typing import Any
 
 from strongroom import app
 from strongroom.admin import peers as administration
+from strongroom.admin import tokens as token_administration
 from strongroom.app import LOCAL_LOG, SERVE_LOG, Archive
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
+from strongroom.archive.tokens import parse_token_rights
 from strongroom.config import Home, parse
 from strongroom.service import DicomService
 from strongroom.trail.record import parse_record
@@ -159,6 +161,8 @@ class RunningArchive:
     plaintext_ports: list[int] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     archive: Archive | None = None
+    https_port: int = 0
+    """Where DICOMweb is served; 0 unless ``https={"workers": ...}`` was set."""
     _output: list[str] = field(default_factory=list)
 
     def credentials(self, aet: str) -> Credentials:
@@ -169,6 +173,12 @@ class RunningArchive:
         """Register a peer while the archive runs."""
         with self._open() as archive:
             return add_peer(archive, aet, allow, **more)
+
+    def add_token(self, name: str, allow: str = "search,read,store,delete", scope: Sequence[str] = ()) -> str:
+        """Make an access token while the archive runs; returns its secret."""
+        with self._open() as archive:
+            new = token_administration.NewToken(name, parse_token_rights(allow), scope=tuple(scope))
+            return token_administration.add(archive, new)[1]
 
     def revoke_peer(self, aet: str) -> None:
         """Revoke a peer while the archive runs."""
@@ -282,6 +292,8 @@ def _read_output(running: RunningArchive, ready: threading.Event) -> None:
             running.plaintext_ports.append(int(plain[1]))
         elif match := re.match(r"ready .*?dicom=\S+:(\d+)", line):
             running.port = int(match[1])
+            https = re.search(r" https=\S+:(\d+)", line)
+            running.https_port = int(https[1]) if https else 0
             ready.set()
     ready.set()
 
