@@ -27,10 +27,12 @@ import uvloop
 
 from strongroom.admin.deletion import delete_study
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
-from strongroom.config import Home, load
+from strongroom.config import Home, LimitsSection, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
-from strongroom.errors import StrongroomError, Unauthenticated
+from strongroom.errors import Busy, StrongroomError, Unauthenticated
 from strongroom.net.tls import web_context
+from strongroom.pixels.pool import Pixels
+from strongroom.pixels.wire import PixelLimits
 from strongroom.service import query_limits
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
@@ -101,6 +103,9 @@ class Worker:
         self._archive = archive
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(config.https.threads, "https-store")
+        self._pixels = Pixels(pixel_limits(config.limits))
+        self._drawing = ThreadPoolExecutor(config.limits.max_pixel_workers, "https-pixels")
+        self._pixel_jobs = 0
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
@@ -110,8 +115,10 @@ class Worker:
             query_limits=query_limits(config),
             aet=config.archive.aet,
             run_storing=self._run_storing,
+            run_pixels=self._run_pixels,
             storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
             delete_study=self._delete_study,
+            pixels=self._pixels,
         )
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)
@@ -126,6 +133,17 @@ class Worker:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._storing, call)
 
+    async def _run_pixels(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        limits = self._archive.config.limits
+        if self._pixel_jobs >= limits.max_pixel_workers + limits.max_pixel_jobs_waiting:
+            raise Busy("too many images wait to be decoded")
+        self._pixel_jobs += 1
+        try:
+            call = partial(work, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._drawing, call)
+        finally:
+            self._pixel_jobs -= 1
+
     def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
         deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
         receipt = deletion.proof.receipt if deletion.proof else None
@@ -135,11 +153,13 @@ class Worker:
         """Answer until ``stop``, then finish what is under way."""
         refreshing = asyncio.create_task(self._refresh())
         serving = asyncio.create_task(self._server.serve(listener, stop, self._archive.config.https.drain_timeout_s))
+        self._pixels.prestart()
         is_ready()
         await serving
         refreshing.cancel()
-        for pool in (self._pool, self._storing):
+        for pool in (self._pool, self._storing, self._drawing):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._pixels.close()
 
     async def _refresh(self) -> None:
         while True:
@@ -153,6 +173,23 @@ class Worker:
                 await self._app.end_revoked()
             except Exception:
                 log.exception("answers under way could not be held against what has changed")
+
+
+def pixel_limits(limits: LimitsSection) -> PixelLimits:
+    """What the configuration says of pixel workers."""
+    return PixelLimits(
+        max_workers=limits.max_pixel_workers,
+        max_waiting=limits.max_pixel_jobs_waiting,
+        wait_s=limits.pixel_wait_s,
+        worker_memory_bytes=limits.pixel_worker_bytes,
+        frame_cpu_s=limits.pixel_frame_cpu_s,
+        step_s=limits.pixel_step_timeout_s,
+        max_frame_bytes=limits.max_frame_bytes,
+        max_frame_fragments=limits.max_pixel_fragments,
+        max_rendered_pixels=limits.max_rendered_pixels,
+        max_rendered_frames=limits.max_rendered_frames,
+        max_rendered_bytes=limits.max_rendered_bytes,
+    )
 
 
 class _Peers:

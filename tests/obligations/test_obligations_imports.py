@@ -63,30 +63,36 @@ NEVER_IN_PURE = {
 }  # fmt: skip
 
 TOUCHED_BY: dict[str, set[str]] = {
+    "PIL": {"pixels.drawing"},
     "alembic": {"store.schema"},
     "argon2": {"store.accounts", "store.keys"},
     "cryptography": {"net.certificates", "store.keys", "store.seal", "trail.note"},
+    "ctypes": {"pixels.sandbox"},
     "httptools": {"web.http1"},
+    "imagecodecs": {"pixels.codecs"},
+    "jpeg_ls": {"pixels.codecs"},
+    "numpy": {"pixels.codecs", "pixels.grayscale", "pixels.transcoding"},
     "psycopg": {"store.postgresql"},
     "pyexpat": {"dicom.xmlmodel"},
     "rich": {"cli"},
     "select": {"net"},
     "signal": {"cli", "webworker"},
-    "socket": {"app", "net", "web.server", "webservice", "webworker"},
+    "resource": {"pixels.sandbox"},
+    "socket": {"app", "net", "pixels.pool", "web.server", "webservice", "webworker"},
     "sqlalchemy": {"store", "trail.log"},
     "sqlcipher3": {"store.database"},
     "ssl": {"net.tls"},
     "starlette": {"web"},
-    "subprocess": {"store.keys", "webservice"},
+    "subprocess": {"pixels.pool", "store.keys", "webservice"},
     "tempfile": {"net.tls"},
     "typer": {"cli"},
     "uvloop": {"webworker"},
-    "zlib": {"dicom.inflate"},
+    "zlib": {"dicom.inflate", "pixels.transcoding"},
 }
 """Outside modules that are used at a few places only, so that one can look there."""
 
 NOWHERE = {
-    "ctypes", "ftplib", "http", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
+    "ftplib", "http", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
     "telnetlib", "urllib.error", "urllib.request", "urllib.robotparser", "xml", "xmlrpc", "yaml",
 }  # fmt: skip
 """Unpickling runs what it reads; ``random`` can be guessed; a data set is never handed to another parser."""

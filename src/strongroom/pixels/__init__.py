@@ -10,13 +10,13 @@ called from any thread:
     pixels.render(source, from_uid, rendering) -> Rendered
         an image, an animation or a video: its media type and bytes
 
-``source`` is anything with ``size`` and ``read(offset, length)``, such as an ``archive.ports.BlobReader``: the plain data
-set, from its first byte after the file meta information. A worker asks for the ranges that it needs and holds a frame
-at a time. An iterator must be exhausted or closed (``close()``): until then it keeps its worker.
+``source`` is anything with ``size`` and ``read(offset, length)``, such as an ``archive.ports.BlobReader``: the plain
+data set, from its first byte after the file meta information. A worker asks for the ranges that it needs and holds a
+frame at a time. An iterator must be exhausted or closed (``close()``): until then it keeps its worker.
 
 They raise ``NotRepresentable`` (406: no codec for it, no pixels, or pixel data that does not decode), ``CodecFailed``
-(500: crash, hang, too much memory), ``Busy`` (503: every worker is taken), ``LimitExceeded``, ``MalformedDataset``, and
-what ``source.read`` raises.
+(500: crash, hang, too much memory), ``Busy`` (503: every worker is taken), ``LimitExceeded``, ``NotFound`` (no such
+frame), and what ``source.read`` raises.
 
 ``pixels.syntaxes`` is the table of what decodes and encodes: pure data, for negotiation and for the documents.
 """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from strongroom.dicom.elements import ScanLimits
 from strongroom.dicom.inflate import Inflater
-from strongroom.errors import MalformedDataset, NotRepresentable
+from strongroom.errors import MalformedDataset, NotFound, NotRepresentable
 from strongroom.pixels import syntaxes as uid
 from strongroom.pixels.image import Form, StoredImage
 
@@ -43,7 +43,7 @@ def decode_frame(image: StoredImage, number: int) -> tuple[Array, Form]:
     colour transform, never planar. Raises MalformedDataset, NotRepresentable, LimitExceeded."""
     form = image.form
     if not 0 < number <= image.frame_count:
-        raise NotRepresentable("the object has no such frame")
+        raise NotFound("the object has no such frame")
     if image.is_encapsulated != image.syntax.encapsulated:
         raise MalformedDataset("pixel data is not as its transfer syntax says")
     if not image.is_encapsulated:
@@ -213,7 +213,7 @@ def _require_jpeg_size(raw: bytes, form: Form) -> tuple[int, int | None]:
         if marker in _START_OF_FRAME:
             precision, rows, columns, samples = unpack_from(">BHHB", raw, position + 4)
             _require_size(form, rows, columns, samples)
-            return precision, adobe
+            return int(precision), adobe
         if marker == 0xEE and length >= 14 and raw[position + 4 : position + 9] == b"Adobe":
             adobe = raw[position + 15]
         position += 2 + length
@@ -228,7 +228,7 @@ def _require_jpeg_2000_size(raw: bytes, form: Form) -> int:
     right, bottom, left, top = unpack_from(">4L", raw, start + 8)
     samples, precision = unpack_from(">HB", raw, start + 40)
     _require_size(form, bottom - top, right - left, samples)
-    return (precision & 0x7F) + 1
+    return int(precision & 0x7F) + 1
 
 
 def _require_size(form: Form, rows: int, columns: int, samples: int) -> None:
@@ -319,21 +319,23 @@ def _encode_jpeg(array: Array, form: Form) -> tuple[bytes, str]:
     small = _unsigned(array, form)
     if array.ndim == 2:
         bits = 8 if form.bits_stored <= 8 else 12
-        return imagecodecs.jpeg8_encode(small, LOSSY_JPEG_QUALITY, bitspersample=bits), form.photometric
+        return bytes(imagecodecs.jpeg8_encode(small, LOSSY_JPEG_QUALITY, bitspersample=bits)), form.photometric
     if form.bits_stored > 8:
         raise NotRepresentable("colour of more than 8 bits does not go into this transfer syntax")
     source = "ycbcr" if form.photometric == "YBR_FULL" else "rgb"
     stream = imagecodecs.jpeg8_encode(
         small, LOSSY_JPEG_QUALITY, colorspace=source, outcolorspace="ycbcr", subsampling="422"
     )
-    return stream, "YBR_FULL_422"
+    return bytes(stream), "YBR_FULL_422"
 
 
 def _encode_jpeg_lossless(array: Array, form: Form) -> tuple[bytes, str]:
     small = _unsigned(array, form)
-    spaces = {} if array.ndim == 2 else {"colorspace": "rgb", "outcolorspace": "rgb"}
-    bits = form.bits_stored
-    return imagecodecs.jpeg8_encode(small, lossless=True, predictor=1, bitspersample=bits, **spaces), form.photometric
+    space = None if array.ndim == 2 else "rgb"
+    stream = imagecodecs.jpeg8_encode(
+        small, lossless=True, predictor=1, bitspersample=form.bits_stored, colorspace=space, outcolorspace=space
+    )
+    return bytes(stream), form.photometric
 
 
 def _jpeg_ls_encoder(near: int) -> Callable[[Array, Form], tuple[bytes, str]]:
@@ -367,9 +369,15 @@ def _jpeg_2000_encoder(*, is_lossy: bool) -> Callable[[Array, Form], tuple[bytes
             mct=form.photometric == "RGB",
             numthreads=1,
         )
-        return stream, ("YBR_ICT" if is_lossy else "YBR_RCT") if form.photometric == "RGB" else form.photometric
+        return bytes(stream), _transformed(form, is_lossy=is_lossy)
 
     return encode
+
+
+def _transformed(form: Form, *, is_lossy: bool) -> str:
+    if form.photometric != "RGB":
+        return form.photometric
+    return "YBR_ICT" if is_lossy else "YBR_RCT"
 
 
 def _htj2k_encoder(*, is_lossy: bool) -> Callable[[Array, Form], tuple[bytes, str]]:
@@ -381,7 +389,7 @@ def _htj2k_encoder(*, is_lossy: bool) -> Callable[[Array, Form], tuple[bytes, st
             reversible=not is_lossy,
             tlm=True,
         )
-        return stream, ("YBR_ICT" if is_lossy else "YBR_RCT") if form.photometric == "RGB" else form.photometric
+        return bytes(stream), _transformed(form, is_lossy=is_lossy)
 
     return encode
 

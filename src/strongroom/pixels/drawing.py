@@ -1,4 +1,4 @@
-"""From frames to a PNG, JPEG, GIF or MP4: region, size, annotation, colour profile, encoding (PS3.18 8.3.5). Workers only."""
+"""From frames to PNG, JPEG, GIF or MP4: region, size, annotation, profile, encoding (PS3.18 8.3.5). Workers only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageCms, ImageDraw, ImageFont
 
-from strongroom.errors import LimitExceeded, MalformedDataset, NotRepresentable
+from strongroom.errors import LimitExceeded, MalformedDataset, NotFound, NotRepresentable
 from strongroom.pixels import image as tags
 from strongroom.pixels.codecs import decode_frame
 from strongroom.pixels.grayscale import to_display
@@ -32,7 +32,7 @@ def render(image: StoredImage, rendering: Rendering, limits: PixelLimits) -> byt
     """Return the encoded rendering. Raises as ``codecs.decode_frame``, NotRepresentable, LimitExceeded."""
     numbers = [each or image.representative for each in rendering.frames] or list(range(1, image.frame_count + 1))
     if any(number > image.frame_count for number in numbers):
-        raise MalformedDataset("the object has no such frame")
+        raise NotFound("the object has no such frame")
     if len(numbers) > limits.max_rendered_frames:
         raise LimitExceeded("max_rendered_frames", limits.max_rendered_frames, len(numbers))
     drawn = (_drawn(image, number, rendering, limits) for number in numbers)

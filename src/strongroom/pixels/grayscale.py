@@ -45,7 +45,8 @@ class _Lut:
 
     def __call__(self, values: Floats) -> Floats:
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
-        return self.entries[index].astype(np.float64)
+        levels: Floats = self.entries[index].astype(np.float64)
+        return levels
 
 
 def to_display(array: Array, form: Form, image: StoredImage, number: int, window: Window | None) -> Bytes8:
@@ -160,9 +161,12 @@ def _bits_stored(array: Array, form: Form) -> Array:
     spare = array.dtype.itemsize * 8 - form.bits_stored
     if not spare:
         return array
+    values: Array
     if form.is_signed:
-        return (array << (spare - shift)) >> spare
-    return (array >> shift) & array.dtype.type((1 << form.bits_stored) - 1)
+        values = (array << (spare - shift)) >> spare
+    else:
+        values = (array >> shift) & array.dtype.type((1 << form.bits_stored) - 1)
+    return values
 
 
 def _modality(frame: _Frame, form: Form) -> Callable[[Floats], Floats]:
@@ -307,4 +311,5 @@ def _rgb_of_ybr(array: Bytes8) -> Bytes8:
     ybr = array.astype(np.float32)
     luma, blue, red = ybr[..., 0], ybr[..., 1] - 128.0, ybr[..., 2] - 128.0
     rgb = np.stack((luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue), axis=-1)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    rounded: Bytes8 = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return rounded

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, HeaderScan, RawElement, ScanLimits, coding_of
@@ -199,7 +199,7 @@ class StoredImage:
         return int.from_bytes(element.value[:2], self.byte_order)
 
     @property
-    def byte_order(self) -> str:
+    def byte_order(self) -> Literal["little", "big"]:
         """Of numbers: "little" or "big"."""
         return "little" if self.syntax.little_endian else "big"
 

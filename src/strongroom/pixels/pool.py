@@ -58,8 +58,8 @@ class _Worker:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-m", "strongroom.pixels.worker"],
-                    stdin=theirs,
-                    stdout=theirs,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
                     env={},
                     cwd="/",

@@ -33,7 +33,7 @@ _DROPPED: Final = frozenset({_TRAILING_PADDING, *tags.OFFSET_TABLES})
 
 
 def transcode(image: StoredImage, read: Read, to_uid: str, limits: PixelLimits) -> Iterator[bytes]:
-    """Yield the data set as ``to_uid``, in pieces of any size. Raises as ``codecs.decode_frame`` and ``encode_frame``."""
+    """Yield the data set as ``to_uid``, in pieces of any size. Raises as ``decode_frame`` and ``encode_frame`` do."""
     if to_uid == uid.DEFLATED:
         yield from _deflated(transcode(image, read, uid.EXPLICIT, limits))
     elif to_uid == image.syntax.uid or (to_uid == uid.EXPLICIT and image.syntax.encapsulated and not image.has_pixels):

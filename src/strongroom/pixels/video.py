@@ -1,7 +1,7 @@
 """An AV1 video in MP4 (ISO/IEC 14496-12; AV1 in ISO BMFF), out of the image sequence that the AVIF encoder writes.
 
-An AVIF image sequence and an AV1 video are the same file, but for a few words: which brands it claims, what its track is
-called, and how long it lasts. These are set in place, so that every offset stays true.
+An AVIF image sequence and an AV1 video are the same file, but for a few words: which brands it claims, what its track
+is called, and how long it lasts. These are set in place, so that every offset stays true.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class Services:
     """What handlers use of the archive and of their process. One per worker, shared by all calls.
 
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
-    waiting. ``storage_classes`` are the SOP classes that are taken in.
+    waiting. ``run_pixels`` is it on as many threads as there are pixel workers: it raises Busy when too many wait.
+    ``storage_classes`` are the SOP classes that are taken in.
     """
 
     reader: Reader
@@ -74,6 +75,7 @@ class Services:
     query_limits: QueryLimits
     aet: str
     run_storing: RunBlocking
+    run_pixels: RunBlocking
     storage_classes: frozenset[str]
     delete_study: DeleteStudy
     pixels: Pixels | None = None
