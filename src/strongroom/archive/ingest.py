@@ -118,6 +118,8 @@ class Ingest:
         self._writer: BlobWriter | None = None
         self._object_id = b""
         self._key: DataKey | None = None
+        self.study_uid = self.series_uid = ""
+        """Of the data set; known once ``commit`` has begun."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the data set; the caller may reuse the buffer.
@@ -235,6 +237,7 @@ class Ingest:
         arrival = self._arrival
         self._scan.finish()
         described = describe(self._scan.elements, arrival.transfer_syntax)
+        self.study_uid, self.series_uid = described.study_uid, described.series_uid
         if described.sop_uid != arrival.sop_uid:
             raise Refused("sop-instance-uid-differs")
         if described.sop_class != arrival.sop_class:

@@ -4,7 +4,7 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import health, qido, wado
+from strongroom.web import health, qido, stow, wado
 from strongroom.web.operation import Operation
 
-OPERATIONS: tuple[Operation, ...] = (*health.OPERATIONS, *qido.OPERATIONS, *wado.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = (*health.OPERATIONS, *qido.OPERATIONS, *wado.OPERATIONS, *stow.OPERATIONS)
