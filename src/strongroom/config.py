@@ -79,7 +79,7 @@ class JwtSection(_Section, frozen=True):
 
     issuer: Annotated[str, _key("What the claim `iss` has to be. Empty: no JWT is taken.")] = ""
     audience: Annotated[str, _key("What the claim `aud` has to be, or has to have in it.")] = ""
-    keys: Annotated[str, _key("File of the provider's public keys, a JSON Web Key Set or PEM; read when it changes.")] = ""
+    keys: Annotated[str, _key("File of the provider's public keys: a JSON Web Key Set or PEM.")] = ""
     algorithms: Annotated[
         tuple[JwtAlgorithm, ...], _key("Signature algorithms that are taken. None of them has a shared secret.")
     ] = ("ES256", "RS256")
@@ -177,6 +177,7 @@ class LimitsSection(_Section, frozen=True):
     max_request_header_bytes: Annotated[int, _key("Those headers together.")] = 32_768
     http_header_timeout_s: Annotated[float, _key("For the head of an HTTP request to arrive.")] = 10.0
     http_idle_timeout_s: Annotated[float, _key("Between two requests of one HTTPS connection.")] = 75.0
+    max_bearer_bytes: Annotated[int, _key("Authorization field of an HTTP request, which may hold a JWT.")] = 8192
     max_request_bytes: Annotated[int, _key("Body of one request that stores.")] = 256 * 2**30
     max_request_parts: Annotated[int, _key("Parts of one multipart body.")] = 20_000
     max_part_header_bytes: Annotated[int, _key("Header of one part.")] = 16_384

@@ -62,6 +62,14 @@ class Unauthenticated(StrongroomError):
         self.reason = reason
 
 
+class Throttled(Unauthenticated):
+    """Too many credentials that were not good came from there; ``retry_after_s`` says when to try again."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
 class NotFound(StrongroomError):
     """The thing named is not here, or the caller may not know that it is."""
 

@@ -29,7 +29,7 @@ from strongroom.admin.deletion import delete_study
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, LimitsSection, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
-from strongroom.errors import Busy, StrongroomError, Unauthenticated
+from strongroom.errors import Busy, StrongroomError
 from strongroom.net.tls import web_context
 from strongroom.pixels.pool import Pixels
 from strongroom.pixels.wire import PixelLimits
@@ -40,6 +40,7 @@ from strongroom.web.app import WebApp
 from strongroom.web.call import Authenticator, Deleted, Services
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.server import WebServer
+from strongroom.webcallers import Callers
 
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
@@ -192,33 +193,15 @@ def pixel_limits(limits: LimitsSection) -> PixelLimits:
     )
 
 
-class _Peers:
-    """Callers by the certificate of a registered peer."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._registry, self._database = archive.index.registry, archive.index.database
-
-    def authenticate(self, _headers: object, certificate_der: bytes, address: str) -> Principal:
-        fingerprint = sha256(certificate_der).hexdigest()
-        with self._database.read() as cursor:
-            for peer in self._registry.peers(cursor).values():
-                if certificate_der and peer.fingerprint == fingerprint and not peer.revoked_us:
-                    return Principal(peer.aet, fingerprint, "", address, peer.rights, peer.scope)
-        raise Unauthenticated("no-credentials")
-
-
-def authenticator_of(archive: Archive) -> Authenticator:
-    """Who tells the callers of an archive apart."""
-    return _Peers(archive)
-
-
 def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     """Serve until ``stopped``. Raises ConfigError, StorageUnavailable if the archive cannot be opened."""
     archive = Archive(home, orders.log)
     try:
-        worker = Worker(archive, authenticator_of(archive))
+        callers = Callers(archive)
+        worker = Worker(archive, callers.authenticator)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
+        callers.close()
     finally:
         archive.close()
 

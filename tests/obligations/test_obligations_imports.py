@@ -33,7 +33,10 @@ ROOMS: dict[str, set[str]] = {
     "app": {"archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
     "admin": {"app", "archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
     "service": {"app", "archive", "config", "dicom", "dimse", "net", "store", "ul"},
-    "webworker": {"admin", "app", "archive", "config", "dicom", "net", "pixels", "service", "store", "web"},
+    "webcallers": {"app", "archive", "config", "net", "store", "web"},
+    "webworker": {
+        "admin", "app", "archive", "config", "dicom", "net", "pixels", "service", "store", "web", "webcallers",
+    },  # fmt: skip
     "webservice": {"app", "archive", "config", "webworker"},
     "cli": {"admin", "app", "archive", "config", "service", "store", "trail", "webservice"},
     "__main__": {"cli"},
@@ -70,6 +73,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "ctypes": {"pixels.sandbox"},
     "httptools": {"web.http1"},
     "imagecodecs": {"pixels.codecs"},
+    "joserfc": {"web.jwks", "web.jwt"},
     "jpeg_ls": {"pixels.codecs"},
     "numpy": {"pixels.codecs", "pixels.grayscale", "pixels.transcoding"},
     "psycopg": {"store.postgresql"},

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from strongroom.archive.access import require
 from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
 from strongroom.types import Principal, Uid
+from strongroom.web.auth import refuse_query_credentials
 from strongroom.web.call import Call, Services
 from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
 from strongroom.web.operation import PREFIX, Operation
@@ -64,7 +65,7 @@ class Router:
 
     def _add(self, operation: Operation) -> None:
         node = self._root
-        for part in operation.path.strip("/").split("/"):
+        for part in operation.path.removeprefix("/").split("/"):
             if not part.startswith("{"):
                 node = node.literal.setdefault(part, _Node())
                 continue
@@ -159,10 +160,11 @@ class WebApp:
         principal = Principal("", address=_address(request))
         if operation is None or not operation.public:
             principal = await self._authenticate(request)
+            refuse_query_credentials(request.query_params.keys())
             self._under_way[_task()] = (request, principal)
         if match is None:
             raise trouble or NotFound("no such path")
-        if method == "OPTIONS":
+        if method == "OPTIONS" and operation is None:
             return Response(status_code=204, headers={"allow": _allow(match)})
         if operation is None:
             return plain_problem(405, "Method not allowed", allow=_allow(match))

@@ -24,6 +24,7 @@ from strongroom.errors import (
     Refused,
     StorageUnavailable,
     StrongroomError,
+    Throttled,
     Unauthenticated,
     UnsupportedMediaType,
 )
@@ -46,6 +47,7 @@ PROBLEMS: Mapping[type[StrongroomError], Problem] = {
     MalformedDataset: Problem(400, "Malformed data set"),
     InvalidQuery: Problem(400, "Invalid query"),
     Unauthenticated: Problem(401, "Who are you?", says_why=False),
+    Throttled: Problem(429, "Too many credentials that are not good", says_why=False),
     Denied: Problem(403, "Not allowed"),
     NotFound: Problem(404, "Not found", says_why=False),
     NotAcceptable: Problem(406, "Not acceptable"),
@@ -82,7 +84,8 @@ def problem_response(error: Exception) -> Response:
     if isinstance(error, NotAcceptable):
         extra["available"] = list(error.available)
     detail = str(error) if found.says_why else ""
-    return plain_problem(found.status, found.title, detail, extra)
+    retry = {"retry_after": str(error.retry_after_s)} if isinstance(error, Busy | Throttled) else {}
+    return plain_problem(found.status, found.title, detail, extra, **retry)
 
 
 def plain_problem(
