@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,10 +14,10 @@ from strongroom.archive.attributes import decode_attributes
 from strongroom.archive.matching import compile_matcher
 from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, Index
-from strongroom.archive.prefilter import sql_conditions
+from strongroom.archive.prefilter import Prefilter, sql_conditions
 from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import IntegrityError
-from strongroom.types import Principal, Right
+from strongroom.types import Principal, Right, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,17 @@ class Reader:
         limit = self._limits.max_query_results if query.limit is None else query.limit
         limit = min(limit, self._limits.max_query_results)
         narrowed = sql_conditions(query)
-        rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None, principal.scope)
-        if not narrowed.exact:
-            matcher = compile_matcher(query)
-            rows = islice((row for row in rows if matcher(merged(row))), query.offset, None)
-        found: list[SearchRow] = []
-        held_bytes, truncated = 0, False
-        for row in rows:
-            held_bytes += sum(map(len, row.attributes))
-            # One record is always answered: its size is bounded by that of a header.
-            if len(found) == limit or (found and held_bytes > self._limits.max_query_bytes):
-                truncated = True
-                break
-            found.append(row)
+        # Closed before anything else is asked of the index: as long as it is open, it holds a connection.
+        with closing(self._candidates(query, narrowed, limit, principal.scope)) as rows:
+            found: list[SearchRow] = []
+            held_bytes, truncated = 0, False
+            for row in rows:
+                held_bytes += sum(map(len, row.attributes))
+                # One record is always answered: its size is bounded by that of a header.
+                if len(found) == limit or (found and held_bytes > self._limits.max_query_bytes):
+                    truncated = True
+                    break
+                found.append(row)
         remaining: int | None = 0
         if truncated:
             remaining = self._index.count(query, narrowed, principal.scope) if narrowed.exact else None
@@ -101,6 +100,17 @@ class Reader:
         details = _asked(query) | {"results": len(found), "truncated": truncated}
         self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
         return Found(found, truncated, remaining)
+
+    def _candidates(
+        self, query: Query, narrowed: Prefilter, limit: int, scope: Scope | None
+    ) -> Generator[SearchRow, None, None]:
+        """The records that match, from the query's offset on; more than ``limit`` of them if there are."""
+        if narrowed.exact:
+            yield from self._index.search(query, narrowed, limit + 1, scope)
+            return
+        matcher = compile_matcher(query)
+        rows = self._index.search(query, narrowed, None, scope)
+        yield from islice((row for row in rows if matcher(merged(row))), query.offset, None)
 
     def retrieve(
         self, principal: Principal, right: Right, retrieval: Retrieval, more: Mapping[str, Detail]

@@ -33,6 +33,7 @@ from strongroom.store.scope import (
     visible,
 )
 from strongroom.store.search import count, search
+from strongroom.store.totals import Totals
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.types import Scope
 
@@ -67,6 +68,7 @@ class Index:
         self._keys = keys
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
+        self._totals = Totals(backend.dialect, self.registry)
         self._small_object = Sql(
             select(SMALL_OBJECT.c.sealed).where(SMALL_OBJECT.c.id == bindparam("a")), self._dialect
         )
@@ -175,6 +177,8 @@ class Index:
     def count(self, query: Query, narrowed: Prefilter, scope: Scope | None = None) -> int:
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""
         with self.database.read() as cursor:
+            if scope is None and not narrowed.conditions:
+                return self._totals.of(cursor, query.level)
             return count(cursor, self._dialect, query, narrowed, scope)
 
     def object_ids(self) -> Generator[list[bytes], None, None]:
