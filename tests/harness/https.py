@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
+import os
 import socket
 import ssl
 import threading
@@ -19,7 +19,8 @@ from strongroom.app import Archive
 from strongroom.archive.model import Event
 from strongroom.config import Home
 from strongroom.webservice import LOG_NAME
-from strongroom.webworker import Worker, authenticator_of
+from strongroom.webcallers import Callers
+from strongroom.webworker import Worker
 
 LOG = f"{LOG_NAME}-1"
 ROOT = "/dicomweb"
@@ -85,7 +86,7 @@ def multipart_of(parts: Iterable[tuple[str, bytes]]) -> bytes:
 
 @dataclass
 class RunningHttps:
-    """A worker that answers on ``port``."""
+    """A worker that answers on ``port``, and its archive, opened a second time to look into."""
 
     port: int
     archive: Archive
@@ -102,29 +103,18 @@ class RunningHttps:
 @contextmanager
 def serving_https(home: Home) -> Iterator[RunningHttps]:
     """A worker on a thread: ready when this yields, its last request answered and its threads gone afterwards."""
-    with archives.opened(home, LOG) as archive:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setblocking(False)
-        port = listener.getsockname()[1]
-        ready, ending = threading.Event(), threading.Event()
-        thread = threading.Thread(target=asyncio.run, args=(_serve(archive, listener, ready, ending),))
-        thread.start()
-        try:
-            assert ready.wait(TIMEOUT_S)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    ready, told = os.pipe()
+    stopped = threading.Event()
+    orders = Orders(str(home.root), LOG, listener.detach(), told)
+    thread = threading.Thread(target=serve, args=(home, orders, stopped))
+    thread.start()
+    try:
+        assert os.read(ready, 16) == b"ready\n"
+        with archives.opened(home) as archive:
             yield RunningHttps(port, archive)
-        finally:
-            ending.set()
-            thread.join(TIMEOUT_S)
-
-
-async def _serve(archive: Archive, listener: socket.socket, ready: threading.Event, ending: threading.Event) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def wait() -> None:
-        ending.wait()
-        loop.call_soon_threadsafe(stop.set)
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    await Worker(archive, authenticator_of(archive)).serve(listener, stop, ready.set)
-    waiting.join()
+    finally:
+        os.close(ready)
+        stopped.set()
+        thread.join(TIMEOUT_S)

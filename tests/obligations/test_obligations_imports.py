@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "webcallers": {"app", "archive", "config", "net", "store", "web"},
     "webworker": {
         "admin", "app", "archive", "config", "dicom", "net", "pixels", "service", "store", "web", "webcallers",
-    },  # fmt: skip
+    },
     "webservice": {"app", "archive", "config", "webworker"},
     "cli": {"admin", "app", "archive", "config", "service", "store", "trail", "webservice"},
     "__main__": {"cli"},

@@ -24,6 +24,7 @@ class Action(StrEnum):
     SERVICE_START = "service.start"
     SERVICE_STOP = "service.stop"
     ASSOCIATION = "association"
+    AUTHENTICATION = "authentication"
     ECHO = "echo"
     STORE = "store"
     QUERY = "query"
