@@ -12,13 +12,13 @@ from strongroom.types import Right
 from strongroom.web.call import Call
 
 Handler = Callable[[Call], Awaitable[Response]]
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 
 PREFIX = "/dicomweb"
 """The root of the DICOMweb service (PS3.18 8.2)."""
 
 
-COMMON_STATUSES = (400, 401, 403, 404, 405, 406, 413, 431, 500, 503)
+COMMON_STATUSES = (400, 401, 403, 404, 405, 406, 408, 413, 414, 417, 421, 429, 431, 500, 501, 503, 505)
 """What every operation may answer, beside its own statuses; each with a problem (RFC 9457)."""
 
 
@@ -39,8 +39,8 @@ class Operation:
 
     In ``path``, ``{study}``, ``{series}`` and ``{instance}`` are UIDs, any other ``{name}`` is one part of the path as
     it came, and ``{name:path}``, at the end, the rest of it. ``right`` None: anybody who is known. ``public``: anybody.
-    ``consumes`` and ``produces`` are media types; ``statuses`` what it answers, beside ``COMMON_STATUSES``. HEAD and
-    OPTIONS need no operation of their own.
+    ``consumes`` and ``produces`` are media types; ``statuses`` what it answers, beside ``COMMON_STATUSES``. HEAD, and
+    OPTIONS for the methods of a path, need no operation of their own.
     """
 
     name: str

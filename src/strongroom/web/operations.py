@@ -5,6 +5,9 @@ is not here."""
 from __future__ import annotations
 
 from strongroom.web import health, qido, stow, wado
+from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
-OPERATIONS: tuple[Operation, ...] = (*health.OPERATIONS, *qido.OPERATIONS, *wado.OPERATIONS, *stow.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = with_descriptions(
+    (*health.OPERATIONS, *qido.OPERATIONS, *wado.OPERATIONS, *stow.OPERATIONS)
+)
