@@ -19,8 +19,7 @@ from strongroom.app import Archive
 from strongroom.archive.model import Event
 from strongroom.config import Home
 from strongroom.webservice import LOG_NAME
-from strongroom.webcallers import Callers
-from strongroom.webworker import Worker
+from strongroom.webworker import Orders, serve
 
 LOG = f"{LOG_NAME}-1"
 ROOT = "/dicomweb"
