@@ -29,6 +29,8 @@ JPEG_LS_NEAR: Final = 2
 """Greatest difference of a sample after near-lossless compression."""
 JPEG_2000_PSNR_DB: Final = 65
 HTJ2K_STEP: Final = 0.0001
+_SPARE_BYTES: Final = 65_536
+"""Room for what a code stream has beside its pixels."""
 
 _YBR: Final = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 
@@ -285,7 +287,7 @@ def _require_unused_bits(array: Array, form: Form) -> None:
 def _unsigned(array: Array, form: Form) -> Array:
     """The bits stored, as the smallest unsigned type."""
     size = 1 if form.bits_stored <= 8 else 2
-    return (array & ((1 << form.bits_stored) - 1)).astype(f"u{size}")
+    return (array.view(f"u{array.itemsize}") & ((1 << form.bits_stored) - 1)).astype(f"u{size}")
 
 
 def _smallest(array: Array, form: Form) -> Array:
@@ -331,17 +333,27 @@ def _encode_jpeg(array: Array, form: Form) -> tuple[bytes, str]:
 
 def _encode_jpeg_lossless(array: Array, form: Form) -> tuple[bytes, str]:
     small = _unsigned(array, form)
-    space = None if array.ndim == 2 else "rgb"
+    space = None if array.ndim == 2 else "rgb"  # whatever it is: nothing is transformed then
     stream = imagecodecs.jpeg8_encode(
         small, lossless=True, predictor=1, bitspersample=form.bits_stored, colorspace=space, outcolorspace=space
     )
-    return bytes(stream), form.photometric
+    return _without_adobe(bytes(stream)) if form.photometric == "YBR_FULL" else bytes(stream), form.photometric
+
+
+def _without_adobe(stream: bytes) -> bytes:
+    """A code stream without the marker that calls its components RGB, which they are not."""
+    start = stream.find(b"\xff\xee\x00\x0eAdobe")
+    return stream if start < 0 else stream[:start] + stream[start + 16 :]
 
 
 def _jpeg_ls_encoder(near: int) -> Callable[[Array, Form], tuple[bytes, str]]:
     def encode(array: Array, form: Form) -> tuple[bytes, str]:
-        stream = jpeg_ls.encode_pixel_data(
-            _unsigned(array, form).tobytes(),
+        small = _unsigned(array, form)
+        if form.bits_stored in (8, 16):
+            most = 2 * small.nbytes + _SPARE_BYTES
+            return bytes(imagecodecs.jpegls_encode(small, near, out=most)), form.photometric
+        stream = jpeg_ls.encode_pixel_data(  # which can be told of other bits stored
+            small.tobytes(),
             lossy_error=near,
             interleave_mode=0 if array.ndim == 2 else 2,
             rows=form.rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from PIL import Image, ImageCms, ImageDraw, ImageFont
@@ -13,7 +13,18 @@ from strongroom.pixels import image as tags
 from strongroom.pixels.codecs import decode_frame
 from strongroom.pixels.grayscale import to_display
 from strongroom.pixels.image import ANNOTATED, StoredImage
-from strongroom.pixels.rendering import ANIMATED_TYPES, GIF, JPEG, MP4, Annotation, IccProfile, Region, Rendering, Size
+from strongroom.pixels.rendering import (
+    ANIMATED_TYPES,
+    GIF,
+    IMAGE_TYPES,
+    JPEG,
+    MP4,
+    Annotation,
+    IccProfile,
+    Region,
+    Rendering,
+    Size,
+)
 from strongroom.pixels.sandbox import allow_cpu
 from strongroom.pixels.video import video_of
 from strongroom.pixels.wire import PixelLimits
@@ -30,17 +41,24 @@ _OUTLINE: Final = 1
 
 def render(image: StoredImage, rendering: Rendering, limits: PixelLimits) -> bytes:
     """Return the encoded rendering. Raises as ``codecs.decode_frame``, NotRepresentable, LimitExceeded."""
-    numbers = [each or image.representative for each in rendering.frames] or list(range(1, image.frame_count + 1))
+    numbers = numbers_of(image, rendering)
     if any(number > image.frame_count for number in numbers):
         raise NotFound("the object has no such frame")
     if len(numbers) > limits.max_rendered_frames:
         raise LimitExceeded("max_rendered_frames", limits.max_rendered_frames, len(numbers))
     drawn = (_drawn(image, number, rendering, limits) for number in numbers)
+    if image.frame_count == 1 and rendering.media_type == MP4:
+        raise NotRepresentable("a single frame is no video", IMAGE_TYPES)
     if len(numbers) == 1 and rendering.media_type != MP4:
         return _encoded(next(drawn), image, rendering)
     if rendering.media_type not in ANIMATED_TYPES:
         raise NotRepresentable("several frames need an animation or a video", ANIMATED_TYPES)
     return _animated(drawn, _frame_ms(image), rendering)
+
+
+def numbers_of(image: StoredImage, rendering: Rendering) -> Sequence[int]:
+    """The frames that a rendering shows, in their order."""
+    return [each or image.representative for each in rendering.frames] or range(1, image.frame_count + 1)
 
 
 def _drawn(image: StoredImage, number: int, rendering: Rendering, limits: PixelLimits) -> Image.Image:

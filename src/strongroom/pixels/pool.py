@@ -29,6 +29,7 @@ from strongroom.pixels.wire import (
     pack,
     unpack,
     unpack_range,
+    unpack_shown,
 )
 
 log = logging.getLogger(__name__)
@@ -206,7 +207,9 @@ class Pixels:
                 if held > self.limits.max_rendered_bytes:
                     raise LimitExceeded("max_rendered_bytes", self.limits.max_rendered_bytes)
                 parts.append(body)
-        return Rendered(rendering.media_type, b"".join(parts))
+            elif kind is Kind.DONE:
+                shown = unpack_shown(body)
+        return Rendered(rendering.media_type, b"".join(parts), *shown)
 
     def _answers(self, source: ObjectBytes, job: Job) -> Iterator[tuple[Kind, bytes]]:
         """Yield what a worker makes of a job. The worker is free again when this ends, however it ends."""
@@ -222,6 +225,7 @@ class Pixels:
                     worker.send(Kind.BYTES, bytes(source.read(offset, length)) if offset < source.size else b"")
                 elif kind is Kind.DONE:
                     is_sound = True
+                    yield kind, body
                     return
                 elif kind is Kind.FAILED:
                     is_sound = True

@@ -19,6 +19,9 @@ IMAGE_TYPES: Final = (JPEG, PNG, GIF)
 ANIMATED_TYPES: Final = (GIF, MP4)
 """Media types that several frames are rendered into."""
 
+RENDERER: Final = "1"
+"""Part of every entity tag: to be raised when the same request gives other bytes."""
+
 DEFAULT_QUALITY: Final = 90
 
 
@@ -90,7 +93,9 @@ class Rendering(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A rendered image, animation or video."""
+    """A rendered image, animation or video. ``frame`` is the first that it shows, of ``frame_count`` in the object."""
 
     media_type: str
     body: bytes
+    frame: int
+    frame_count: int

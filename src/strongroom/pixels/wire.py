@@ -22,6 +22,7 @@ CHUNK_BYTES: Final = 262_144
 _HEADER: Final = Struct("<BL")
 HEADER_BYTES: Final = _HEADER.size
 _RANGE: Final = Struct("<QL")
+_SHOWN: Final = Struct("<LL")
 
 
 class Kind(IntEnum):
@@ -46,7 +47,7 @@ MAX_BYTES: Final = {
     Kind.READ: _RANGE.size,
     Kind.DATA: CHUNK_BYTES,
     Kind.FRAME_END: 0,
-    Kind.DONE: 0,
+    Kind.DONE: 8,
     Kind.FAILED: 1024,
 }
 
@@ -119,6 +120,19 @@ def unpack(receive: Receive) -> tuple[Kind, bytes]:
 def pack_range(offset: int, length: int) -> bytes:
     """Return the body of READ."""
     return _RANGE.pack(offset, length)
+
+
+def pack_shown(frame: int, frame_count: int) -> bytes:
+    """Return the body of DONE after a rendering."""
+    return _SHOWN.pack(frame, frame_count)
+
+
+def unpack_shown(body: bytes) -> tuple[int, int]:
+    """Return the first frame shown, and how many the object has. Raises CodecFailed."""
+    if len(body) != _SHOWN.size:
+        raise CodecFailed("a pixel worker said what it may not")
+    frame, frame_count = _SHOWN.unpack(body)
+    return frame, frame_count
 
 
 def unpack_range(body: bytes) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from strongroom.pixels import syntaxes as uid
 from strongroom.pixels.image import StoredImage
 from strongroom.pixels.sandbox import allow_cpu, leave, lock_in
 from strongroom.pixels.transcoding import frames, transcode
-from strongroom.pixels.wire import CHUNK_BYTES, Failure, Job, Kind, PixelLimits, pack, pack_range, unpack
+from strongroom.pixels.wire import CHUNK_BYTES, Failure, Job, Kind, PixelLimits, pack, pack_range, pack_shown, unpack
 
 LINE: Final = 0
 """The descriptor of the socket."""
@@ -111,19 +111,21 @@ def _inflated(chunks: Iterator[bytes], limits: PixelLimits) -> bytes:
     return bytes(held)
 
 
-def work(job: Job, limits: PixelLimits) -> None:
-    """Do one job."""
+def work(job: Job, limits: PixelLimits) -> bytes:
+    """Do one job; returns what is said at its end."""
     allow_cpu(limits.frame_cpu_s)
     image, read = opened(job, limits)
     if job.rendering is not None:
         send_data(drawing.render(image, job.rendering, limits))
-    elif job.frames:
+        return pack_shown(drawing.numbers_of(image, job.rendering)[0], image.frame_count)
+    if job.frames:
         for frame in frames(image, job.to_uid, job.frames, limits):
             send_data(frame)
             send(Kind.FRAME_END)
     else:
         for piece in transcode(image, read, job.to_uid, limits):
             send_data(piece)
+    return b""
 
 
 def failure_of(error: Exception) -> Failure:
@@ -165,13 +167,13 @@ def main() -> None:
         assert kind is Kind.JOB
         job = msgspec.json.decode(body, type=Job)
         try:
-            work(job, limits)
+            last = work(job, limits)
         except Gone:
             raise
         except Exception as error:
             send(Kind.FAILED, msgspec.json.encode(failure_of(error)))
         else:
-            send(Kind.DONE)
+            send(Kind.DONE, last)
 
 
 if __name__ == "__main__":

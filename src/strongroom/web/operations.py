@@ -4,10 +4,17 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import health, qido, stow, wado
+from strongroom.web import health, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
-    (*health.OPERATIONS, *qido.OPERATIONS, *wado.OPERATIONS, *stow.OPERATIONS)
+    (
+        *health.OPERATIONS,
+        *qido.OPERATIONS,
+        *wado.OPERATIONS,
+        *rendered.OPERATIONS,
+        *wado_uri.OPERATIONS,
+        *stow.OPERATIONS,
+    )
 )
