@@ -63,6 +63,7 @@ class Authenticator:
         now = self._sources.clock()
         credential = sha256("\n".join(fields).encode("utf-8", "surrogatepass") if fields else certificate_der).digest()
         if wait_s := self._throttle.wait_s(address, credential, now):
+            self._record("too-many-failures", certificate_der, address)
             raise Throttled("too-many-failures", wait_s)
         try:
             if fields:
@@ -71,11 +72,15 @@ class Authenticator:
                 principal = self._peer(certificate_der, address)
         except (Denied, Unauthenticated) as error:
             self._throttle.failed(address, credential, now)
-            who = Principal("", sha256(certificate_der).hexdigest() if certificate_der else "", "", address)
-            self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, who, {"reason": error.reason}))
+            self._record(error.reason, certificate_der, address)
             raise Unauthenticated(error.reason) from None
         self._throttle.succeeded(credential)
         return principal
+
+    def _record(self, reason: str, certificate_der: bytes, address: str) -> None:
+        fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""
+        who = Principal("", fingerprint, "", address)
+        self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, who, {"reason": reason}))
 
     def _bearer(self, fields: list[str], certificate_der: bytes, address: str, now: float) -> Principal:
         if len(fields) > 1:
