@@ -72,6 +72,9 @@ class HttpsSection(_Section, frozen=True):
         _key("Host names that clients call, in the certificate; requests for any other name are refused."),
     ] = ()
     drain_timeout_s: Annotated[float, _key("For requests under way when the archive is stopped.")] = 10.0
+    metadata_cache_mib: Annotated[
+        int, _key("Room in the data directory for sealed metadata of series that was asked for, MiB; 0 = none is kept.")
+    ] = 1024
 
 
 class JwtSection(_Section, frozen=True):
@@ -245,6 +248,7 @@ class Home:
         self.objects = self.data / "objects"
         self.index = self.data / "index.db"
         self.secrets = self.data / "secrets"
+        self.metadata = self.data / "metadata"
         self.peers = self.root / "peers"
         self.checkpoints = self.root / "checkpoints"
         self.lock = self.root / "serve.lock"

@@ -38,6 +38,7 @@ from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
 from strongroom.web.app import WebApp
 from strongroom.web.call import Authenticator, Deleted, Services
+from strongroom.web.frametables import FrameTables
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.server import WebServer
 from strongroom.webcallers import Callers
@@ -119,6 +120,9 @@ class Worker:
             run_pixels=self._run_pixels,
             storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
             delete_study=self._delete_study,
+            outliner=archive.outliner,
+            metadata=archive.metadata,
+            frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
             pixels=self._pixels,
         )
         self._app = WebApp(OPERATIONS, services)

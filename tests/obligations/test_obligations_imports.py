@@ -91,7 +91,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "tempfile": {"net.tls"},
     "typer": {"cli"},
     "uvloop": {"webworker"},
-    "zlib": {"dicom.inflate", "pixels.transcoding"},
+    "zlib": {"dicom.inflate", "web.coding", "pixels.transcoding"},
 }
 """Outside modules that are used at a few places only, so that one can look there."""
 

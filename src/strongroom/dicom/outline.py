@@ -182,7 +182,7 @@ class _Walk:
             if length != UNDEFINED_LENGTH and length > end - self.position:
                 raise MalformedDataset("a value runs past the end", tag=tag, offset=self.position)
             if vr == b"SQ" or (length == UNDEFINED_LENGTH and not _is_fragments(tag, vr, coding)):
-                yield self._sequence((tag, vr, length), end, coding, depth, path)
+                yield self._sequence_or_bulk((tag, vr, length), end, coding, depth, path)
             elif self._is_bulk(tag, vr, length):
                 yield Bulk(tag, vr, self.position, length, f"{path}{tag:08X}", coding)
                 if skip_pixels or tag not in PIXEL_TAGS:
@@ -269,6 +269,24 @@ class _Walk:
             self.position += length
             if self.position > self.size:
                 raise MalformedDataset("a fragment runs past the end", tag=tag, offset=at)
+
+    def _sequence_or_bulk(
+        self, header: tuple[int, bytes, int], within: int, coding: Coding, depth: int, path: str
+    ) -> Outlined:
+        """Return a sequence; one of known length whose items do not hold together, or are too many, is bulk.
+
+        On its way in nobody looked into it, and what else the instance says is not to be lost for it.
+        """
+        tag, _, length = header
+        start, count = self.position, self._count
+        try:
+            return self._sequence(header, within, coding, depth, path)
+        except (MalformedDataset, LimitExceeded):
+            if length == UNDEFINED_LENGTH or depth:
+                raise
+        self.position, self._count = start, count  # nothing is read there again: what follows lies behind the value
+        self._skip(tag, length, coding)
+        return Bulk(tag, b"UN", start, length, f"{path}{tag:08X}", coding)
 
     def _sequence(self, header: tuple[int, bytes, int], within: int, coding: Coding, depth: int, path: str) -> Element:
         tag, vr, length = header

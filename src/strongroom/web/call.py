@@ -11,9 +11,11 @@ from starlette.requests import Request
 
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
+from strongroom.web.frametables import FrameTables
 
 if TYPE_CHECKING:  # the pool starts processes: a handler only needs to know what it can ask for
     from strongroom.pixels.pool import Pixels
@@ -78,6 +80,9 @@ class Services:
     run_pixels: RunBlocking
     storage_classes: frozenset[str]
     delete_study: DeleteStudy
+    outliner: Outliner
+    metadata: Metadata
+    frames: FrameTables
     pixels: Pixels | None = None
 
 

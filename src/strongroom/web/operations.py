@@ -4,7 +4,7 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import health, qido, rendered, stow, wado, wado_uri
+from strongroom.web import health, metadata, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
@@ -13,6 +13,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *health.OPERATIONS,
         *qido.OPERATIONS,
         *wado.OPERATIONS,
+        *metadata.OPERATIONS,
         *rendered.OPERATIONS,
         *wado_uri.OPERATIONS,
         *stow.OPERATIONS,

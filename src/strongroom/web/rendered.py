@@ -43,9 +43,8 @@ from strongroom.web.image_parameters import (
 from strongroom.web.multipart import MultipartWriter, boundary_of
 from strongroom.web.negotiation import MULTIPART, Choice, Offer, negotiate
 from strongroom.web.operation import PREFIX, Operation
-from strongroom.web.retrieving import ACCEPT, CONDITIONS, VARY, is_head, not_sent, recorded, retrieve
+from strongroom.web.retrieving import ACCEPT, CONDITIONS, VARY, accepted, is_head, not_sent, recorded, retrieve
 from strongroom.web.streaming import Body, Delivered, Delivery
-from strongroom.web.wado import accepted
 
 REPRESENTATIVE: Final = (0,)
 ALL_FRAMES: Final = ()

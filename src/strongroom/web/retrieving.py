@@ -80,6 +80,12 @@ def recorded(delivery: Delivery) -> Iterator[None]:
         raise
 
 
+def accepted(call: Call) -> tuple[str | None, str | None]:
+    """The Accept header field, all of its lines, and the Accept Query Parameter."""
+    lines = call.request.headers.getlist("accept")
+    return (", ".join(lines) if lines else None), call.request.query_params.get("accept")
+
+
 def is_head(call: Call) -> bool:
     """Whether only the headers are asked for."""
     return bool(call.request.method == "HEAD")

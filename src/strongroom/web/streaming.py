@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PIECE_BYTES: Final = 512 * 1024
+PIECE_BYTES: Final = 1024 * 1024
 """Made and sent at a time. A hand-over between threads costs as much as sealing 256 KiB; two pieces are in memory."""
 
 MAX_PARTS_OF_PIECE: Final = 4096

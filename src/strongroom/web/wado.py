@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from strongroom.archive.model import StoredObject
 from strongroom.archive.outgoing import open_whole, opened
-from strongroom.archive.ports import BlobReader
 from strongroom.dicom.dictionary import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -37,6 +36,7 @@ from strongroom.web.retrieving import (
     VARY,
     Retrieved,
     Sized,
+    accepted,
     deliver_sized,
     is_head,
     not_sent,
@@ -107,12 +107,6 @@ def _retrieve(call: Call) -> Response:
         return _multipart(call, retrieved.delivery, parts)
 
 
-def accepted(call: Call) -> tuple[str | None, str | None]:
-    """The Accept header field, all of its lines, and the Accept Query Parameter."""
-    lines = call.request.headers.getlist("accept")
-    return (", ".join(lines) if lines else None), call.request.query_params.get("accept")
-
-
 def _offers(call: Call, objects: Sequence[StoredObject]) -> tuple[Offer, ...]:
     stored = [uid for uid in dict.fromkeys(each.transfer_syntax for each in objects) if uid not in _NAMED]
     # Before the objects are known, all that is known could be theirs.
@@ -154,11 +148,8 @@ def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
     stored, services = part.stored, call.services
     if part.is_as_stored:
         with closing(open_whole(services.reader, stored)) as blob:
-            if blob.size <= PIECE_BYTES:
-                chunks: Iterator[bytes] = iter((part.head, blob.read(0, blob.size)))
-            else:
-                chunks = _with_head(part.head, blob)
-            yield from chunks
+            yield part.head
+            yield from blob.chunks()
     elif is_converted(stored.transfer_syntax, part.transfer_syntax):
         with opened(services.reader, stored, part.transfer_syntax) as converted:
             yield part.head
@@ -178,12 +169,6 @@ def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
 def is_converted(stored: str, wanted: str) -> bool:
     """Whether an object can be had by writing its elements anew, with no codec."""
     return wanted in UNCOMPRESSED and not TRANSFER_SYNTAXES[stored].encapsulated
-
-
-def _with_head(head: bytes, blob: BlobReader) -> Iterator[bytes]:
-    yield head
-    for offset in range(0, blob.size, PIECE_BYTES):
-        yield blob.read(offset, PIECE_BYTES)
 
 
 def _single(call: Call, delivery: Delivery, part: Part) -> Delivered:
