@@ -58,6 +58,8 @@ class WebClient:
     authority: Path
     token: str | None = None
     certificate: Path | None = None
+    address: str = "127.0.0.1"
+    """Where it calls from: any address of the loopback network."""
 
     @property
     def base_url(self) -> str:
@@ -81,7 +83,9 @@ class WebClient:
         """Send a request to ``path``, which is below the root unless it is a whole one, and read the answer."""
         own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         target = path if path.startswith((ROOT, "/health")) else ROOT + path
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context(), timeout=TIMEOUT_S)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, context=self.context(), timeout=TIMEOUT_S, source_address=(self.address, 0)
+        )
         try:
             connection.request(method, target, body=body, headers={**own, **(headers or {})})
             response = connection.getresponse()

@@ -18,7 +18,8 @@ _UID: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)*$", "maxLength":
 _NAMED_BY_OPENAPI: Final = frozenset({"accept", "content-type", "authorization"})
 """Headers that OpenAPI describes by responses, request body and security, and ignores as parameters."""
 
-_HAS_NO_BODY: Final = frozenset({204, 304})
+_HAS_NO_BODY: Final = frozenset({204, 304, 412, 416})
+_SEVERAL_RANGES: Final = "multipart/byteranges"
 _DICOM_JSON: Final = "application/dicom+json"
 _JSON: Final = frozenset({_DICOM_JSON, "application/json"})
 
@@ -142,6 +143,8 @@ def _response(operation: Operation, status: int) -> Json:
     if status < 400 or operation.consumes:
         dicom = {"schema": {"$ref": "#/components/schemas/DicomJson"}} if _DICOM_JSON in operation.produces else {}
         content |= {media_type: dicom if media_type in _JSON else {} for media_type in operation.produces}
+    if status == 206:
+        content[_SEVERAL_RANGES] = {}
     if status >= 400:
         content[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     if content:
