@@ -195,13 +195,15 @@ class RunningArchive:
         with self._open() as archive:
             return trail_events(archive, SERVE_LOG)[since:]
 
-    def wait_for_event(self, wanted: Callable[[Event], bool], since: int = 0, timeout_s: float = 10.0) -> Event:
+    def wait_for_event(
+        self, wanted: Callable[[Event], bool], since: int = 0, timeout_s: float = 10.0, log: str = SERVE_LOG
+    ) -> Event:
         """The first event of the server that is wanted; it may come a moment after the peer saw what it records."""
         deadline = time.monotonic() + timeout_s
         pause = threading.Event()
         with self._open() as archive:
             while True:
-                events = trail_events(archive, SERVE_LOG)[since:]
+                events = trail_events(archive, log)[since:]
                 found = next(filter(wanted, events), None)
                 if found is not None:
                     return found
