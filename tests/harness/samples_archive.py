@@ -51,6 +51,15 @@ def read_quietly(raw: bytes, **options: Any) -> FileDataset:
         return pydicom.dcmread(BytesIO(raw), force=True, **options)
 
 
+def read_sample(path: Path) -> Sample:
+    """A file as it is, with its identifiers as far as it has any."""
+    raw = path.read_bytes()
+    dataset = read_quietly(raw, stop_before_pixels=True)
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+    study, series, instance, sop_class = (str(dataset.get(name, "")) for name in names)
+    return Sample(path, raw, study, series, instance, sop_class)
+
+
 def _sample(path: Path) -> Sample | None:
     dataset = read_quietly(path.read_bytes(), stop_before_pixels=True)
     uids = [str(dataset.get(name, "")) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
