@@ -18,6 +18,7 @@ _BY_REASON: Final[Mapping[str, int]] = {
     "study-of-another-patient": 0xC012,
     "series-in-another-study": 0xC013,
     "study-instance-uid-differs": 0xC014,
+    "outside-scope": 0x0124,
 }
 """Status by reason (PS3.4 B.2.3, PS3.7 C, PS3.18 I.2.2: A9xx data set does not match SOP class, Cxxx cannot
 understand). docs/STATUS.md says what each reason means."""
