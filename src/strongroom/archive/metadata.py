@@ -64,6 +64,15 @@ class Outliner:
         self._reader = reader
         self._limits = OutlineLimits(scan=scan)
 
+    def reading(self, blob: BlobReader, stored: StoredObject) -> tuple[Read, int | None]:
+        """How to read an object's data set as it was before any deflation, and its size, None if only its end tells.
+
+        Of one that is deflated, offsets must rise: each call begins at its beginning.
+        """
+        if TRANSFER_SYNTAXES[stored.transfer_syntax].deflated:
+            return ForwardReader(inflated(blob.chunks(), self._limits.scan)).read, None
+        return blob.read, blob.size
+
     def outline(self, stored: StoredObject) -> list[Outlined]:
         """Every element of an object, bulk values only placed.
 
@@ -71,12 +80,12 @@ class Outliner:
         has to be below its top level.
         """
         with closing(open_whole(self._reader, stored)) as blob:
-            read, size = reading(blob, stored, self._limits.scan)
+            read, size = self.reading(blob, stored)
             return outline(read, size, TRANSFER_SYNTAXES[stored.transfer_syntax], self._limits)
 
     def outline_to_pixels(self, blob: BlobReader, stored: StoredObject) -> list[Outlined]:
         """The elements of an open object up to its pixel data. Raises as ``outline`` does."""
-        read, size = reading(blob, stored, self._limits.scan)
+        read, size = self.reading(blob, stored)
         return outline_to_pixels(read, size, TRANSFER_SYNTAXES[stored.transfer_syntax], self._limits)
 
     def to_json(self, stored: StoredObject) -> bytes:
@@ -86,16 +95,6 @@ class Outliner:
         elements = self.outline(stored)
         syntax = TRANSFER_SYNTAXES[stored.transfer_syntax]
         return _encode(outline_to_json(elements, syntax, lambda path: msgspec.Raw(begin + path.encode("ascii") + b'"')))
-
-
-def reading(blob: BlobReader, stored: StoredObject, limits: ScanLimits) -> tuple[Read, int | None]:
-    """How to read an object's data set as it was before any deflation, and its size, None if only its end tells.
-
-    Of one that is deflated, offsets must rise: each call begins at its beginning.
-    """
-    if TRANSFER_SYNTAXES[stored.transfer_syntax].deflated:
-        return ForwardReader(inflated(blob.chunks(), limits)).read, None
-    return blob.read, blob.size
 
 
 class Metadata:

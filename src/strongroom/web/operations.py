@@ -4,7 +4,7 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import health, metadata, qido, rendered, stow, wado, wado_uri
+from strongroom.web import frames, health, metadata, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
@@ -14,6 +14,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *qido.OPERATIONS,
         *wado.OPERATIONS,
         *metadata.OPERATIONS,
+        *frames.OPERATIONS,
         *rendered.OPERATIONS,
         *wado_uri.OPERATIONS,
         *stow.OPERATIONS,

@@ -91,6 +91,13 @@ def is_head(call: Call) -> bool:
     return bool(call.request.method == "HEAD")
 
 
+async def begun(call: Call, delivered: Delivered) -> Delivered:
+    """The answer with its first piece made: by who decodes, if it has to be decoded."""
+    if not delivered.is_begun:
+        await delivered.run_blocking(delivered.begin, is_head=is_head(call))
+    return delivered
+
+
 def not_sent(call: Call, delivery: Delivery, tag: str) -> Delivered | None:
     """The answer to a request whose conditions do not hold, None if it is to be answered in full."""
     headers = call.request.headers

@@ -85,7 +85,8 @@ class Delivered(Response):
         self.status_code = status
         self.background = None
         self._delivery = delivery
-        self._run_blocking = run_blocking
+        self.run_blocking = run_blocking
+        self.is_begun = False
         self._body = iter(body)
         self._first = b""
         self._is_over = False
@@ -98,6 +99,7 @@ class Delivered(Response):
 
         Raises what making it raises; that the delivery failed is in the trail then.
         """
+        self.is_begun = True
         if is_head:
             self._close()
             self._is_over = True
@@ -139,12 +141,12 @@ class Delivered(Response):
             reason = _reason(error)
             raise
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._run_blocking(self._finish, outcome, reason)))
+            await asyncio.shield(asyncio.ensure_future(self.run_blocking(self._finish, outcome, reason)))
 
     async def _send_body(self, send: Send) -> None:
         piece, self._first = self._first, b""
         while not self._is_over:
-            following = asyncio.ensure_future(self._run_blocking(self._next))
+            following = asyncio.ensure_future(self.run_blocking(self._next))
             try:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 self._delivery.sent_bytes += len(piece)

@@ -7,7 +7,7 @@ parts is one too, and the same request gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple, cast
 
@@ -37,6 +37,7 @@ from strongroom.web.retrieving import (
     Retrieved,
     Sized,
     accepted,
+    begun,
     deliver_sized,
     is_head,
     not_sent,
@@ -49,6 +50,8 @@ from strongroom.web.zipping import zip_chunks
 DICOM: Final = "application/dicom"
 ZIP: Final = "application/zip"
 UNCOMPRESSED: Final = frozenset({EXPLICIT_VR_LITTLE_ENDIAN.uid, IMPLICIT_VR_LITTLE_ENDIAN.uid})
+WORKER_HELD_BYTES: Final = 32 * 2**20
+"""Of one transcoded object: a client that reads slowly keeps a worker for larger ones only."""
 _NAMED: Final = (EXPLICIT_VR_LITTLE_ENDIAN.uid, *(uid for uid, codec in CODECS.items() if codec.encodes))
 """Transfer syntaxes that can be asked for whatever is stored."""
 
@@ -67,6 +70,11 @@ class Part(NamedTuple):
         return self.transfer_syntax == self.stored.transfer_syntax
 
     @property
+    def needs_codec(self) -> bool:
+        """Whether a worker has to transcode it."""
+        return not self.is_as_stored and not is_converted(self.stored.transfer_syntax, self.transfer_syntax)
+
+    @property
     def size(self) -> int | None:
         """Length of the file in bytes, None if only converting it tells."""
         return len(self.head) + self.stored.data_bytes if self.is_as_stored else None
@@ -79,20 +87,20 @@ class Part(NamedTuple):
 
 async def retrieve_study(call: Call) -> Response:
     """All instances of a study."""
-    return await call.services.run_blocking(_retrieve, call)
+    return await begun(call, await call.services.run_blocking(_retrieve, call))
 
 
 async def retrieve_series(call: Call) -> Response:
     """All instances of a series."""
-    return await call.services.run_blocking(_retrieve, call)
+    return await begun(call, await call.services.run_blocking(_retrieve, call))
 
 
 async def retrieve_instance(call: Call) -> Response:
     """One instance: as the only part of an answer, or without parts."""
-    return await call.services.run_blocking(_retrieve, call)
+    return await begun(call, await call.services.run_blocking(_retrieve, call))
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: Call) -> Delivered:
     accept, query = accepted(call)
     # What is not taken whatever is stored is refused before anything is looked up.
     negotiate(accept, _offers(call, ()), query)
@@ -150,7 +158,7 @@ def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
         with closing(open_whole(services.reader, stored)) as blob:
             yield part.head
             yield from blob.chunks()
-    elif is_converted(stored.transfer_syntax, part.transfer_syntax):
+    elif not part.needs_codec:
         with opened(services.reader, stored, part.transfer_syntax) as converted:
             yield part.head
             yield from converted
@@ -160,10 +168,21 @@ def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
         with closing(open_whole(services.reader, stored)) as blob:
             transcoded = services.pixels.transcode(blob, stored.transfer_syntax, part.transfer_syntax)
             with closing(cast("Body", transcoded)):
-                first = next(transcoded, b"")
+                first = _gathered(transcoded)
                 yield part.head
                 yield first
                 yield from transcoded
+
+
+def _gathered(chunks: Iterator[bytes]) -> bytes:
+    """The next chunks up to WORKER_HELD_BYTES: mostly all, so that the worker is free before any of them is sent."""
+    held, size = [], 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= WORKER_HELD_BYTES:
+            break
+    return b"".join(held)
 
 
 def is_converted(stored: str, wanted: str) -> bool:
@@ -186,7 +205,14 @@ def _single(call: Call, delivery: Delivery, part: Part) -> Delivered:
         delivery.object_done()
 
     said = {"Content-Type": part.content_type, "Content-Location": location, "ETag": tag, "Vary": VARY}
-    return Delivered(delivery, call.services.run_blocking, 200, said, body()).begin(is_head=is_head(call))
+    return _made(call, delivery, said, body(), [part])
+
+
+def _made(call: Call, delivery: Delivery, said: Mapping[str, str], body: Body, parts: Sequence[Part]) -> Delivered:
+    """The answer, begun unless a worker is needed: then that is done where workers are waited for."""
+    if any(part.needs_codec for part in parts):
+        return Delivered(delivery, call.services.run_pixels, 200, said, body)
+    return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
 
 
 def _ranged(call: Call, delivery: Delivery, part: Part) -> Callable[[int, int], Body]:
@@ -228,7 +254,7 @@ def _multipart(call: Call, delivery: Delivery, parts: Sequence[Part]) -> Deliver
     sizes = [each.size for each in parts]
     if None not in sizes:
         said["Content-Length"] = str(sum(filter(None, sizes)) + sum(map(len, heads)) + len(end))
-    return Delivered(delivery, call.services.run_blocking, 200, said, body()).begin(is_head=is_head(call))
+    return _made(call, delivery, said, body(), parts)
 
 
 def _location(call: Call, stored: StoredObject) -> str:
