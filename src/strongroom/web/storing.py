@@ -35,12 +35,14 @@ _SOP_INSTANCE_UID: Final = 0x00080018
 
 @dataclass(slots=True)
 class Fate:
-    """What became of one instance of a request. UIDs are "" if they are not known; ``failure`` None: it is stored."""
+    """What became of one instance of a request; either ``is_stored`` or ``failure`` in the end. UIDs are "" if they are
+    not known."""
 
     sop_class: str = ""
     sop_uid: str = ""
     study_uid: str = ""
     series_uid: str = ""
+    is_stored: bool = False
     failure: StrongroomError | None = None
 
 
@@ -58,6 +60,7 @@ class Complete:
             if fate.failure is None:
                 try:
                     ingest.commit()
+                    fate.is_stored = True
                 except StrongroomError as error:
                     fate.failure = error
                 fate.study_uid, fate.series_uid = ingest.study_uid, ingest.series_uid
@@ -79,16 +82,15 @@ class Door:
     study_uid: str = ""
 
     def open(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Ingest:
-        """Begin to take an instance in. Raises Denied, Refused, MalformedDataset."""
+        """Begin to take an instance in. Raises Denied, Refused."""
         require(self.principal, Right.STORE)
         if sop_class not in self.storage_classes:
             raise Refused("sop-class-not-supported")
         syntax = TRANSFER_SYNTAXES.get(transfer_syntax)
         if syntax is None:
             raise Refused("transfer-syntax-unknown")
-        return self.new_ingest(
-            Arrival(Uid.parse(sop_class), Uid.parse(sop_uid), syntax, self.principal, study_uid=self.study_uid)
-        )
+        classified, named = parse_uid_text(sop_class, "sop-class-uid"), parse_uid_text(sop_uid, "sop-instance-uid")
+        return self.new_ingest(Arrival(classified, named, syntax, self.principal, study_uid=self.study_uid))
 
     def record_unnamed(self, fates: list[Fate]) -> None:
         """Record in one sum what was refused before it began: nothing of it is in the trail yet."""
@@ -176,7 +178,7 @@ class DicomStream:
 def _identity(header: FileHeader, data_set: memoryview) -> tuple[Uid, Uid]:
     """Return SOP class and instance of a file. Without meta information the data set itself says them, and early."""
     if header.sop_class and header.sop_uid:
-        return _uid(header.sop_class, "sop-class-uid"), _uid(header.sop_uid, "sop-instance-uid")
+        return parse_uid_text(header.sop_class, "sop-class-uid"), parse_uid_text(header.sop_uid, "sop-instance-uid")
     syntax = TRANSFER_SYNTAXES.get(header.transfer_syntax)
     if syntax is None:
         raise Refused("transfer-syntax-unknown")
@@ -188,7 +190,10 @@ def _identity(header: FileHeader, data_set: memoryview) -> tuple[Uid, Uid]:
     )
 
 
-def _uid(text: str, name: str) -> Uid:
+def parse_uid_text(text: str, name: str) -> Uid:
+    """The UID in ``text``. Raises Refused as ``<name>-missing`` or ``<name>-invalid``."""
+    if not text:
+        raise Refused(f"{name}-missing")
     try:
         return Uid.parse(text)
     except MalformedDataset:

@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from strongroom.config import LimitsSection
+from strongroom.dicom.elements import ScanLimits
+from strongroom.dicom.metadata import MetadataLimits
 from strongroom.dicom.xmlmodel import to_xml
 from strongroom.errors import LimitExceeded, StrongroomError, UnsupportedMediaType
 from strongroom.types import Right
@@ -27,6 +29,7 @@ from strongroom.web.negotiation import MULTIPART, Offer, negotiate, parse_media_
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_of
 from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Intake, SingleFile
+from strongroom.web.stow_metadata import JSON, METADATA, XML, IntakeLimits, MetadataBody, MetadataParts
 from strongroom.web.stow_report import response_dataset, response_status
 
 BATCH_BYTES: Final = 262_144
@@ -35,9 +38,7 @@ BATCH_BYTES: Final = 262_144
 COMMITS_AT_ONCE: Final = 4
 """Of one request: enough that they share syncs, too few to keep others waiting."""
 
-JSON: Final = "application/dicom+json"
-XML: Final = "application/dicom+xml"
-TAKEN: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM)
+TAKEN: Final = (*(f'{MULTIPART}; type="{essence}"' for essence in (DICOM, JSON, XML)), DICOM, JSON, XML)
 ANSWERS: Final = (Offer(JSON), Offer(XML), Offer("application/json"))
 
 
@@ -64,7 +65,7 @@ async def store_instances(call: Call) -> Response:
     except TimeoutError:
         return plain_problem(408, "The body did not come in time", extra={"limit": "message_timeout_s"})
     except StrongroomError as error:
-        stored = sum(fate.failure is None for fate in intake.fates)
+        stored = sum(fate.is_stored for fate in intake.fates)
         if not stored:
             raise
         return _broken_off(error, stored)
@@ -86,7 +87,7 @@ def _intake(call: Call, content_type: str) -> Intake:
     """Return what takes in a body of this media type. Raises UnsupportedMediaType, MalformedRequest."""
     if not content_type:
         raise UnsupportedMediaType("the body has no Content-Type", TAKEN)
-    services = call.services
+    services, limits = call.services, call.services.limits
     door = Door(
         services.new_ingest,
         services.reader,
@@ -97,17 +98,27 @@ def _intake(call: Call, content_type: str) -> Intake:
     essence = parse_media_type(content_type).essence
     if essence == DICOM:
         return SingleFile(door)
+    if essence in METADATA:
+        return MetadataBody(door, essence, _intake_limits(limits))
     if essence != MULTIPART:
         raise UnsupportedMediaType("a body of another media type", TAKEN)
     boundary, part_type = parse_multipart(content_type)
-    reader = MultipartReader(boundary, _multipart_limits(services.limits))
+    caps = MultipartLimits(limits.max_request_parts, limits.max_part_header_bytes, limits.max_part_header_fields)
+    reader = MultipartReader(boundary, caps)
     if part_type in (DICOM, ""):
         return DicomParts(door, reader)
+    if part_type in METADATA:
+        return MetadataParts(door, part_type, _intake_limits(limits), reader)
     raise UnsupportedMediaType("parts of another media type", TAKEN)
 
 
-def _multipart_limits(limits: LimitsSection) -> MultipartLimits:
-    return MultipartLimits(limits.max_request_parts, limits.max_part_header_bytes, limits.max_part_header_fields)
+def _intake_limits(limits: LimitsSection) -> IntakeLimits:
+    return IntakeLimits(
+        MetadataLimits(limits.max_metadata_values, limits.max_element_depth),
+        ScanLimits(max_element_depth=limits.max_element_depth, max_element_count=limits.max_metadata_values),
+        limits.max_metadata_bytes,
+        limits.max_held_bulk_bytes,
+    )
 
 
 class _Transfer:

@@ -43,11 +43,13 @@ def response_dataset(fates: Iterable[Fate], urls: Urls) -> JsonDataset:
     stored, failed, other = [], [], []
     studies = set()
     for fate in fates:
-        if fate.failure is None:
+        if fate.is_stored:
             studies.add(fate.study_uid)
             url = instance_url(fate.study_uid, fate.series_uid, fate.sop_uid)
             stored.append({**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}})
-        elif fate.sop_uid:
+            continue
+        assert fate.failure is not None
+        if fate.sop_uid:
             failed.append({**_references(fate), **_why(fate.failure)})
         else:
             other.append(_why(fate.failure))
