@@ -272,6 +272,17 @@ def _frames(
             yield piece, _bytes_of(read, source, piece)
 
 
+def pixel_parts(call: Call, stored: StoredObject) -> Iterator[tuple[str, str, Iterator[bytes]]]:
+    """Yield Content-Type, Content-Location and bytes of every frame as it is stored. Raises as locating them does."""
+    with closing(open_whole(call.services.reader, stored)) as blob:
+        source = Source(stored, table_of(call, stored, blob), ())
+        pieces = _located(source, blob)
+    url, content_type = _pixels_url(call, stored), f"{source.media_type}; transfer-syntax={source.native_syntax}"
+    with closing(_frames(call, source, pieces)) as frames:
+        for piece, chunks in frames:
+            yield content_type, _location(url, source, piece.number), chunks
+
+
 def _ranged(call: Call, delivery: Delivery, source: Source, piece: _Piece) -> Callable[[int, int], Body]:
     """Reads a range of one frame; what comes before it is passed over within the frame only."""
 
