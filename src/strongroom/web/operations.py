@@ -4,7 +4,7 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import bulkdata, frames, health, metadata, qido, rendered, stow, wado, wado_uri
+from strongroom.web import bulkdata, delete, frames, health, metadata, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
