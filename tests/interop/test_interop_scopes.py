@@ -38,6 +38,7 @@ from harness.web import WebClient, client_of, multipart
 from strongroom.admin.tokens import NewToken, add, revoke
 from strongroom.archive.model import Action, Outcome
 from strongroom.archive.tokens import RIGHTS
+from strongroom.web.operations import OPERATIONS
 
 pytestmark = [
     pytest.mark.interop,
@@ -318,3 +319,50 @@ def test_a_revoked_token_is_refused_at_once_in_the_running_server(served: Served
     answer = client.get("/studies")
     assert answer.status == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def paths_under_a_study(sample: Dataset) -> list[str]:
+    """Every path of the table that names something of a study, filled in for one object."""
+    names = {
+        "study": sample.StudyInstanceUID,
+        "series": sample.SeriesInstanceUID,
+        "instance": sample.SOPInstanceUID,
+        "frames": "1",
+    }
+    made = []
+    for operation in OPERATIONS:
+        if operation.method == "GET" and "{study}" in operation.path:
+            parts = [
+                names.get(part[1:-1], "7FE00010") if part[:1] == "{" else part for part in operation.path.split("/")
+            ]
+            made.append("/".join(parts))
+    query = f"requestType=WADO&studyUID={names['study']}&seriesUID={names['series']}&objectUID={names['instance']}"
+    return [*made, f"/dicomweb/wado?{query}"]
+
+
+def test_every_route_to_what_is_outside_answers_as_if_it_were_not_there(served: Served) -> None:
+    running, secrets = served
+    outside = next(each for each in POPULATION if each.PatientID == "P2")
+    nowhere = image(404, 1, 1)
+    limited, unlimited = client_of(running, secrets["PATIENT"]), client_of(running, secrets["SCU"])
+    paths = list(zip(paths_under_a_study(outside), paths_under_a_study(nowhere), strict=True))
+    assert len(paths) > 15
+    reached = 0
+    for there, not_there in paths:
+        one, other = limited.get(there), limited.get(not_there)
+        assert (there, one.status, one.content) == (there, other.status, other.content)
+        assert one.status in (204, 404) or not one.json  # a search finds nothing
+        reached += unlimited.get(there).status == 200
+    assert reached > 10
+
+
+def test_a_study_is_deleted_by_nobody_who_does_not_see_all_of_it(served: Served) -> None:
+    running, secrets = served
+    outside = next(each for each in POPULATION if each.PatientID == "P2")
+    path = f"/studies/{outside.StudyInstanceUID}"
+    there = client_of(running, secrets["PATIENT"]).request("DELETE", path)
+    nowhere = client_of(running, secrets["PATIENT"]).request("DELETE", "/studies/2.25.404")
+    assert (there.status, there.content) == (nowhere.status, nowhere.content) == (404, there.content)
+    for unique in (outside.StudyInstanceUID, "2.25.404"):  # whatever is stored
+        assert client_of(running, secrets["MODALITY"]).request("DELETE", f"/studies/{unique}").status == 403
+    assert client_of(running, secrets["SCU"]).get(path + "/instances").status == 200
