@@ -55,7 +55,7 @@ def compile_encoder(search: Search, about: AboutArchive, base_url: str) -> Calla
         parts = []
         for name, label, is_optional, piece in plan:
             found = piece(pieces, row)
-            if not is_optional or (name in pieces and b'"Value"' in found):
+            if not is_optional or b'"Value"' in found:
                 parts.append(label + found)
             elif name < _URL_NAME:
                 parts.append(b"")  # keeps the place of the retrieve URL
@@ -82,7 +82,7 @@ def _piece(key: ReturnKey, query: Query, about: AboutArchive) -> Piece:
         fixed = rebuilt({}, SearchRow((), {}))
         return (lambda _pieces, _row: fixed) if key.tag in kept.ANSWERED_TAGS else rebuilt
     if key.tag in kept.COMPUTED_TAGS:
-        return lambda _pieces, row: _encode(row.computed[name]) if name in row.computed else empty
+        return lambda _pieces, row: _encode(row.computed[name]) if row.computed[name]["Value"] else empty
 
     def stored(pieces: dict[str, Any], _row: SearchRow) -> bytes:
         found = pieces.get(name)
