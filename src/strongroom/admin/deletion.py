@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from strongroom.admin.manifest import manifest_sha256
 from strongroom.admin.recovery import expect_orphans, orphans_gone
 from strongroom.app import Archive
-from strongroom.archive.access import require, require_whole_studies
+from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, StrongroomError
 from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
@@ -72,7 +72,6 @@ def delete_study(
     """
     if caller is not None:
         require(caller, Right.DELETE)
-        require_whole_studies(caller)
     principal = caller or archive.principal
     uid, reason = Uid.parse(study_uid), parse_reason(reason)
     statements = StudyDeletion(archive.backend.dialect, archive.index.registry)

@@ -50,12 +50,12 @@ def require(principal: Principal, right: Right) -> None:
         raise Denied(f"no-right-{right.value}")
 
 
-def require_whole_studies(principal: Principal) -> None:
-    """Return if the scope has studies in it as a whole or not at all: to delete is to delete a whole study.
+def require_whole_studies(scope: Scope | None) -> None:
+    """Return if a scope has a study as a whole or not at all: to delete is to delete a whole study.
 
-    Raises Denied for one of some modalities, whatever is stored: what such a scope has of a study may not be all of it.
+    Raises Denied for one of some modalities: what its holder sees of a study may not be all of it.
     """
-    if principal.scope is not None and principal.scope.modalities:
+    if scope is not None and scope.modalities:
         raise Denied("scope-of-parts-of-studies")
 
 

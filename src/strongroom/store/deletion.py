@@ -17,6 +17,7 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, null, select, u
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
+from strongroom.archive.access import require_whole_studies
 from strongroom.errors import NotFound
 from strongroom.store.database import Backend, Sql
 from strongroom.store.keys import WRAPPED_BYTES
@@ -84,12 +85,13 @@ class StudyDeletion:
     def run(self, transaction: Transaction, study_uid: str, scope: Scope | None = None) -> DeletedStudy:
         """Take a study, and its patient if it was the last one, out of the index; its keys can never come back.
 
-        Raises NotFound before anything is written: no such study, or none in scope.
+        Raises NotFound, no such study or none in scope, or Denied, not all of it may be in scope, with nothing written.
         """
         cursor = transaction.cursor
         row = self._study.run(cursor, a=study_uid).fetchone()
         if row is None or (scope and not is_study_visible(cursor, self._dialect, scope, study_uid)):
             raise NotFound(f"no study {study_uid}")
+        require_whole_studies(scope)
         study, patient = row
         transaction.begin_generation()
         objects = tuple(

@@ -446,6 +446,7 @@ def caller(*rights: Right, scope: Scope | None = None) -> Principal:
         (caller(*set(Right) - {Right.DELETE}), Denied),
         (caller(Right.DELETE, scope=Scope(patients=(("PID-9", None),))), NotFound),
         (caller(Right.DELETE, scope=Scope(studies=(KEPT[0].study_uid,))), NotFound),
+        (caller(Right.DELETE, scope=Scope(modalities=("MR",))), NotFound),
         # Such a scope may have only a part of a study, so it can never delete one: whatever the study holds.
         (caller(Right.DELETE, scope=Scope(modalities=("CT",))), Denied),
     ],
