@@ -203,7 +203,7 @@ class FragmentFrames:
         """Return the fragments of frame ``number`` (from 1).
 
         Raises NotFound if there is no such frame, MalformedDataset if the fragments do not hold together, LimitExceeded
-        for ``max_frame_fragments``.
+        for ``max_pixel_fragments``.
         """
         if not 1 <= number <= self.pixels.frames:
             raise NotFound("no such frame")
@@ -324,7 +324,7 @@ class FragmentFrames:
                 self._is_walked = True
                 return
             if len(marks.offsets) == self.max_fragments:
-                raise LimitExceeded("max_frame_fragments", self.max_fragments)
+                raise LimitExceeded("max_pixel_fragments", self.max_fragments)
             start, length, marker = item
             if rle or marker.startswith(_BEGINNINGS):  # a frame of RLE is one fragment (PS3.5 A.4.2)
                 marks.firsts.append(len(marks.offsets))
