@@ -65,6 +65,9 @@ class HttpsSection(_Section, frozen=True):
 
     bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
     port: Annotated[int, _key("Port; 0 = any free one.")] = 8443
+    public_port: Annotated[
+        int, _key("Port in links for clients that name none, where another one is forwarded here; 0 = `port`.")
+    ] = 0
     workers: Annotated[int, _key("Processes that answer, 1 to 64; 0: nothing is served over HTTPS.")] = 2
     threads: Annotated[int, _key("Requests of one process that may read the index or objects at a time, 1 to 256.")] = 8
     names: Annotated[
@@ -182,7 +185,7 @@ class LimitsSection(_Section, frozen=True):
     http_idle_timeout_s: Annotated[float, _key("Between two requests of one HTTPS connection.")] = 75.0
     max_bearer_bytes: Annotated[int, _key("Authorization field of an HTTP request, which may hold a JWT.")] = 8192
     max_request_bytes: Annotated[int, _key("Body of one request that stores.")] = 256 * 2**30
-    max_request_parts: Annotated[int, _key("Parts of one multipart body.")] = 20_000
+    max_request_parts: Annotated[int, _key("Parts of one multipart body, and instances in its metadata.")] = 20_000
     max_part_header_bytes: Annotated[int, _key("Header of one part.")] = 16_384
     max_part_header_fields: Annotated[int, _key("Fields of that header.")] = 32
     max_metadata_bytes: Annotated[int, _key("JSON or XML metadata of one request that stores.")] = 16 * 2**20
@@ -356,6 +359,8 @@ def _check(config: Config, today: date) -> None:
         if not 0 <= listener.port <= 65535:
             raise ConfigError(f"{section}.port must be 0 to 65535")
         _address(listener.bind, f"{section}.bind")
+    if not 0 <= config.https.public_port <= 65535:
+        raise ConfigError("https.public_port must be 0 to 65535")
     _check_https(config.https)
     _check_jwt(config.jwt)
     for name in LimitsSection.__struct_fields__:

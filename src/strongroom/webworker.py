@@ -128,7 +128,7 @@ class Worker:
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)
         names = frozenset(name.lower() for name in own_addresses(config))
-        self._server = WebServer(self._app, config.limits, names, self._tls.context)
+        self._server = WebServer(self._app, config.limits, names, self._tls.context, config.https.public_port)
 
     async def _run_blocking(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)

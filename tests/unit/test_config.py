@@ -80,6 +80,7 @@ def test_the_configuration_cannot_be_changed_once_it_is_read() -> None:
         (LEAST + '[trail]\ncheckpoint_dirs = "/mnt"\n', "trail.checkpoint_dirs must be a list, not text"),
         (LEAST + "[dicom]\nport = 65536\n", "0 to 65535"),
         (LEAST + "[https]\nport = -1\n", "0 to 65535"),
+        (LEAST + "[https]\npublic_port = 70000\n", "https.public_port must be 0 to 65535"),
         (LEAST + '[dicom]\nbind = "localhost"\n', "IP address"),
         (LEAST + '[dicom]\nbind = "0.0.0.0:104"\n', "IP address"),
         (LEAST + '[https]\nbind = ""\n', "IP address"),

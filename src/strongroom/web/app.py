@@ -6,6 +6,7 @@ Nobody unknown learns which paths there are: the caller is found first, then the
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,6 +24,7 @@ from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_response
 
+HTTPS_PORT: Final = 443
 UID_NAMES: Final = frozenset({"study", "series", "instance"})
 SECURITY_HEADERS: Final = (
     (b"strict-transport-security", b"max-age=31536000"),
@@ -34,6 +36,8 @@ SECURITY_HEADERS: Final = (
     (b"cache-control", b"private, no-cache"),
 )
 """On every answer that does not say otherwise itself. Nothing is kept by a proxy, and nothing here is a page."""
+
+_PORT: Final = re.compile(r":[0-9]+\Z")
 
 
 @dataclass(slots=True)
@@ -191,8 +195,7 @@ class WebApp:
         except MalformedDataset:
             raise MalformedRequest(f"{name} in the path is no UID") from None
         others = {name: part for name, part in match.parts.items() if name not in UID_NAMES}
-        base_url = f"https://{request.headers.get('host', '')}{PREFIX}"
-        return Call(request, principal, self._services, base_url, uids, others)
+        return Call(request, principal, self._services, f"https://{_authority(request)}{PREFIX}", uids, others)
 
 
 def _task() -> asyncio.Task[Any]:
@@ -209,6 +212,13 @@ def _with_defaults(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, 
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def _authority(request: Request) -> str:
+    """Host and port for links. Clients have to name the port if it is not 443 (RFC 9110 7.2), and some do not."""
+    host: str = request.headers.get("host", "")
+    port: int = request.scope["server"][1]
+    return host if port == HTTPS_PORT or _PORT.search(host) else f"{host}:{port}"
 
 
 def _allow(match: Match) -> str:

@@ -36,11 +36,17 @@ class WebServer:
     """Connections of one worker. Lives on one event loop; ``stop`` may be called from any thread."""
 
     def __init__(
-        self, app: App, limits: LimitsSection, names: frozenset[str], tls: Callable[[], ssl.SSLContext]
+        self,
+        app: App,
+        limits: LimitsSection,
+        names: frozenset[str],
+        tls: Callable[[], ssl.SSLContext],
+        public_port: int = 0,
     ) -> None:
         """``names`` are the host names, in lower case, that clients may call; any address is one as well. ``tls()`` is
-        asked anew for every connection."""
+        asked anew for every connection. ``public_port`` is the port that clients call, 0 = the listener's."""
         self._app, self._limits, self._names, self._tls = app, limits, names, tls
+        self._public_port = public_port
         self.connections: set[Connection] = set()
         self.is_draining = False
         self.date = b""
@@ -73,7 +79,8 @@ class WebServer:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event, drain_s: float) -> None:
         """Accept until ``stop``; then finish what is under way, for at most ``drain_s``. Closes ``listener``."""
-        self.address = listener.getsockname()[:2]
+        address, port = listener.getsockname()[:2]
+        self.address = (address, self._public_port or port)
         self._tick()
         accepting = asyncio.create_task(self._accept(listener))
         watching = asyncio.create_task(self._watch())
