@@ -58,7 +58,7 @@ class SealedMetadata:
 
     def put(self, key: DataKey, name: str, plain: bytes) -> None:
         """Keep an entry, or do not."""
-        if len(plain) > min(MAX_ENTRY_BYTES, self._max_bytes):
+        if not self._max_bytes or len(plain) > min(MAX_ENTRY_BYTES, self._max_bytes):
             return
         path, entry_id = self._place(key, name)
         random = secrets.token_bytes(seal.RANDOM_BYTES)
