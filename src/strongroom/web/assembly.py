@@ -194,6 +194,6 @@ class Flow:
 
     def fail(self, error: StrongroomError) -> None:
         """The instance is not stored."""
-        self._fate.failure = self._fate.failure or error
+        self._fate.fail(error)
         if self._ingest is not None:
             self._ingest.abort()

@@ -114,20 +114,23 @@ class Exchange:
         self._arrived.set()
 
     async def receive(self) -> Message:
-        """The next piece of the body, or that the client is gone."""
+        """The next piece of the body; once all that has come is taken, that the client is gone."""
         if self.expects_100 and not self.started and not self.body_ended:
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.expects_100 = False
-        while not (self._body or self.gone or self.complete or (self.body_ended and not self._told_end)):
+        while not (self._has_news() or self.gone or self.complete):
             self._arrived.clear()
             self._wire.take_more()
             await self._arrived.wait()
-        if self.gone or self.complete:
+        if self.complete or not self._has_news():
             return {"type": "http.disconnect"}
         body, self._body = bytes(self._body), bytearray()
         self._told_end = self.body_ended
         self._wire.take_more()
         return {"type": "http.request", "body": body, "more_body": not self.body_ended}
+
+    def _has_news(self) -> bool:
+        return bool(self._body) or (self.body_ended and not self._told_end)
 
     async def send(self, message: Message) -> None:
         """Send a part of the response. Raises ClientGone."""

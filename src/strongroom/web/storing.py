@@ -45,6 +45,13 @@ class Fate:
     is_stored: bool = False
     failure: StrongroomError | None = None
 
+    def fail(self, error: StrongroomError) -> None:
+        """It is not stored because of ``error``, or of what was wrong with it before. Of the error only its words stay:
+        its traceback would hold on to the buffers that were being looked at, for each part of a request."""
+        if self.failure is None:
+            error.__context__ = error.__cause__ = None
+            self.failure = error.with_traceback(None)
+
 
 @dataclass(slots=True)
 class Complete:
@@ -62,7 +69,7 @@ class Complete:
                     ingest.commit()
                     fate.is_stored = True
                 except StrongroomError as error:
-                    fate.failure = error
+                    fate.fail(error)
                 fate.study_uid, fate.series_uid = ingest.study_uid, ingest.series_uid
             if fate.failure is not None:
                 with suppress(StorageUnavailable):  # it is answered with a failure in any case
@@ -157,7 +164,7 @@ class DicomStream:
         self._fail(Refused("incomplete"))
 
     def _fail(self, error: StrongroomError) -> None:
-        self._fate.failure = self._fate.failure or error
+        self._fate.fail(error)
         self._head = bytearray()
         if self._ingest is not None:
             self._ingest.abort()

@@ -118,6 +118,7 @@ def _intake_limits(limits: LimitsSection) -> IntakeLimits:
         ScanLimits(max_element_depth=limits.max_element_depth, max_element_count=limits.max_metadata_values),
         limits.max_metadata_bytes,
         limits.max_held_bulk_bytes,
+        limits.max_request_parts,
     )
 
 
@@ -156,7 +157,15 @@ class _Transfer:
         limit = self._call.services.limits.max_request_bytes
         total = held_bytes = 0
         held: list[bytes] = []
-        async for chunk in self._call.request.stream():
+        gone: ClientDisconnect | None = None
+        chunks = aiter(self._call.request.stream())
+        while True:
+            try:
+                chunk = await anext(chunks, None)
+            except ClientDisconnect as error:
+                chunk, gone = None, error
+            if chunk is None:
+                break
             held.append(chunk)
             held_bytes += len(chunk)
             total += len(chunk)
@@ -167,6 +176,8 @@ class _Transfer:
                 held, held_bytes = [], 0
         if held_bytes:
             yield b"".join(held)
+        if gone is not None:  # what had come before is taken in all the same
+            raise gone
 
     async def _settle(self) -> None:
         """Wait for the piece before, and let what it has completed be committed. Raises what feeding raised."""

@@ -33,6 +33,8 @@ class IntakeLimits:
     scan: ScanLimits
     max_metadata_bytes: int
     max_held_bulk_bytes: int
+    max_request_parts: int
+    """Of instances as well: each has its place in the answer."""
 
 
 class _Sink(Protocol):
@@ -103,7 +105,7 @@ class MetadataBody:
 
     def refuse(self, fate: Fate, error: StrongroomError) -> None:
         """An instance is found unfit before it began."""
-        fate.failure = error
+        fate.fail(error)
         self._never_began.append(fate)
 
     def refuse_unasked(self) -> None:
@@ -134,6 +136,8 @@ class MetadataBody:
         else:
             datasets = parse_json(raw, self._limits.metadata)
         self._has_metadata = True
+        if len(self.fates) + len(datasets) > self._limits.max_request_parts:
+            raise LimitExceeded("max_request_parts", self._limits.max_request_parts)
         for dataset in datasets:
             fate = Fate()
             self.fates.append(fate)

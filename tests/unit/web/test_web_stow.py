@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import archives
-from harness.https import STORE_TYPE, Client, RunningHttps, multipart, multipart_of, serving_https
+from harness.https import STORE_TYPE, Answer, Client, RunningHttps, multipart, multipart_of, serving_https
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, LARGE_PIXELS, Sample, visible_sop_uids
 from strongroom.archive.model import Action, Outcome
 from strongroom.dicom.part10 import encode_file_meta
 from strongroom.dicom.xmlmodel import from_xml
 from strongroom.errors import StorageUnavailable
-from strongroom.store.blobs import SealedBlobStore
+from strongroom.store.blobs import SealedBlobStore, SealedBlobWriter
 from strongroom.store.index import Index
 from strongroom.web.stow import BATCH_BYTES
 
@@ -264,3 +265,35 @@ def test_commits_of_one_request_run_side_by_side(client: Client, monkeypatch: py
     add = Index.add
     monkeypatch.setattr(Index, "add", lambda *given: both.wait() < 2 and add(*given))
     assert client.store([file_of(Sample(1)), file_of(Sample(2))]).status == 200
+
+
+def test_a_slow_disk_stops_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing can be written, little is taken from a sender that has much."""
+    home = archives.new_home(tmp_path / "home")
+    with archives.opened(home) as archive:
+        archives.add_peer(archive, "SENDER", "store")
+    disk = threading.Event()
+    write = SealedBlobWriter.write
+    monkeypatch.setattr(SealedBlobWriter, "write", lambda *given: disk.wait(20) and write(*given))
+    body = multipart(file_of(Sample(n, pixel_bytes=1_000_000)) for n in range(1, 41))
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        for start in range(0, len(body), 65536):
+            yield body[start : start + 65536]
+            sent += 65536
+
+    answers: list[Answer] = []
+    with serving_https(home) as running, running.client("SENDER") as client:
+        request = partial(client.request, "POST", "/studies", pieces(), content_type=STORE_TYPE)
+        sender = threading.Thread(target=lambda: answers.append(request()))
+        sender.start()
+        before = -1
+        while sent != before:  # until the sender stands still
+            before = sent
+            sender.join(0.5)
+        assert 0 < sent < 16_000_000
+        disk.set()
+        sender.join()
+    assert [answer.status for answer in answers] == [200]
