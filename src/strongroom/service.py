@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from strongroom.app import SERVER_SECRET, Archive, now_utc, own_addresses
+from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Detail, Event, Outcome
@@ -20,7 +20,7 @@ from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.net.acceptor import Gate
-from strongroom.net.certificates import SERVER_DAYS, issue, read_certificate
+from strongroom.net.certificates import SERVER_DAYS, is_good_for, issue, read_certificate
 from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentScp, CommitmentSender
 from strongroom.net.connection import Timeouts
 from strongroom.net.directory import PeerDirectory
@@ -162,6 +162,11 @@ class DicomService:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
             _try("keys of deleted studies could not be forgotten", self._archive.forget_deleted)
             _try("no checkpoint could be written", self._archive.checkpoint)
+            _try("the certificate could not be renewed", self._renew_certificate)
+
+    def _renew_certificate(self) -> None:
+        if renew_certificate(self._archive):
+            self.directory.use(self._archive.tls().identity)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Stop accepting, let associations end, record it, write the last checkpoint."""
@@ -199,22 +204,24 @@ def record_configuration(archive: Archive) -> None:
     archive.index.database.write(work)
 
 
-def renew_certificate(archive: Archive) -> None:
-    """Issue the server a new certificate if its own ends within RENEW_BEFORE; peers trust the CA, not the certificate.
+def renew_certificate(archive: Archive) -> bool:
+    """Issue the server a new certificate if its own ends within RENEW_BEFORE, or lacks a name that it is called by.
 
-    Raises ConfigError if the CA itself has expired.
+    Returns whether it did; peers trust the CA, not the certificate. Raises ConfigError if the CA itself has expired.
     """
     now = now_utc()
-    authority = archive.tls().authority
+    authority = archive.issued(AUTHORITY_SECRET)
     if read_certificate(authority.certificate_pem).not_after < now:
         raise ConfigError("the archive's certificate authority has expired: peers no longer trust what it issued")
-    old = read_certificate(archive.issued(SERVER_SECRET).certificate_pem)
-    if old.not_after - now > RENEW_BEFORE:
-        return
-    new = issue(authority, archive.aet, own_addresses(archive.config), now, SERVER_DAYS)
+    pem = archive.issued(SERVER_SECRET).certificate_pem
+    old, names = read_certificate(pem), own_addresses(archive.config)
+    if old.not_after - now > RENEW_BEFORE and is_good_for(pem, names):
+        return False
+    new = issue(authority, archive.aet, names, now, SERVER_DAYS)
     archive.secrets.put(SERVER_SECRET, archive.ring.seal_secret(SERVER_SECRET, new.certificate_pem + new.key_pem))
     details = {"what": "server certificate renewed", "before": old.fingerprint}
     archive.record(Action.CONFIG_CHANGE, details)
+    return True
 
 
 def _host_port(host: str, port: int) -> str:

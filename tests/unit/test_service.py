@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +16,11 @@ from harness.ingesting import Sample, store
 from strongroom import service
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.peers import revoke
-from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc
+from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.model import Action, Event
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
-from strongroom.net.certificates import is_issued_by, issue, read_certificate
+from strongroom.net.certificates import is_good_for, is_issued_by, issue, read_certificate
 from strongroom.net.server import DicomServer
 from strongroom.store.keys import KeyRing
 
@@ -30,7 +32,7 @@ def changes(archive: Archive) -> list[Event]:
 
 
 def with_certificate(archive: Archive, days: int) -> str:
-    issued = issue(archive.tls().authority, archive.aet, [], now_utc(), days)
+    issued = issue(archive.tls().authority, archive.aet, own_addresses(archive.config), now_utc(), days)
     archive.secrets.put(SERVER_SECRET, archive.ring.seal_secret(SERVER_SECRET, issued.certificate_pem + issued.key_pem))
     return read_certificate(issued.certificate_pem).fingerprint
 
@@ -58,6 +60,40 @@ def test_a_certificate_is_renewed_before_it_ends(tmp_path: Path, days: int, is_r
         assert (now.fingerprint != before) is is_renewed
         assert is_issued_by(now.pem, archive.tls().authority.certificate_pem.decode())
         assert [event.details.get("before") for event in changes(archive)[1:]] == ([before] if is_renewed else [])
+
+
+def test_a_certificate_gets_every_name_that_the_archive_is_called_by(tmp_path: Path) -> None:
+    home = new_home(tmp_path / "home")
+    change_config(home, {"https": {"names": ["pacs.example", "viewer.pacs.example"]}})
+    with opened(home) as archive:
+        assert service.renew_certificate(archive)
+        pem = archive.issued(SERVER_SECRET).certificate_pem
+        assert is_good_for(pem, ["pacs.example", "127.0.0.1", "localhost", "0:0:0:0:0:0:0:1"])
+        assert not service.renew_certificate(archive)
+
+
+def test_a_renewed_certificate_is_presented_without_a_restart(local_archive: ArchiveFactory) -> None:
+    running = local_archive(peers={"CT1": "echo"}, trail={"checkpoint_interval_s": 0.05})
+    assert running.archive is not None
+    before = with_certificate(running.archive, days=5)
+    shown = ssl.create_default_context(cafile=str(running.home.root / "ca.pem"))
+    credentials = running.credentials("CT1")
+    shown.load_cert_chain(credentials.certificate, credentials.key)
+    running.wait_for_event(lambda event: event.details.get("before") == before)
+    pause = threading.Event()
+    for _ in range(200):
+        with (
+            socket.create_connection(("127.0.0.1", running.port)) as plain,
+            shown.wrap_socket(plain, server_hostname="localhost") as line,
+        ):
+            der = line.getpeercert(binary_form=True)
+        assert der is not None
+        ends = read_certificate(ssl.DER_cert_to_PEM_cert(der).encode()).not_after
+        if ends - now_utc() > dt.timedelta(days=30):
+            break
+        pause.wait(0.02)
+    else:
+        raise AssertionError("the old certificate is still presented")
 
 
 def test_an_expired_authority_is_no_silent_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

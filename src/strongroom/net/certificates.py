@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address
@@ -130,6 +131,15 @@ def read_certificate(pem: bytes) -> CertificateFacts:
         is_ca=is_ca,
         pem=certificate.public_bytes(Encoding.PEM).decode(),
     )
+
+
+def is_good_for(pem: bytes, addresses: Iterable[str]) -> bool:
+    """Whether a certificate has all of these host names and IP addresses in it, however they are spelled."""
+    try:
+        names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    return set(names.value).issuperset(map(_general_name, addresses))
 
 
 def facts_of_der(der: bytes) -> CertificateFacts:

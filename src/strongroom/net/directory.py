@@ -50,6 +50,11 @@ class PeerDirectory:
         assert self._client is not None
         return self._client
 
+    def use(self, identity: Identity) -> None:
+        """Present another certificate on new connections."""
+        with self._lock:
+            self._identity, self._seen = identity, None
+
     def _refresh(self) -> None:
         version = self._version()
         with self._lock:
