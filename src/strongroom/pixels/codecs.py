@@ -149,13 +149,13 @@ def _jpeg_ls(raw: bytes, form: Form) -> tuple[Array, str]:
 
 def _jpeg_2000(raw: bytes, form: Form) -> tuple[Array, str]:
     precision = _require_jpeg_2000_size(raw, form)
-    array = imagecodecs.jpeg2k_decode(raw, numthreads=1)
+    array = imagecodecs.jpeg2k_decode(raw, planar=False, numthreads=1)
     return _as_stored(array, form, precision), _after_transform(form)
 
 
 def _htj2k(raw: bytes, form: Form) -> tuple[Array, str]:
     precision = _require_jpeg_2000_size(raw, form)
-    return _as_stored(imagecodecs.htj2k_decode(raw), form, precision), _after_transform(form)
+    return _as_stored(imagecodecs.htj2k_decode(raw, planar=False), form, precision), _after_transform(form)
 
 
 def _encapsulated_native(raw: bytes, form: Form) -> tuple[Array, str]:
@@ -189,7 +189,7 @@ def _as_stored(array: Array, form: Form, precision: int) -> Array:
     if precision > max(8, form.bits_allocated):
         raise MalformedDataset("samples of more bits than are allocated")
     if form.is_signed and array.dtype.kind == "u":
-        spare = wanted.itemsize * 8 - precision
+        spare = wanted.itemsize * 8 - min(precision, form.bits_stored)
         return (array.astype(f"u{wanted.itemsize}") << spare).view(wanted) >> spare
     if not form.is_signed and array.dtype.kind == "i":
         return array.astype(f"i{wanted.itemsize}").view(wanted) & ((1 << precision) - 1)
@@ -305,7 +305,7 @@ def _encode_rle(array: Array, form: Form) -> bytes:
         plane = np.ascontiguousarray(planes[:, :, sample])
         words = plane.astype(plane.dtype.newbyteorder(">")).view("u1").reshape(*plane.shape, sample_bytes)
         for byte in range(sample_bytes):
-            packed = imagecodecs.packbits_encode(np.ascontiguousarray(words[:, :, byte]))
+            packed = imagecodecs.packbits_encode(words[:, :, byte].copy())
             segments.append(packed + b"\0" * (len(packed) & 1))
     offsets, position = [], 64
     for segment in segments:
@@ -349,25 +349,30 @@ def _without_adobe(stream: bytes) -> bytes:
 def _jpeg_ls_encoder(near: int) -> Callable[[Array, Form], tuple[bytes, str]]:
     def encode(array: Array, form: Form) -> tuple[bytes, str]:
         small = _unsigned(array, form)
-        if form.bits_stored in (8, 16):
-            most = 2 * small.nbytes + _SPARE_BYTES
-            return bytes(imagecodecs.jpegls_encode(small, near, out=most)), form.photometric
-        stream = jpeg_ls.encode_pixel_data(  # which can be told of other bits stored
+        if form.bits_stored not in (8, 16):
+            try:
+                return _jpeg_ls_of_bits(small, form, near), form.photometric
+            except RuntimeError:
+                pass  # it makes too little room for what hardly compresses: then all bits of the type count
+        most = 2 * small.nbytes + _SPARE_BYTES
+        return bytes(imagecodecs.jpegls_encode(small, near, out=most)), form.photometric
+
+    return encode
+
+
+def _jpeg_ls_of_bits(small: Array, form: Form, near: int) -> bytes:
+    """A code stream whose precision is Bits Stored. Raises RuntimeError."""
+    return bytes(
+        jpeg_ls.encode_pixel_data(
             small.tobytes(),
             lossy_error=near,
-            interleave_mode=0 if array.ndim == 2 else 2,
             rows=form.rows,
             columns=form.columns,
             samples_per_pixel=form.samples,
-            bits_allocated=8 if form.bits_stored <= 8 else 16,
             bits_stored=form.bits_stored,
-            pixel_representation=0,
-            photometric_interpretation=form.photometric,
             planar_configuration=0,
         )
-        return bytes(stream), form.photometric
-
-    return encode
+    )
 
 
 def _jpeg_2000_encoder(*, is_lossy: bool) -> Callable[[Array, Form], tuple[bytes, str]]:
@@ -398,6 +403,7 @@ def _htj2k_encoder(*, is_lossy: bool) -> Callable[[Array, Form], tuple[bytes, st
             _smallest(array, form),
             HTJ2K_STEP if is_lossy else None,
             rgb=form.photometric == "RGB",
+            planar=False,
             reversible=not is_lossy,
             tlm=True,
         )

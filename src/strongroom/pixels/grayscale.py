@@ -279,7 +279,7 @@ def _expand(words: Sequence[int], position: int, most: int, out: list[int]) -> N
         position += 2
         if len(out) + length > _MAX_LUT_ENTRIES:
             raise MalformedDataset("a segmented palette of too many entries")
-        if code == 0:
+        if code == 0 and position + length <= len(words):
             out.extend(words[position : position + length])
             position += length
         elif code == 1 and out and position < len(words):
