@@ -16,13 +16,16 @@ from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchR
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable
+from strongroom.store.backlog import Backlog
 from strongroom.store.database import Backend, Database, Sql
+from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
 from strongroom.store.search import TABLES, joined, search
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
+from strongroom.store.turns import Turns
 
 FETCH_ROWS = 256
 OBJECT_ID_PAGE = 4096
@@ -52,6 +55,8 @@ class Index:
     ) -> None:
         shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, keys, clock, random)
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
+        self.backlog: Backlog | None = None
+        self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
@@ -71,8 +76,28 @@ class Index:
         older = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
         self._older_objects = Sql(older.order_by(INSTANCE.c.id.desc()).limit(bindparam("row_limit")), backend.dialect)
 
+    def use_journal(self, journal: Journal, turns: Turns) -> None:
+        """Write the rows of what a crash left in the journal; `Backlog.start` has more go through it.
+
+        Raises StorageUnavailable, IntegrityError.
+        """
+        self.backlog = Backlog(self.database, journal, turns, self._shared)
+        self.backlog.replay()
+
+    def erase_journal(self) -> bool:
+        """Have the journal forget what was ever in it; False if it could not be written."""
+        try:
+            if self.backlog is not None:
+                self.backlog.erase()
+        except StorageUnavailable:
+            return False
+        return True
+
     def add(self, new: NewInstance, event: Event) -> bool:
         """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already."""
+
+        if self.backlog is not None and self.backlog.take(new, event):
+            return True
 
         def work(transaction: Transaction) -> bool:
             if not transaction.store(new):
