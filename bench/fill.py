@@ -39,13 +39,13 @@ class Filled:
 
 
 @contextlib.contextmanager
-def filled(name: str, filling: Filling, *, refill: bool) -> Iterator[tuple[servers.Server, Filled]]:
+def filled(name: str, filling: Filling, *, refill: bool, web: bool = False) -> Iterator[tuple[servers.Server, Filled]]:
     """Start the archive ``name`` with its filling, from an earlier run if there is one, else by filling it now."""
     directory = servers.OUT_DIR / "filled" / f"{name}-{filling.label}"
     record = directory / "fill.json"
     if refill or not _fits(record, filling):
         shutil.rmtree(directory, ignore_errors=True)
-    with servers.running(name, directory, keep=True) as server:
+    with servers.running(name, directory, keep=True, web=web) as server:
         if not record.exists():
             record.write_text(json.dumps(asdict(_fill(server, filling))))
         known = json.loads(record.read_text())

@@ -56,7 +56,7 @@ def commit() -> str:
 def versions() -> dict[str, str]:
     """Return the version of every peer that is installed."""
     found = {}
-    for package in ("orthanc", "dcmtk"):
+    for package in ("orthanc", "orthanc-dicomweb", "dcmtk"):
         found[package] = _output("dpkg-query", "-W", "-f", "${Version}", package)
     listed = _output(str(servers.PEERS_BIN / "python"), "-m", "pip", "list", "--format=json")
     for entry in json.loads(listed or "[]"):

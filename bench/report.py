@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+import report_web
 import servers
-
-SUBJECT, RIVAL = "strongroom", "orthanc"
+from markdown import RIVAL, SUBJECT, Row, Verdict, by_server, number, ratio_of, table, times
 
 STORE_TARGETS = {(64, 4): 4.0, (512, 4): 2.5, (64, 1): 2.5, (512, 1): 2.0}
 """How many times faster than Orthanc, by (rows and columns, associations); the same in plain TCP and in TLS."""
@@ -20,40 +20,13 @@ KEPT_TARGET = 0.9
 ONE_ANSWER_TARGET, MANY_ANSWERS_TARGET, SLOWEST_MS = 10.0, 5.0, 50.0
 PEAK_MIB = 200.0
 
-Row = dict[str, object]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Yield a Markdown table whose first column is text and the others numbers."""
-    yield "| " + " | ".join(head) + " |"
-    yield "|---|" + "---:|" * (len(head) - 1)
-    for row in rows:
-        yield "| " + " | ".join(str(cell) for cell in row) + " |"
-    yield ""
-
-
-def number(value: object, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def times(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f} x"
-
-
-def _by_server(rows: Iterable[Row]) -> dict[str, Row]:
-    return {row["server"]: row for row in rows}
-
-
-def _ratio(over: object, under: object) -> float | None:
-    return over / under if over and under else None
-
 
 def _cells(section: Row) -> Iterator[tuple[bool, tuple[int, int], dict[str, Row]]]:
     for tls in (False, True):
         for cell in STORE_TARGETS:
             rows = [row for row in section["rows"] if row["tls"] == tls and (row["size"], row["associations"]) == cell]
             if rows:
-                yield tls, cell, _by_server(rows)
+                yield tls, cell, by_server(rows)
 
 
 def floor_rate(section: Row, size: int) -> float | None:
@@ -61,40 +34,40 @@ def floor_rate(section: Row, size: int) -> float | None:
     return max((row["objects_per_s"] for row in section["floor"] if row["size"] == size), default=None)
 
 
-def _store_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+def _store_verdicts(section: Row) -> Iterator[Verdict]:
     for tls, (size, associations), rows in _cells(section):
         target = STORE_TARGETS[size, associations]
         rates = [rows.get(name, {}).get("objects_per_s") for name in (SUBJECT, RIVAL)]
-        ratio = _ratio(*rates)
+        ratio = ratio_of(*rates)
         label = f"C-STORE {size}x{size}, {associations} assoc., {'TLS' if tls else 'plain'}: times Orthanc"
         yield label, f"at least {target:g} x", times(ratio), ratio and ratio >= target
         if not tls and (size, associations) == (512, 1):
-            ratio = _ratio(floor_rate(section, 512), rates[0])
+            ratio = ratio_of(floor_rate(section, 512), rates[0])
             label = "C-STORE 512x512, 1 assoc., plain: the floor's rate over it"
             yield label, f"at most {FLOOR_TARGET:g} x", times(ratio), ratio and ratio <= FLOOR_TARGET
 
 
-def _find_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+def _find_verdicts(section: Row) -> Iterator[Verdict]:
     for label in dict.fromkeys(row["query"] for row in section["rows"]):
-        rows = _by_server(row for row in section["rows"] if row["query"] == label)
+        rows = by_server(row for row in section["rows"] if row["query"] == label)
         subject = rows.get(SUBJECT)
         if subject is None:
             continue
         target = ONE_ANSWER_TARGET if subject["answers"] == 1 else MANY_ANSWERS_TARGET
-        ratio = _ratio(rows.get(RIVAL, {}).get("p50_ms"), subject["p50_ms"])
+        ratio = ratio_of(rows.get(RIVAL, {}).get("p50_ms"), subject["p50_ms"])
         yield f"C-FIND {label}: times Orthanc", f"at least {target:g} x", times(ratio), ratio and ratio >= target
         slowest = subject["max_ms"]
         yield f"C-FIND {label}: slowest", f"at most {SLOWEST_MS:g} ms", f"{slowest:.1f} ms", slowest <= SLOWEST_MS
 
 
-def _scale_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+def _scale_verdicts(section: Row) -> Iterator[Verdict]:
     for row in section["rows"]:
         if row["server"] == SUBJECT:
             label = f"Store rate at {row['large_count']:,} over the rate at {row['small_count']:,}"
             yield label, f"at least {KEPT_TARGET:.0%}", f"{row['kept']:.1%}", row["kept"] >= KEPT_TARGET
 
 
-def _big_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
+def _big_verdicts(section: Row) -> Iterator[Verdict]:
     for row in section["rows"]:
         if row["server"] == SUBJECT:
             label = f"Peak memory, {row['object_bytes'] / 1e9:.1f} GB object"
@@ -102,7 +75,13 @@ def _big_verdicts(section: Row) -> Iterator[tuple[str, str, str, bool | None]]:
             yield label, f"under {PEAK_MIB:g} MiB, same bytes", f"{row['peak_mib']:.0f} MiB", met
 
 
-VERDICTS = {"store": _store_verdicts, "find": _find_verdicts, "scale": _scale_verdicts, "big": _big_verdicts}
+VERDICTS = {
+    "store": _store_verdicts,
+    "find": _find_verdicts,
+    "scale": _scale_verdicts,
+    "big": _big_verdicts,
+    **report_web.VERDICTS,
+}
 
 
 def _summary(results: Row) -> Iterator[str]:
@@ -146,7 +125,7 @@ def _store_line(row: Row, base: float | None) -> Sequence[str]:
     rate = row.get("objects_per_s")
     if rate is None:
         return (row["server"], "failed", *("–",) * 7)
-    figures = (number(rate), number(row["mb_per_s"], 1), times(_ratio(rate, base)))
+    figures = (number(rate), number(row["mb_per_s"], 1), times(ratio_of(rate, base)))
     latencies = (number(row["p50_ms"], 2), number(row["p99_ms"], 2), number(row["server_cpu_us"]))
     return (row["server"], *figures, *latencies, number(row["generator_cores"], 2), number(row["max_pdu_bytes"]))
 
@@ -178,7 +157,7 @@ def _find(section: Row) -> Iterator[str]:
         ("query", "server", "p50 ms", "p95 ms", "slowest ms", "ratio"),
         (
             (row["query"], row["server"], *(number(row[key], 2) for key in ("p50_ms", "p95_ms", "max_ms")),
-             times(_ratio(base.get(row["query"]), row["p50_ms"])))
+             times(ratio_of(base.get(row["query"]), row["p50_ms"])))
             for row in rows
         ),
     )  # fmt: skip
@@ -224,7 +203,7 @@ def _big_line(row: Row) -> Sequence[str]:
     return (row["server"], *seconds, *memory, same)
 
 
-SECTIONS = {"store": _store, "find": _find, "scale": _scale, "big": _big}
+SECTIONS = {"store": _store, "find": _find, "scale": _scale, "big": _big, **report_web.SECTIONS}
 
 
 def _machine(results: Row) -> Iterator[str]:
@@ -255,10 +234,11 @@ REPRODUCE = """## How to reproduce
     make bench-peers    # DCMTK and Orthanc from Debian, pynetdicom and tiny-pacs from PyPI, in a venv of their own
     make bench          # all sections, then this page
 
-One section: `python bench/run.py store|find|scale|big`, in short with `--quick`. The objects are synthetic CT images of
-16-bit noise with 99 elements. The load generator sends pre-encoded requests, one process an association, with Nagle's
-algorithm off and acknowledgements not delayed, and fragments to the maximum PDU length that the server announces. All
-servers, and the generator, share the one machine. Before each window the page cache is written back.
+One section: `python bench/run.py store|find|scale|big|qido|wado|stow|frames|busy`, in short with `--quick`. The objects
+are synthetic CT images of 16-bit noise with 99 elements. The load generator sends pre-encoded requests, one process an
+association, with Nagle's algorithm off and acknowledgements not delayed, and fragments to the maximum PDU length that
+the server announces. All servers, and the generator, share the one machine. Before each window the page cache is
+written back.
 """
 
 

@@ -20,6 +20,7 @@ import report
 import scale
 import servers
 import store
+import web
 import wire
 
 RESULTS = servers.OUT_DIR / "results.json"
@@ -52,11 +53,38 @@ def run_big(options: argparse.Namespace) -> Section:
     return {"rows": [big.measure(name, total, tls=False) for name in options.servers or PAIR]}
 
 
+def run_qido(options: argparse.Namespace) -> Section:
+    studies, queries = (5_000, 40) if options.quick else (STUDIES, 200)
+    return {"rows": web.measure_search(options.servers or PAIR, studies, queries, refill=options.refill)}
+
+
+def run_wado(options: argparse.Namespace) -> Section:
+    return {**web.measure_series(options.servers or PAIR, options.runs or (2 if options.quick else 5))}
+
+
+def run_stow(options: argparse.Namespace) -> Section:
+    return {"rows": web.measure_stow(options.servers or PAIR, options.runs or (3 if options.quick else 9))}
+
+
+def run_frames(options: argparse.Namespace) -> Section:
+    return {"rows": web.measure_frames(options.servers or PAIR, options.runs or (3 if options.quick else 10))}
+
+
+def run_busy(options: argparse.Namespace) -> Section:
+    studies, window_s, runs = (2_000, 1.5, 2) if options.quick else (10_000, 4.0, 3)
+    return {"rows": web.measure_busy(options.servers or PAIR, studies, window_s, options.runs or runs)}
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace], Section]] = {
     "store": run_store,
     "find": run_find,
     "scale": run_scale,
     "big": run_big,
+    "qido": run_qido,
+    "wado": run_wado,
+    "stow": run_stow,
+    "frames": run_frames,
+    "busy": run_busy,
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,9 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import webclient
 import wire
 
 BENCH_DIR = Path(__file__).resolve().parent
@@ -24,6 +27,8 @@ PEERS_BIN = OUT_DIR / "peers-venv" / "bin"
 CALLING = "BENCH"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+ORTHANC_PASSWORD = "bench"
 
 
 @dataclass(slots=True)
@@ -34,6 +39,7 @@ class Server:
     endpoint: wire.Endpoint
     process: subprocess.Popen[bytes]
     directory: Path
+    web: webclient.Endpoint | None = None
 
     def pids(self) -> list[int]:
         """Return the server's process and all its descendants."""
@@ -121,11 +127,25 @@ def _wait_ready(server: Server) -> None:
         try:
             with wire.Association(server.endpoint, contexts, timeout_s=5) as association:
                 association.echo(association.require_context())
-                return
+            if server.web:
+                server.web = _web_ready(server, server.web)
+            return
         except (OSError, wire.PeerError) as error:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{server.name} does not answer: {error}") from error
             time.sleep(0.1)
+
+
+def _web_ready(server: Server, web: webclient.Endpoint) -> webclient.Endpoint:
+    """Return where DICOMweb answers; PeerError or OSError if it does not yet."""
+    if not web.port:
+        said = re.search(r"^ready .*https=\S+:(\d+)", (server.directory / "server.log").read_text(), re.M)
+        if said is None:
+            raise wire.PeerError("no ready line yet")
+        web = replace(web, port=int(said[1]))
+    with webclient.Connection(web) as connection:
+        connection.get("/studies?limit=1", webclient.JSON)
+    return web
 
 
 def stop(server: Server) -> None:
@@ -154,6 +174,8 @@ class Peer:
     prepare: Callable[[Path, int, Path | None], tuple[list[str], dict[str, str]]]
     has_tls: bool
     note: str
+    add_web: Callable[[Path], webclient.Endpoint] | None = None
+    """Adds DICOMweb over HTTPS to what ``prepare`` wrote, before the start; None if the archive has none."""
 
 
 def _orthanc(max_pdu_bytes: int | None) -> Callable[[Path, int, Path | None], tuple[list[str], dict[str, str]]]:
@@ -177,9 +199,31 @@ def _orthanc(max_pdu_bytes: int | None) -> Callable[[Path, int, Path | None], tu
                 "DicomTlsTrustedCertificates": str(tls / "ca.pem"),
             }
         (directory / "orthanc.json").write_text(json.dumps(config, indent=1))
-        return ["/usr/sbin/Orthanc", "orthanc.json"], {}
+        # See civetweb_ssl.c: without it Debian's build ends at the first HTTPS connection.
+        return ["/usr/sbin/Orthanc", "orthanc.json"], {"LD_LIBRARY_PATH": str(OUT_DIR / "civetweb-ssl")}
 
     return prepare
+
+
+def _orthanc_web(directory: Path) -> webclient.Endpoint:
+    """Its plugin over TLS with a password, the least that keeps strangers out of it."""
+    tls, port = certificates(OUT_DIR / "certificates"), free_port()
+    both = directory / "https.pem"
+    both.write_text((tls / "cert.pem").read_text() + (tls / "key.pem").read_text())
+    path = directory / "orthanc.json"
+    config = json.loads(path.read_text()) | {
+        "HttpServerEnabled": True,
+        "HttpPort": port,
+        "SslEnabled": True,
+        "SslCertificate": str(both),
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {CALLING: ORTHANC_PASSWORD},
+        "Plugins": [str(ORTHANC_DICOMWEB)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": True, "WadoRoot": "/wado", "Ssl": True},
+    }
+    path.write_text(json.dumps(config, indent=1))
+    basic = base64.b64encode(f"{CALLING}:{ORTHANC_PASSWORD}".encode()).decode()
+    return webclient.Endpoint("127.0.0.1", port, "/dicom-web", f"Basic {basic}", tls / "ca.pem")
 
 
 def _dcmqrscp(directory: Path, port: int, _tls: Path | None) -> tuple[list[str], dict[str, str]]:
@@ -242,9 +286,33 @@ def _strongroom(directory: Path, port: int, tls: Path | None) -> tuple[list[str]
     return [*program, "serve", "--home", str(home)], environment
 
 
+def _strongroom_web(directory: Path) -> webclient.Endpoint:
+    """A bearer token with all rights; the port is the one that the server prints when it is ready."""
+    program, home = [sys.executable, "-c", "from strongroom.cli import main; main()"], directory / "home"
+    name = f"bench-{time.time_ns()}"
+    said = subprocess.run(
+        [*program, "token", "add", "--home", str(home), name, "--allow", "search,read,store"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(BENCH_DIR.parent / "src")},
+    )
+    secret = said.stdout.splitlines()[-1].strip()
+    return webclient.Endpoint("127.0.0.1", 0, "/dicomweb", f"Bearer {secret}", home / "ca.pem")
+
+
 PEERS = {
-    "strongroom": Peer("STRONGROOM", _strongroom, True, "sealing, SHA-256, index, trail and fsync on"),
-    "orthanc": Peer("ORTHANC", _orthanc(None), True, "as Debian ships it, HTTP off; its default PDU of 16384 bytes"),
+    "strongroom": Peer(
+        "STRONGROOM", _strongroom, True, "sealing, SHA-256, index, trail and fsync on; tokens", _strongroom_web
+    ),
+    "orthanc": Peer(
+        "ORTHANC",
+        _orthanc(None),
+        True,
+        "as Debian ships it, its default PDU of 16384 bytes; HTTPS only in the DICOMweb sections, with its plugin",
+        _orthanc_web,
+    ),
     "orthanc-128k": Peer("ORTHANC", _orthanc(131072), True, "the same with MaximumPduLength at its largest, 131072"),
     "dcmqrscp": Peer("DCMQRSCP", _dcmqrscp, False, "defaults; Debian builds it without TLS; writes without fsync"),
     "pynetdicom": Peer("QRSCP", _pynetdicom, False, "its qrscp application, logging errors only; no TLS option"),
@@ -252,8 +320,8 @@ PEERS = {
 }
 
 
-def start(name: str, directory: Path, *, tls: bool) -> Server:
-    """Start the archive called ``name`` on what ``directory`` holds; return before it accepts."""
+def start(name: str, directory: Path, *, tls: bool, web: bool = False) -> Server:
+    """Start the archive called ``name`` on what ``directory`` holds, with ``web`` over HTTPS too; does not wait."""
     peer = PEERS[name]
     port_file = directory / "port"
     port = int(port_file.read_text()) if port_file.exists() else free_port()
@@ -262,7 +330,9 @@ def start(name: str, directory: Path, *, tls: bool) -> Server:
     command, environment = peer.prepare(directory, port, keys)
     shown = directory / "home" / "peers" / CALLING if name == "strongroom" else OUT_DIR / "certificates" / "client"
     endpoint = wire.Endpoint("127.0.0.1", port, peer.called, CALLING, shown if tls else None)
-    return Server(name, endpoint, _spawn(command, directory, environment), directory)
+    where = peer.add_web(directory) if web and peer.add_web else None
+    (directory / "server.log").unlink(missing_ok=True)
+    return Server(name, endpoint, _spawn(command, directory, environment), directory, where)
 
 
 def settle() -> None:
@@ -271,7 +341,9 @@ def settle() -> None:
 
 
 @contextlib.contextmanager
-def running(name: str, directory: Path, *, tls: bool = False, keep: bool = False) -> Iterator[Server]:
+def running(
+    name: str, directory: Path, *, tls: bool = False, keep: bool = False, web: bool = False
+) -> Iterator[Server]:
     """Start the server called ``name`` in ``directory``, wait until it answers C-ECHO, and stop it on the way out.
 
     Without ``keep`` the directory is emptied before, so that every run starts from the same state, and removed after.
@@ -279,7 +351,7 @@ def running(name: str, directory: Path, *, tls: bool = False, keep: bool = False
     if not keep and directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    server = start(name, directory, tls=tls)
+    server = start(name, directory, tls=tls, web=web)
     try:
         _wait_ready(server)
         yield server
@@ -291,8 +363,8 @@ def running(name: str, directory: Path, *, tls: bool = False, keep: bool = False
 
 def main() -> None:
     """Run one server in the foreground until Ctrl-C, for tuning by hand with load.py."""
-    name, tls = sys.argv[1], "--tls" in sys.argv
-    with contextlib.suppress(KeyboardInterrupt), running(name, OUT_DIR / f"hand-{name}", tls=tls) as server:
+    name, tls, web = sys.argv[1], "--tls" in sys.argv, "--web" in sys.argv
+    with contextlib.suppress(KeyboardInterrupt), running(name, OUT_DIR / f"hand-{name}", tls=tls, web=web) as server:
         print(
             json.dumps(
                 {
@@ -300,7 +372,9 @@ def main() -> None:
                     "called": server.endpoint.called,
                     "pid": server.process.pid,
                     "tls": str(server.endpoint.tls) if server.endpoint.tls else None,
-                }
+                    "web": asdict(server.web) if server.web else None,
+                },
+                default=str,
             ),
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and docs/cli.md from the code, so that they say what is true now.
+"""Write docs/configuration.md, docs/cli.md and docs/conformance.md from the code, so that they say what is true now.
 
 With ``--check`` nothing is written: exit 1 if a page would change.
 """
@@ -14,6 +14,7 @@ import msgspec
 import typer.main
 from typer.core import TyperArgument
 
+from conformance import conformance
 from strongroom.cli.commands import app
 from strongroom.config import Config, UnsafePlaintext
 
@@ -96,9 +97,15 @@ def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
 
 def main() -> int:
     """Write the pages, or check them."""
-    pages = {DOCS / "configuration.md": configuration(), DOCS / "cli.md": cli()}
+    pages = {
+        DOCS / "configuration.md": configuration(),
+        DOCS / "cli.md": cli(),
+        DOCS / "conformance.md": conformance(),
+    }
     if "--check" in sys.argv:
-        return int(any(not path.exists() or path.read_text() != text for path, text in pages.items()))
+        old = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
+        print(*(f"docs/{name} is not what the code says" for name in old), sep="\n")
+        return int(bool(old))
     for path, text in pages.items():
         path.write_text(text)
     return 0

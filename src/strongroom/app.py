@@ -19,6 +19,7 @@ from pathlib import Path
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
 from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
+from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
 from strongroom.checkpoints import write_checkpoint
@@ -42,6 +43,7 @@ from strongroom.store.keys import (
     secret_master_id,
 )
 from strongroom.store.locks import HomeLock
+from strongroom.store.metadata import SealedMetadata
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import is_in_use, upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, ARCHIVE_ID, GENERATION, Transaction
@@ -249,6 +251,7 @@ def signer_name(config: Config) -> str:
 def own_addresses(config: Config) -> list[str]:
     """Addresses and names that the server's certificate is good for."""
     names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.dicom.bind, config.https.bind}
+    names.update(config.https.names)
     return sorted(names - {"0.0.0.0", "::"})  # noqa: S104  # compared with, never bound to
 
 
@@ -296,18 +299,18 @@ class Archive:
         self._ingest_ports = IngestPorts(
             self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id
         )
-        self._ingest_limits = IngestLimits(
-            ScanLimits(
-                max_element_depth=limits.max_element_depth,
-                max_element_count=limits.max_element_count,
-                max_element_value_bytes=limits.max_element_value_bytes,
-                max_inflate_ratio=limits.max_inflate_ratio,
-                max_kept_bytes=limits.max_kept_bytes,
-                max_inflated_bytes=limits.max_inflated_bytes,
-            ),
-            limits.max_header_bytes,
-            limits.max_message_bytes,
+        scan = ScanLimits(
+            max_element_depth=limits.max_element_depth,
+            max_element_count=limits.max_element_count,
+            max_element_value_bytes=limits.max_element_value_bytes,
+            max_inflate_ratio=limits.max_inflate_ratio,
+            max_kept_bytes=limits.max_kept_bytes,
+            max_inflated_bytes=limits.max_inflated_bytes,
         )
+        self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes)
+        self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
+        self.outliner = Outliner(self.reader, scan)
+        self.metadata = Metadata(self.outliner, self._sealed_metadata)
 
     @property
     def aet(self) -> AeTitle:
@@ -325,10 +328,12 @@ class Archive:
         self.index.record(Event(action, outcome, self.principal, details))
 
     def forget_study(self, study_uid: str, key_ids: Iterable[bytes]) -> None:
-        """Keep nothing in memory that opened a study which was deleted."""
+        """Keep nothing in memory that opened a study which was deleted, and no metadata that was sealed with it."""
+        key_ids = tuple(key_ids)
         self._ingest_ports.study_keys.forget(study_uid)
         for key_id in key_ids:
             self.ring.forget(key_id)
+        self._sealed_metadata.forget(key_ids)
 
     def forget_deleted(self) -> None:
         """Drop every data key from memory if some study was deleted since the last call, by whatever process."""

@@ -26,6 +26,11 @@ MAX_EXCEPTION_SPAN = timedelta(days=366)
 """How far ahead an exception may expire: somebody has to say once a year that it is still needed."""
 
 
+JwtAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
@@ -56,10 +61,45 @@ class DicomSection(_Section, frozen=True):
 
 
 class HttpsSection(_Section, frozen=True):
-    """Where HTTPS will be served."""
+    """The HTTPS listener of DICOMweb: always TLS, a token or a client certificate for everything but `/health`."""
 
     bind: Annotated[str, _key("Address to listen on.")] = LOOPBACK
     port: Annotated[int, _key("Port; 0 = any free one.")] = 8443
+    workers: Annotated[int, _key("Processes that answer, 1 to 64; 0: nothing is served over HTTPS.")] = 2
+    threads: Annotated[int, _key("Requests of one process that may read the index or objects at a time, 1 to 256.")] = 8
+    names: Annotated[
+        tuple[str, ...],
+        _key("Host names that clients call, in the certificate; requests for any other name are refused."),
+    ] = ()
+    drain_timeout_s: Annotated[float, _key("For requests under way when the archive is stopped.")] = 10.0
+    metadata_cache_mib: Annotated[
+        int, _key("Room in the data directory for sealed metadata of series that was asked for, MiB; 0 = none is kept.")
+    ] = 1024
+
+
+class JwtSection(_Section, frozen=True):
+    """Bearer tokens of an identity provider, taken over HTTPS once `issuer` is set."""
+
+    issuer: Annotated[str, _key("What the claim `iss` has to be. Empty: no JWT is taken.")] = ""
+    audience: Annotated[str, _key("What the claim `aud` has to be, or has to have in it.")] = ""
+    keys: Annotated[str, _key("File of the provider's public keys: a JSON Web Key Set or PEM.")] = ""
+    algorithms: Annotated[
+        tuple[JwtAlgorithm, ...], _key("Signature algorithms that are taken. None of them has a shared secret.")
+    ] = ("ES256", "RS256")
+    rights_claim: Annotated[
+        str, _key("Claim with the words `search`, `read`, `store`, `delete`: a list, or a text with spaces.")
+    ] = "scope"
+    scope_claim: Annotated[
+        str,
+        _key(
+            "Claim with the terms of a scope, as `strongroom token add --scope` takes them; a token without it is "
+            "refused. Empty: no token is limited."
+        ),
+    ] = "strongroom_scope"
+    leeway_s: Annotated[float, _key("How far the provider's clock may be off, at most 300.")] = 30.0
+    max_lifetime_s: Annotated[
+        float, _key("Longest time from `iat` to `exp`, at most a day: a JWT cannot be revoked.")
+    ] = 3600.0
 
 
 class IndexSection(_Section, frozen=True):
@@ -133,6 +173,40 @@ class LimitsSection(_Section, frozen=True):
     max_pending_commitments_per_peer: Annotated[
         int, _key("Storage commitment reports that wait for one peer; further requests get status 0213.")
     ] = 256
+    max_http_connections: Annotated[int, _key("HTTPS connections of one worker process at a time.")] = 1024
+    max_http_connections_per_address: Annotated[int, _key("The same from one address.")] = 128
+    max_request_target_bytes: Annotated[int, _key("Longest path and query of an HTTP request.")] = 16_384
+    max_request_headers: Annotated[int, _key("Headers of one HTTP request.")] = 100
+    max_request_header_bytes: Annotated[int, _key("Those headers together.")] = 32_768
+    http_header_timeout_s: Annotated[float, _key("For the head of an HTTP request to arrive.")] = 10.0
+    http_idle_timeout_s: Annotated[float, _key("Between two requests of one HTTPS connection.")] = 75.0
+    max_bearer_bytes: Annotated[int, _key("Authorization field of an HTTP request, which may hold a JWT.")] = 8192
+    max_request_bytes: Annotated[int, _key("Body of one request that stores.")] = 256 * 2**30
+    max_request_parts: Annotated[int, _key("Parts of one multipart body.")] = 20_000
+    max_part_header_bytes: Annotated[int, _key("Header of one part.")] = 16_384
+    max_part_header_fields: Annotated[int, _key("Fields of that header.")] = 32
+    max_metadata_bytes: Annotated[int, _key("JSON or XML metadata of one request that stores.")] = 16 * 2**20
+    max_metadata_values: Annotated[int, _key("Attributes and values in that metadata.")] = 1_000_000
+    max_held_bulk_bytes: Annotated[
+        int, _key("Bulk data of one request that came before what it belongs to, or whose length was not foreseen.")
+    ] = 64 * 2**20
+    min_send_bytes_per_s: Annotated[int, _key("Slowest reader of an HTTP answer, after 10 s.")] = 4096
+    max_request_ranges: Annotated[int, _key("Byte ranges of one HTTP request; then status 416.")] = 16
+    max_request_frames: Annotated[int, _key("Frames named in one HTTP request.")] = 4096
+    max_pixel_workers: Annotated[int, _key("Processes per HTTPS worker that decode, encode and render pixels.")] = 2
+    max_pixel_jobs_waiting: Annotated[int, _key("Requests of one HTTPS worker that wait for one; then 503.")] = 64
+    pixel_wait_s: Annotated[float, _key("For one of them to become free; then 503.")] = 20.0
+    pixel_worker_bytes: Annotated[int, _key("Memory that one may take once it has started.")] = 2**30
+    pixel_frame_cpu_s: Annotated[int, _key("Processor time for one frame; then the codec counts as hung.")] = 20
+    pixel_step_timeout_s: Annotated[float, _key("Without a word from one; then the codec counts as hung.")] = 60.0
+    max_frame_bytes: Annotated[int, _key("Of one frame that is decoded, encoded or not.")] = 256 * 2**20
+    max_rendered_pixels: Annotated[int, _key("Of one rendered frame.")] = 16 * 2**20
+    max_rendered_frames: Annotated[int, _key("Of one animation or video.")] = 2000
+    max_rendered_bytes: Annotated[int, _key("Of one rendered image, animation or video.")] = 64 * 2**20
+    max_pixel_fragments: Annotated[int, _key("Fragments of pixel data that has no offset table.")] = 2**20
+    max_frame_index_bytes: Annotated[int, _key("Memory of one worker for where frames of such pixel data lie.")] = (
+        64 * 2**20
+    )
     commitment_retry_s: Annotated[
         float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
     ] = 60.0
@@ -156,6 +230,7 @@ class Config(_Section, frozen=True):
     archive: ArchiveSection
     dicom: DicomSection = DicomSection()
     https: HttpsSection = HttpsSection()
+    jwt: JwtSection = JwtSection()
     index: IndexSection = IndexSection()
     keys: KeysSection = KeysSection()
     trail: TrailSection = TrailSection()
@@ -173,6 +248,7 @@ class Home:
         self.objects = self.data / "objects"
         self.index = self.data / "index.db"
         self.secrets = self.data / "secrets"
+        self.metadata = self.data / "metadata"
         self.peers = self.root / "peers"
         self.checkpoints = self.root / "checkpoints"
         self.lock = self.root / "serve.lock"
@@ -280,6 +356,8 @@ def _check(config: Config, today: date) -> None:
         if not 0 <= listener.port <= 65535:
             raise ConfigError(f"{section}.port must be 0 to 65535")
         _address(listener.bind, f"{section}.bind")
+    _check_https(config.https)
+    _check_jwt(config.jwt)
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
@@ -297,6 +375,38 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:
         _check_exception(exception, today)
+
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+def _check_https(https: HttpsSection) -> None:
+    if not 0 <= https.workers <= 64:
+        raise ConfigError("https.workers must be 0 to 64")
+    if not 1 <= https.threads <= 256:
+        raise ConfigError("https.threads must be 1 to 256")
+    if not 0 < https.drain_timeout_s < inf:
+        raise ConfigError("https.drain_timeout_s must be greater than 0 and finite")
+    for name in https.names:
+        if len(name) > 253 or not _HOST_NAME.fullmatch(name):
+            raise ConfigError("https.names holds host names in lower case, for example pacs.hospital.example")
+
+
+def _check_jwt(jwt: JwtSection) -> None:
+    if not jwt.issuer:
+        if jwt.audience or jwt.keys:
+            raise ConfigError("jwt.issuer must be set: what the claim `iss` of the provider's tokens is")
+        return
+    if not jwt.audience or not jwt.keys:
+        raise ConfigError("jwt.audience and jwt.keys must be set: whom tokens are for, and the provider's public keys")
+    if not jwt.algorithms:
+        raise ConfigError("jwt.algorithms must name one at least")
+    if not jwt.rights_claim:
+        raise ConfigError("jwt.rights_claim must name a claim: a token without rights may do nothing")
+    if not 0 <= jwt.leeway_s <= 300:
+        raise ConfigError("jwt.leeway_s must be 0 to 300")
+    if not 0 < jwt.max_lifetime_s <= 86400:
+        raise ConfigError("jwt.max_lifetime_s must be greater than 0, and 86400 at most")
 
 
 def _check_exception(exception: UnsafePlaintext, today: date) -> None:

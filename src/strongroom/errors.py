@@ -54,6 +54,22 @@ class Denied(StrongroomError):
         self.reason = reason
 
 
+class Unauthenticated(StrongroomError):
+    """Nobody that is known, or whose credentials are no longer good; ``reason`` is a short word for the trail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"unauthenticated: {reason}")
+        self.reason = reason
+
+
+class Throttled(Unauthenticated):
+    """Too many credentials that were not good came from there; ``retry_after_s`` says when to try again."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
 class NotFound(StrongroomError):
     """The thing named is not here, or the caller may not know that it is."""
 
@@ -68,6 +84,47 @@ class Refused(StrongroomError):
 
 class InvalidQuery(StrongroomError):
     """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4)."""
+
+
+class MalformedRequest(StrongroomError):
+    """An HTTP request that does not hold together: its header, its parameters or the parts of its body."""
+
+
+class NotAcceptable(StrongroomError):
+    """No media type that the caller takes can be sent (PS3.18 8.7.8); ``available`` are those that can."""
+
+    def __init__(self, available: tuple[str, ...]) -> None:
+        super().__init__("none of the media types asked for is available")
+        self.available = available
+
+
+class NotRepresentable(NotAcceptable):
+    """The pixel data of an object cannot be made into what was asked for; ``reason`` says why in a few words."""
+
+    def __init__(self, reason: str, available: tuple[str, ...] = ()) -> None:
+        super().__init__(available)
+        self.args = (reason,)
+        self.reason = reason
+
+
+class CodecFailed(StrongroomError):
+    """A codec crashed, hung, or took more memory or time than it may: this request is lost, and nothing else."""
+
+
+class Busy(StrongroomError):
+    """Too much of one kind of work is waiting already; ``retry_after_s`` says when to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnsupportedMediaType(StrongroomError):
+    """A body of a media type, or under a content coding, that is not taken; ``supported`` are those that are."""
+
+    def __init__(self, message: str, supported: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.supported = supported
 
 
 class IntegrityError(StrongroomError):

@@ -85,7 +85,7 @@ class DicomService:
             archive.new_ingest,
             archive.index.record,
             self.directory.find,
-            query_limits=_query_limits(config),
+            query_limits=query_limits(config),
         )
         caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
         services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
@@ -154,6 +154,8 @@ class DicomService:
             return "peer-revoked"
         if peer.rights != principal.rights:
             return "rights-changed"
+        if peer.scope != principal.scope:
+            return "scope-changed"
         if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
             return "certificate-changed"
         return ""
@@ -240,7 +242,8 @@ def _scu_timeouts(config: Config) -> ScuTimeouts:
     return ScuTimeouts(limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, MAX_CALL_S)
 
 
-def _query_limits(config: Config) -> QueryLimits:
+def query_limits(config: Config) -> QueryLimits:
+    """What a query may hold."""
     limits = config.limits
     return QueryLimits(
         limits.max_query_keys,

@@ -52,6 +52,29 @@ class Right(StrEnum):
     GET = "get"
     MOVE = "move"
     COMMIT = "commit"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the archive that a principal is limited to; what an empty field stands for is not limited.
+
+    What is in it: the series of one of ``patients`` (Patient ID and Issuer of Patient ID, None = any issuer), in one of
+    ``studies`` (UIDs), of one of ``modalities``, whose study has a date (YYYYMMDD) from ``first_date`` to
+    ``last_date``, with all that lies under them; and the studies and patients that such a series belongs to. Values are
+    the canonical text of ``strongroom.archive.values``; ``strongroom.archive.access`` reads and writes them.
+    """
+
+    patients: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
+    studies: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    first_date: str = ""
+    last_date: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a scope that limits nothing: that is None, and never comes about by leaving out."""
+        if not (self.patients or self.studies or self.modalities or self.first_date or self.last_date):
+            raise ConfigError("a scope that limits nothing is no scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +83,9 @@ class Principal:
 
     ``aet`` is the calling AE title or the name of a local command, ``fingerprint`` the SHA-256 of the peer's
     certificate in lower-case hex ("" for a local command), ``user`` a verified user name or "", ``address`` the
-    numeric source address or "local".
+    numeric source address or "local". ``scope`` is the part of the archive that all of it is limited to, None = all.
+    With ``via`` "token" these are the name and the SHA-256 of an access token, with "jwt" issuer and subject are in
+    ``aet`` and ``user``; it is "" for certificates and on this machine.
     """
 
     aet: str
@@ -68,3 +93,5 @@ class Principal:
     user: str = ""
     address: str = "local"
     rights: frozenset[Right] = field(default_factory=frozenset)
+    scope: Scope | None = None
+    via: str = ""

@@ -20,9 +20,11 @@ from typing import Any
 
 from strongroom import app
 from strongroom.admin import peers as administration
+from strongroom.admin import tokens as token_administration
 from strongroom.app import LOCAL_LOG, SERVE_LOG, Archive
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
+from strongroom.archive.tokens import parse_token_rights
 from strongroom.config import Home, parse
 from strongroom.service import DicomService
 from strongroom.trail.record import parse_record
@@ -83,7 +85,7 @@ def config_text(settings: Settings) -> str:
     sections: dict[str, Any] = {
         "archive": {"id": "0123456789abcdef0123456789abcdef", "aet": AET},
         "dicom": {"port": 0},
-        "https": {"port": 0},
+        "https": {"port": 0, "workers": 0},
     }
     for name, section in settings.items():
         sections[name] = sections.get(name, {}) | section if isinstance(section, Mapping) else section
@@ -159,6 +161,8 @@ class RunningArchive:
     plaintext_ports: list[int] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     archive: Archive | None = None
+    https_port: int = 0
+    """Where DICOMweb is served; 0 unless ``https={"workers": ...}`` was set."""
     _output: list[str] = field(default_factory=list)
 
     def credentials(self, aet: str) -> Credentials:
@@ -169,6 +173,12 @@ class RunningArchive:
         """Register a peer while the archive runs."""
         with self._open() as archive:
             return add_peer(archive, aet, allow, **more)
+
+    def add_token(self, name: str, allow: str = "search,read,store,delete", scope: Sequence[str] = ()) -> str:
+        """Make an access token while the archive runs; returns its secret."""
+        with self._open() as archive:
+            new = token_administration.NewToken(name, parse_token_rights(allow), scope=tuple(scope))
+            return token_administration.add(archive, new)[1]
 
     def revoke_peer(self, aet: str) -> None:
         """Revoke a peer while the archive runs."""
@@ -185,13 +195,15 @@ class RunningArchive:
         with self._open() as archive:
             return trail_events(archive, SERVE_LOG)[since:]
 
-    def wait_for_event(self, wanted: Callable[[Event], bool], since: int = 0, timeout_s: float = 10.0) -> Event:
+    def wait_for_event(
+        self, wanted: Callable[[Event], bool], since: int = 0, timeout_s: float = 10.0, log: str = SERVE_LOG
+    ) -> Event:
         """The first event of the server that is wanted; it may come a moment after the peer saw what it records."""
         deadline = time.monotonic() + timeout_s
         pause = threading.Event()
         with self._open() as archive:
             while True:
-                events = trail_events(archive, SERVE_LOG)[since:]
+                events = trail_events(archive, log)[since:]
                 found = next(filter(wanted, events), None)
                 if found is not None:
                     return found
@@ -282,6 +294,8 @@ def _read_output(running: RunningArchive, ready: threading.Event) -> None:
             running.plaintext_ports.append(int(plain[1]))
         elif match := re.match(r"ready .*?dicom=\S+:(\d+)", line):
             running.port = int(match[1])
+            https = re.search(r" https=\S+:(\d+)", line)
+            running.https_port = int(https[1]) if https else 0
             ready.set()
     ready.set()
 

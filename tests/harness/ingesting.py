@@ -38,6 +38,8 @@ class Sample:
     series: int = 0
     pixel_bytes: int = SMALL_PIXELS
     patient_name: str = "Doe^Jane"
+    patient_id: str = ""
+    """One of the study's own if it is not given."""
 
     @property
     def study_uid(self) -> str:
@@ -64,7 +66,7 @@ class Sample:
                 element(0x00080018, "UI", self.sop_uid),
                 element(0x00080060, "CS", "CT"),
                 element(0x00100010, "PN", self.patient_name),
-                element(0x00100020, "LO", f"PID-{self.study}"),
+                element(0x00100020, "LO", self.patient_id or f"PID-{self.study}"),
                 element(0x0020000D, "UI", self.study_uid),
                 element(0x0020000E, "UI", self.series_uid),
                 element(0x00200013, "IS", str(self.number)),
@@ -78,10 +80,10 @@ class Sample:
         return hashlib.sha256(self.dataset).digest()
 
 
-def store(archive: Archive, sample: Sample) -> Verdict:
+def store(archive: Archive, sample: Sample, sender: Principal = Principal("CT1")) -> Verdict:
     """Store an instance. Raises what ``Ingest`` raises."""
     syntax = TRANSFER_SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]
-    ingest = archive.new_ingest(Arrival(CT_IMAGE_STORAGE, sample.sop_uid, syntax, Principal("CT1")))
+    ingest = archive.new_ingest(Arrival(CT_IMAGE_STORAGE, sample.sop_uid, syntax, sender))
     try:
         ingest.write(sample.dataset)
         return ingest.commit()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pydicom.filereader import read_dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 
 from harness import archives, wire
 from harness.archives import Credentials, RunningArchive
 from harness.postgres import free_port
-from harness.samples import SAMPLES_ROOT, sample_files
+from harness.sample_rounds import EXPECTED_FILES, Sample, documented, in_rounds, read
+from harness.samples import sample_files
 from strongroom.dimse import CStoreRq
 from strongroom.errors import Refused
 from strongroom.net.certificates import encrypted_key
@@ -32,67 +30,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
 ]
 
-EXPECTED_FILES = 188
-HEADING = "Sample files that are refused"
 STUDY_ROOT_GET, STUDY_ROOT_MOVE = Uid(wire.STUDY_ROOT_GET), Uid(wire.STUDY_ROOT_MOVE)
 IMPLEMENTATION = LocalParameters(Uid("1.2.826.0.1.3680043.9.9999.2"), "SAMPLES")
 TIMEOUTS = ScuTimeouts(connect_s=10, idle_s=20, operation_s=60, total_s=120)
 MAX_CONTEXTS = 120
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One file as a sender reads it: what its C-STORE says, and the data set's bytes. Ids are as the file has them."""
-
-    name: str
-    sop_class: Uid
-    sop_instance: Uid
-    transfer_syntax: Uid
-    study: str
-    series: str
-    patient: tuple[str, str]
-    data: bytes = field(repr=False)
-
-
-def read(path: Path) -> Sample:
-    """Read a file; where the data set has no UID, the file meta information's is used, as senders do."""
-    with path.open("rb") as file:
-        file.seek(132)
-        meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-        data = file.read()
-    found = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-
-    def uid(keyword: str, default: str) -> Uid:
-        return Uid(found.get(keyword) or meta.get("MediaStorage" + keyword) or default)
-
-    return Sample(
-        path.relative_to(SAMPLES_ROOT).as_posix(),
-        uid("SOPClassUID", wire.CT_IMAGE_STORAGE),
-        uid("SOPInstanceUID", "2.25.1"),
-        Uid(meta.get("TransferSyntaxUID") or wire.IMPLICIT),
-        str(found.get("StudyInstanceUID") or ""),
-        str(found.get("SeriesInstanceUID") or ""),
-        (str(found.get("PatientID") or ""), str(found.get("IssuerOfPatientID") or "")),
-        data,
-    )
-
-
-def in_rounds(samples: list[Sample]) -> list[list[Sample]]:
-    """Put files that contradict each other (one UID twice, a study of two patients) into different rounds."""
-    rounds: list[tuple[list[Sample], dict[tuple[str, str], object]]] = []
-    for each in samples:
-        facts = {
-            ("instance", each.sop_instance): each.name,
-            ("study", each.study): each.patient,
-            ("series", each.series): each.study,
-        }
-        fits = (place for place in rounds if all(place[1].get(key, fact) == fact for key, fact in facts.items()))
-        place = next(fits, None)
-        if place is None:
-            rounds.append(place := ([], {}))
-        place[0].append(each)
-        place[1].update(facts)
-    return [members for members, _ in rounds]
 
 
 # --- one round: a fresh archive, and what became of each file
@@ -238,13 +179,6 @@ def outcomes(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) ->
                 whole.fetched[each.name] = outcome.fetched.get(each.sop_instance, ("", b""))
                 whole.moved[each.name] = outcome.moved.get(each.sop_instance, ("", b""))
     return whole
-
-
-def documented() -> dict[str, str]:
-    """The table of refusals in docs: file to reason."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "STATUS.md").read_text(encoding="utf-8")
-    section = text.partition(f"## {HEADING}\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", section, re.M))
 
 
 def table(refused: dict[str, str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,13 @@ def section_of(text: str, words: str) -> str:
     """The part of docs/cli.md about one command: from its heading to the next."""
     found = re.search(rf"^## `{re.escape(words)}(?: [A-Z_\[\]. ]+)?`\n(.*?)(?=^## |\Z)", text, re.S | re.M)
     return found[1] if found else ""
+
+
+def test_pages_made_from_the_code_say_what_it_says_now() -> None:
+    """Configuration, command line and conformance statement: run tools/make_docs.py when this fails."""
+    command = [sys.executable, str(ROOT / "tools" / "make_docs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("key", sorted(config_keys()))

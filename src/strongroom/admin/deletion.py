@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from strongroom.admin.manifest import manifest_sha256
 from strongroom.admin.recovery import expect_orphans, orphans_gone
 from strongroom.app import Archive
+from strongroom.archive.access import require, require_whole_studies
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, StrongroomError
 from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
@@ -15,7 +16,7 @@ from strongroom.store.transaction import Transaction
 from strongroom.trail.log import MAX_PAGE, StoredRecord
 from strongroom.trail.record import parse_record
 from strongroom.trail.verify import encode_receipt, prove
-from strongroom.types import Uid
+from strongroom.types import Principal, Right, Uid
 
 MAX_REASON_CHARS = 200
 
@@ -60,18 +61,26 @@ def parse_reason(text: str) -> str:
     return reason
 
 
-def delete_study(archive: Archive, study_uid: str, reason: str, watch: Watch) -> Deletion:
+def delete_study(
+    archive: Archive, study_uid: str, reason: str, watch: Watch, caller: Principal | None = None
+) -> Deletion:
     """Delete a study for good. When this returns, or is killed after its transaction, nothing can open its objects.
 
-    Raises NotFound, ConfigError or StorageUnavailable with nothing changed; what fails later is in ``problems``.
+    Without a ``caller`` this machine's operator does it; any other needs the right, and the study in its scope.
+    Raises Denied, NotFound, ConfigError or StorageUnavailable with nothing changed; what fails later is in
+    ``problems``.
     """
+    if caller is not None:
+        require(caller, Right.DELETE)
+        require_whole_studies(caller)
+    principal = caller or archive.principal
     uid, reason = Uid.parse(study_uid), parse_reason(reason)
     statements = StudyDeletion(archive.backend.dialect, archive.index.registry)
     first_seq = _log_size(archive)
 
     def work(transaction: Transaction) -> tuple[DeletedStudy, Event, str]:
-        deleted = statements.run(transaction, uid)
-        event = Event(Action.DELETE, Outcome.SUCCESS, archive.principal, _details(uid, reason, deleted))
+        deleted = statements.run(transaction, uid, principal.scope)
+        event = Event(Action.DELETE, Outcome.SUCCESS, principal, _details(uid, reason, deleted))
         transaction.record(event)
         files = [each.object_id for each in deleted.objects if each.in_file]
         return deleted, event, expect_orphans(archive, transaction, files)

@@ -24,10 +24,9 @@ from strongroom.dicom.dicomdir import RECORD_TAGS, FileEntry, encode_dicomdir
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import HeaderScan, ScanLimits
 from strongroom.dicom.jsonmodel import JsonDataset, to_json
-from strongroom.dicom.part10 import encode_file_meta
+from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, encode_file_meta
 from strongroom.dicom.text import parse_charsets
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
-from strongroom.net.services import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.types import Uid
 
 MAX_EXPORT_OBJECTS = 1_000_000

@@ -20,12 +20,12 @@ from strongroom.app import Archive
 from strongroom.archive.attributes import SOP_CLASS_UID, SOP_INSTANCE_UID, parse_uid
 from strongroom.archive.ingest import Arrival, Ingest, Verdict
 from strongroom.archive.model import Action, Detail, Event, NewInstance, Outcome
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dicomdir import MEDIA_STORAGE_DIRECTORY
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import HeaderScan
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, FileHeader, parse_file_header
 from strongroom.errors import Refused, StorageUnavailable, StrongroomError
-from strongroom.net.scp import reason_of
 from strongroom.store.imports import ImportMarks
 from strongroom.store.index import Index
 from strongroom.store.transaction import GENERATION, Transaction
@@ -105,6 +105,7 @@ class _MarkingIndex:
         self.find_objects = index.find_objects
         self.small_object = index.small_object
         self.search = index.search
+        self.count = index.count
         self.restore = index.restore
 
     def add(self, new: NewInstance, event: Event) -> bool:

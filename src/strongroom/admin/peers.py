@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from strongroom.app import Archive, now_utc
+from strongroom.archive.access import parse_scope, scope_details
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding, Peer
 from strongroom.errors import ConfigError, NotFound
@@ -29,8 +30,8 @@ from strongroom.types import AeTitle, Right
 class NewPeer:
     """What the operator says of a peer; None leaves what a known peer has. Without ``certificate_pem`` one is issued.
 
-    A new peer has, of what is left out, the right to echo, no address and no need of a user. An ``address`` is host and
-    port, ("", 0) for none.
+    A new peer has, of what is left out, the right to echo, no limit, no address and no need of a user. An ``address``
+    is host and port, ("", 0) for none.
     With ``ca_pem`` the peer is whoever presents a certificate of exactly ``subject`` (RFC 4514) that this CA issued.
     """
 
@@ -42,6 +43,8 @@ class NewPeer:
     subject: str = ""
     require_user: bool | None = None
     days: int = PEER_DAYS
+    scope: tuple[str, ...] = ()
+    """Terms of ``archive.access.parse_scope``: ``("all",)`` lifts the limits of a known peer."""
 
 
 def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
@@ -52,6 +55,7 @@ def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
     if new.aet == archive.aet:
         raise ConfigError("a peer cannot have the archive's own AE title")
     _check_binding(new)
+    _check_scope(new)
     bound = _bound(archive, new)
     issued: Issued | None = None
     authority = archive.tls().authority
@@ -92,6 +96,11 @@ def _check_binding(new: NewPeer) -> None:
         raise ConfigError("--subject needs --ca: the CA that issued the certificate with this subject")
 
 
+def _check_scope(new: NewPeer) -> None:
+    if new.scope:
+        parse_scope(new.scope)
+
+
 def _merged(new: NewPeer, known: Peer | None) -> Peer:
     """The peer with what was said of it over what is known; bound to no certificate yet if it is new."""
     peer = known or Peer(new.aet, frozenset((Right.ECHO,)), Binding.FINGERPRINT, "", "", "")
@@ -104,6 +113,7 @@ def _merged(new: NewPeer, known: Peer | None) -> Peer:
         require_user=peer.require_user if new.require_user is None else new.require_user,
         added_us=int(time.time() * 1e6),
         revoked_us=0,
+        scope=parse_scope(new.scope) if new.scope else peer.scope,
     )
 
 
@@ -164,6 +174,7 @@ def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str) -> N
         "address": peer.address,
         "binding": peer.binding.value,
         "certificate": peer.fingerprint or peer.subject[:128],
+        "scope": scope_details(peer.scope),
     }
     archive.index.registry.put_peer(transaction.cursor, peer)
     transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, archive.principal, details))

@@ -15,7 +15,7 @@ from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, Clock, Index
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
-from strongroom.types import Principal, Right
+from strongroom.types import Principal, Right, Scope
 
 MAX_BACKOFF_S: Final = 3600.0
 """The longest time between two tries to deliver a report."""
@@ -122,25 +122,28 @@ class Commitments:
         event = Event(Action.COMMITMENT, Outcome.SUCCESS, principal, details)
         return self.ledger.add(new, self.limits.max_pending_per_peer, event)
 
-    def report(self, commitment: Commitment) -> Report:
-        """What holds of a request at this moment. Raises StorageUnavailable if the index cannot be asked."""
+    def report(self, commitment: Commitment, scope: Scope | None) -> Report:
+        """What holds of a request at this moment, for a peer with this scope; to it, what is outside is not stored.
+
+        Raises StorageUnavailable if the index cannot be asked.
+        """
         committed: list[Reference] = []
         failed: list[tuple[Reference, FailureReason]] = []
         for reference in commitment.references:
-            reason = self._check(reference)
+            reason = self._check(reference, scope)
             if reason is None:
                 committed.append(reference)
             else:
                 failed.append((reference, reason))
         return Report(tuple(committed), tuple(failed))
 
-    def _check(self, reference: Reference) -> FailureReason | None:
+    def _check(self, reference: Reference, scope: Scope | None) -> FailureReason | None:
         """Why the archive cannot answer for an instance, None if it can: indexed, and all its bytes in their place.
 
         What is indexed was durable before. That every byte is still as it was, ``strongroom check`` finds out.
         """
         try:
-            stored = self.index.find_object(reference.sop_uid)
+            stored = self.index.find_object(reference.sop_uid, scope)
         except (IntegrityError, ConfigError):
             return FailureReason.PROCESSING_FAILURE
         if stored is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
 
+from strongroom.archive.access import require_in_scope
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
@@ -53,6 +54,8 @@ class Arrival:
     transfer_syntax: TransferSyntax
     principal: Principal
     action: Action = Action.STORE
+    study_uid: str = ""
+    """The one study that it may belong to, "" if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class Ingest:
         self._writer: BlobWriter | None = None
         self._object_id = b""
         self._key: DataKey | None = None
+        self.study_uid = self.series_uid = ""
+        """Of the data set; known once ``commit`` has begun."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the data set; the caller may reuse the buffer.
@@ -140,6 +145,8 @@ class Ingest:
             self._early += data
             return False
         study_uid = parse_uid(element, "study-instance-uid")
+        if self._arrival.study_uid not in ("", study_uid):
+            raise Refused("study-instance-uid-differs")
         self._key = self._ports.study_keys.of(study_uid)
         self._object_id = self._ports.new_object_id()
         self._writer = self._ports.blobs.create(self._object_id, self._key.key)
@@ -230,6 +237,7 @@ class Ingest:
         arrival = self._arrival
         self._scan.finish()
         described = describe(self._scan.elements, arrival.transfer_syntax)
+        self.study_uid, self.series_uid = described.study_uid, described.series_uid
         if described.sop_uid != arrival.sop_uid:
             raise Refused("sop-instance-uid-differs")
         if described.sop_class != arrival.sop_class:
@@ -248,7 +256,9 @@ class Ingest:
             key=self._key,
             received_us=int(self._ports.clock() * 1e6),
         )
-        return NewInstance(stored, b"", described.modality, described.levels)
+        new = NewInstance(stored, b"", described.modality, described.levels)
+        require_in_scope(arrival.principal.scope, new)
+        return new
 
     def _event(self, outcome: Outcome, more: Mapping[str, Detail]) -> Event:
         arrival = self._arrival
@@ -266,7 +276,7 @@ class Ingest:
 
     def _seen_again(self, copy: NewInstance) -> Verdict:
         ports, new = self._ports, copy.stored
-        first = ports.index.find_object(new.sop_uid)
+        first = ports.index.find_object(new.sop_uid, self._arrival.principal.scope)
         if first is None:
             raise StrongroomError("the stored object vanished while its copy arrived")
         if first.object_id == new.object_id:

@@ -266,6 +266,7 @@ VR_OF: Final[Mapping[int, str]] = MappingProxyType(
 """The VR of every attribute that is kept, computed or answered."""
 
 COMPUTED_TAGS: Final[frozenset[int]] = frozenset(a.tag for attributes in COMPUTED.values() for a in attributes)
+PATIENT_TOTALS: Final[frozenset[int]] = frozenset(a.tag for a in COMPUTED[Level.PATIENT])
 ANSWERED_TAGS: Final[frozenset[int]] = frozenset(a.tag for a in ANSWERED)
 
 COLUMNS: Final[Mapping[Level, tuple[Column, ...]]] = MappingProxyType(

@@ -24,6 +24,7 @@ class Action(StrEnum):
     SERVICE_START = "service.start"
     SERVICE_STOP = "service.stop"
     ASSOCIATION = "association"
+    AUTHENTICATION = "authentication"
     ECHO = "echo"
     STORE = "store"
     QUERY = "query"
@@ -37,6 +38,7 @@ class Action(StrEnum):
     CONFIG_CHANGE = "config.change"
     PEER_CHANGE = "peer.change"
     USER_CHANGE = "user.change"
+    TOKEN_CHANGE = "token.change"
     KEY_ROTATION = "keys.rotate"
     TRAIL_EXPORT = "trail.export"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from strongroom.errors import ConfigError, Denied
-from strongroom.types import AeTitle, Principal, Right
+from strongroom.types import AeTitle, Principal, Right, Scope
 
 
 class Binding(StrEnum):
@@ -23,6 +23,7 @@ class Peer:
 
     ``certificate`` is the PEM to trust: the peer's own, or, for CA_SUBJECT, the CA that must have issued one with
     exactly ``subject`` (RFC 4514). ``host`` "" = no C-MOVE destination. Times are microseconds since 1970, 0 = never.
+    ``scope`` is what the peer may touch when it calls, None = all.
     """
 
     aet: AeTitle
@@ -36,6 +37,7 @@ class Peer:
     require_user: bool = False
     added_us: int = 0
     revoked_us: int = 0
+    scope: Scope | None = None
 
     @property
     def address(self) -> str:
@@ -68,7 +70,7 @@ def identify(peer: Peer | None, presented: Presented, address: str, user: str = 
         known = presented.subject == peer.subject and presented.issued_by(peer.certificate)
     if not known:
         raise Denied("certificate-not-of-peer")
-    return Principal(peer.aet, presented.fingerprint, user, address, peer.rights)
+    return Principal(peer.aet, presented.fingerprint, user, address, peer.rights, peer.scope)
 
 
 def parse_rights(text: str) -> frozenset[Right]:

@@ -8,6 +8,7 @@ from typing import Protocol
 from strongroom.archive.model import DataKey, Event, NewInstance, SearchRow, StoredObject
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
+from strongroom.types import Scope
 
 
 class BlobWriter(Protocol):
@@ -81,7 +82,8 @@ class Index(Protocol):
         """Make an instance visible, with its event in the trail; durable on return.
 
         False, and nothing written, if its SOP Instance UID is there already. Raises Refused if its study stands under
-        another patient, or its series in another study.
+        another patient, or its series in another study; where the event's principal has a scope, without a word of
+        what is outside it.
         """
 
     def restore(self, first: StoredObject, copy: NewInstance, event: Event) -> bool:
@@ -96,17 +98,23 @@ class Index(Protocol):
     def study_key(self, study_uid: str) -> DataKey | None:
         """The data key for new objects of a study, if the study is here."""
 
-    def find_object(self, sop_uid: str) -> StoredObject | None:
-        """The stored object of a SOP Instance UID."""
+    def find_object(self, sop_uid: str, scope: Scope | None) -> StoredObject | None:
+        """The stored object of a SOP Instance UID, if it is in scope."""
 
-    def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
-        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
+    def find_objects(self, retrieval: Retrieval, limit: int, scope: Scope | None) -> Sequence[StoredObject]:
+        """The objects in scope that a retrieval names, in order of arrival. Raises LimitExceeded beyond ``limit``."""
 
     def small_object(self, row: int) -> bytes:
         """The sealed bytes of a small object. Raises NotFound."""
 
-    def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
-        """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
+    def search(self, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None) -> Iterator[SearchRow]:
+        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``.
+
+        With a limit, the first ``query.offset`` of them are left out; without one the caller does that.
+        """
+
+    def count(self, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
+        """How many rows in scope meet the conditions, whatever the query's limit and offset."""
 
 
 Clock = Callable[[], float]

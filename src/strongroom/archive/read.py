@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from strongroom.archive.access import require
@@ -12,10 +14,10 @@ from strongroom.archive.attributes import decode_attributes
 from strongroom.archive.matching import compile_matcher
 from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, Index
-from strongroom.archive.prefilter import sql_conditions
+from strongroom.archive.prefilter import Prefilter, sql_conditions
 from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import IntegrityError
-from strongroom.types import Principal, Right
+from strongroom.types import Principal, Right, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,16 @@ class ReadLimits:
     max_retrieve_objects: int
     max_query_bytes: int = 64 * 2**20
     """Of the encoded attributes of all records of one answer, which are held until they are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The records that answer one search. ``truncated`` says that there would be more; ``remaining`` how many, None
+    where nobody has counted them."""
+
+    rows: Sequence[SearchRow]
+    truncated: bool = False
+    remaining: int | None = 0
 
 
 class Answers:
@@ -50,33 +62,55 @@ class Reader:
         self._index = index
         self._blobs = blobs
         self._limits = limits
-        self._about = about
+        self.about = about
 
     def search(self, principal: Principal, query: Query) -> Answers:
         """The records that answer a query, in order of arrival.
 
         Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
         """
+        found = self.find(principal, query)
+        build = compile_answer(query, self.about)
+        return Answers(found.rows, lambda row: build(merged(row)), found.truncated)
+
+    def find(self, principal: Principal, query: Query) -> Found:
+        """The same records as the index has them, from ``query.offset`` on and at most ``query.limit``.
+
+        Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
+        """
         require(principal, Right.FIND)
-        limit = self._limits.max_query_results
+        limit = self._limits.max_query_results if query.limit is None else query.limit
+        limit = min(limit, self._limits.max_query_results)
         narrowed = sql_conditions(query)
-        rows = self._index.search(query, narrowed, limit + 1 if narrowed.exact else None)
-        if not narrowed.exact:
-            matcher = compile_matcher(query)
-            rows = (row for row in rows if matcher(merged(row)))
-        found: list[SearchRow] = []
-        held_bytes, truncated = 0, False
-        for row in rows:
-            held_bytes += sum(map(len, row.attributes))
-            # One record is always answered: its size is bounded by that of a header.
-            if len(found) == limit or (found and held_bytes > self._limits.max_query_bytes):
-                truncated = True
-                break
-            found.append(row)
+        # Closed before anything else is asked of the index: as long as it is open, it holds a connection.
+        with closing(self._candidates(query, narrowed, limit, principal.scope)) as rows:
+            found: list[SearchRow] = []
+            held_bytes, truncated = 0, False
+            for row in rows:
+                held_bytes += sum(map(len, row.attributes))
+                # One record is always answered: its size is bounded by that of a header.
+                if len(found) == limit or (found and held_bytes > self._limits.max_query_bytes):
+                    truncated = True
+                    break
+                found.append(row)
+        remaining: int | None = 0
+        if truncated:
+            remaining = self._index.count(query, narrowed, principal.scope) if narrowed.exact else None
+            remaining = None if remaining is None else remaining - query.offset - len(found)
         details = _asked(query) | {"results": len(found), "truncated": truncated}
         self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
-        build = compile_answer(query, self._about)
-        return Answers(found, lambda row: build(merged(row)), truncated)
+        return Found(found, truncated, remaining)
+
+    def _candidates(
+        self, query: Query, narrowed: Prefilter, limit: int, scope: Scope | None
+    ) -> Generator[SearchRow, None, None]:
+        """The records that match, from the query's offset on; more than ``limit`` of them if there are."""
+        if narrowed.exact:
+            yield from self._index.search(query, narrowed, limit + 1, scope)
+            return
+        matcher = compile_matcher(query)
+        rows = self._index.search(query, narrowed, None, scope)
+        yield from islice((row for row in rows if matcher(merged(row))), query.offset, None)
 
     def retrieve(
         self, principal: Principal, right: Right, retrieval: Retrieval, more: Mapping[str, Detail]
@@ -86,7 +120,7 @@ class Reader:
         Raises Denied, LimitExceeded, StorageUnavailable.
         """
         require(principal, right)
-        objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects)
+        objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects, principal.scope)
         action = Action.MOVE if right is Right.MOVE else Action.RETRIEVE
         studies = tuple(sorted({stored.study_uid for stored in objects})[:64])
         details: dict[str, Detail] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import check, deletion, keys, media, new_group, peers, serving, trail, users
+from strongroom.cli import check, deletion, keys, media, new_group, peers, serving, tokens, trail, users
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
@@ -16,5 +16,6 @@ app.command("delete")(deletion.delete)
 app.command("check")(check.check)
 app.add_typer(peers.group, name="peer")
 app.add_typer(users.group, name="user")
+app.add_typer(tokens.group, name="token")
 app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")

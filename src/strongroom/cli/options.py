@@ -24,6 +24,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+ScopeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Limit to patient=ID, study=UID, modality=CT,MR or date=20240101-20241231, or all; may be repeated.",
+        show_default=False,
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 
 

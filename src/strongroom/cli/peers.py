@@ -11,9 +11,11 @@ import typer
 
 from strongroom.admin import peers as administration
 from strongroom.app import LOCAL_LOG, Archive
+from strongroom.archive.access import scope_terms
 from strongroom.archive.peers import Peer, parse_address, parse_rights
 from strongroom.cli import new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, ScopeOption, home_of, time_text
+from strongroom.cli.progress import printable
 from strongroom.errors import ConfigError
 from strongroom.types import AeTitle
 
@@ -25,7 +27,7 @@ def add(
     aet: Annotated[str, typer.Argument(help="AE title of the peer.")],
     home: HomeOption = None,
     allow: Annotated[
-        str | None, typer.Option(help="Rights, of echo,store,find,get,move,commit; echo for a new peer.")
+        str | None, typer.Option(help="Rights, of echo,store,find,get,move,commit,delete; echo for a new peer.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help='HOST:PORT of its TLS listener; makes it a C-MOVE destination, "" no longer.')
@@ -39,6 +41,7 @@ def add(
     require_user: Annotated[
         bool | None, typer.Option("--require-user/--no-require-user", help="Demand a user and passcode as well.")
     ] = None,
+    scope: ScopeOption = None,
 ) -> None:
     """Register a peer, or change what is named of a known one. Prints where its new certificate is."""
     new = administration.NewPeer(
@@ -49,6 +52,7 @@ def add(
         ca_pem=_read(ca),
         subject=subject,
         require_user=require_user,
+        scope=tuple(scope or ()),
     )
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
@@ -56,7 +60,8 @@ def add(
         warnings = administration.warnings(archive, peer)
     finally:
         archive.close()
-    print(f"peer {peer.aet} may {', '.join(sorted(peer.rights)) or 'do nothing'}")
+    limits = f" within {'; '.join(scope_terms(peer.scope))}" if peer.scope else ""
+    print(printable(f"peer {peer.aet} may {', '.join(sorted(peer.rights)) or 'do nothing'}{limits}"))
     _warn(warnings)
     if folder is not None:
         print(f"certificate {folder}/cert.pem, key {folder}/key.pem, CA {folder}/ca.pem: move them to the peer")
@@ -80,6 +85,8 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
         known_by = peer.fingerprint[:16] or f"{peer.subject} by its CA"
         until = administration.not_after(peer) or "-"
         print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {until:<10} {known_by}")
+        for term in scope_terms(peer.scope) if peer.scope else ():
+            print(printable(f"{'':<16} within {term}"))
 
 
 @group.command()
@@ -117,6 +124,7 @@ def _as_json(peer: Peer) -> dict[str, object]:
         "fingerprint": peer.fingerprint,
         "subject": peer.subject,
         "require_user": peer.require_user,
+        "scope": list(scope_terms(peer.scope)),
         "not_after": administration.not_after(peer),
         "added": time_text(peer.added_us),
         "revoked": time_text(peer.revoked_us),

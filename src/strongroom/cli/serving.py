@@ -18,6 +18,7 @@ from strongroom.admin import recovery
 from strongroom.cli.options import HomeOption, home_of
 from strongroom.service import DicomService
 from strongroom.types import AeTitle
+from strongroom.webservice import WebService
 
 
 class KeySourceName(StrEnum):
@@ -117,12 +118,15 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
     try:
         recovery.require_current_index(archive, accept_older=accept_older_index)
         recovery.recover(archive)
-        service = DicomService(archive)
-        first, *others = service.start()
-        for line in others:
-            print(line, flush=True)
-        print(f"ready {first}", flush=True)
-        stopped.wait()
+        service, web = DicomService(archive), WebService(archive)
+        try:
+            first, *others = service.start()
+            for line in others:
+                print(line, flush=True)
+            print(" ".join(filter(None, ("ready", first, web.start()))), flush=True)
+            stopped.wait()
+        finally:
+            web.stop()
         service.stop()
         print("stopped", flush=True)
     finally:

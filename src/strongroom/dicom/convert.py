@@ -55,7 +55,7 @@ def convert(
         raise Refused("not-convertible", f"no conversion to {target_syntax.name}")
     source = source_of(chunks, source_syntax, limits)
     steps = walk(source, coding_of(source_syntax), limits)
-    writer = _Writer(source, explicit=target_syntax.explicit, big_endian=not source_syntax.little_endian)
+    writer = ElementWriter(source, explicit=target_syntax.explicit, big_endian=not source_syntax.little_endian)
     out = bytearray()
     for step in steps:
         for piece in writer.write(step):
@@ -89,8 +89,8 @@ class _Level:
     lut_entries: int = 0
 
 
-class _Writer:
-    """Turns steps of the walk into bytes of the target."""
+class ElementWriter:
+    """Turns steps of ``stream.walk`` over ``source`` into bytes of Implicit or Explicit VR Little Endian."""
 
     __slots__ = ("_big_endian", "_explicit", "_levels", "_source")
 

@@ -8,7 +8,7 @@ JSON is UTF-8. What is binary and larger than the caller allows has a "vr" and n
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
 from strongroom.dicom.elements import DEFAULT_LIMITS, IMPLICIT_LITTLE, Coding, RawElement, ScanLimits, coding_of
+from strongroom.dicom.outline import Bulk, Outlined
 from strongroom.dicom.text import UTF_8, decode, parse_charsets
 from strongroom.dicom.tree import Element, parse_items
 from strongroom.errors import LimitExceeded, MalformedDataset
@@ -56,6 +57,7 @@ class _Form:
     signed: bool
     max_inline_bytes: int
     limits: ScanLimits
+    bulk_uri: Callable[[str], object] | None = None
 
 
 def to_json(
@@ -111,6 +113,20 @@ def tree_to_json(
     return _item(elements, form)
 
 
+def outline_to_json(
+    elements: Sequence[Outlined], transfer_syntax: TransferSyntax, bulk_uri: Callable[[str], object]
+) -> JsonDataset:
+    """Return a data set that ``outline.outline`` has read as a DICOM JSON object with all of its attributes.
+
+    A bulk value becomes what ``bulk_uri`` makes of its path; keys ascend, group lengths are left out, and of a tag that
+    is there twice the first one counts (PS3.18 F.2.2). Raises as ``to_json`` does.
+    """
+    form = _Form(
+        (), coding_of(transfer_syntax), not transfer_syntax.little_endian, False, 1 << 32, DEFAULT_LIMITS, bulk_uri
+    )
+    return _item(elements, form)
+
+
 @lru_cache(maxsize=8192)
 def _key(tag: int) -> str:
     return f"{tag:08X}"
@@ -130,17 +146,24 @@ def _declare_utf_8(result: JsonDataset) -> None:
         result["00080005"] = {"vr": "CS", "Value": list(UTF_8)}
 
 
-def _item(elements: Iterable[Element], form: _Form) -> JsonDataset:
+def _item(elements: Iterable[Outlined], form: _Form) -> JsonDataset:
     """Return an item; its own Specific Character Set and Pixel Representation hold within it."""
     elements = tuple(elements)
     for element in elements:
-        if element.tag == _SPECIFIC_CHARACTER_SET and element.value:
+        if element.tag == _SPECIFIC_CHARACTER_SET and isinstance(element, Element) and element.value:
             form = _with(form, charsets=parse_charsets(element.value))
-        elif element.tag == _PIXEL_REPRESENTATION:
+        elif element.tag == _PIXEL_REPRESENTATION and isinstance(element, Element):
             form = _with(form, signed=1 in element.value[:2])
     result: JsonDataset = {}
+    bulk_uri = form.bulk_uri
     for element in elements:
         vr = element.vr
+        if bulk_uri is not None and (not element.tag & 0xFFFF or _key(element.tag) in result):
+            continue
+        if isinstance(element, Bulk):
+            assert bulk_uri is not None
+            result[_key(element.tag)] = {"vr": _VR_NAMES[vr], "BulkDataURI": bulk_uri(element.path)}
+            continue
         if element.items is not None:
             inner = form
             if vr == b"UN":
@@ -158,6 +181,8 @@ def _item(elements: Iterable[Element], form: _Form) -> JsonDataset:
             values = convert(element.value, form.charsets)
             result[_key(element.tag)] = _valued(vr, values)
     _declare_utf_8(result)
+    if bulk_uri is not None and (tags := list(result)) != (ascending := sorted(tags)):
+        return {tag: result[tag] for tag in ascending}
     return result
 
 
@@ -176,6 +201,7 @@ def _with(
         form.signed if signed is None else signed,
         form.max_inline_bytes,
         form.limits,
+        form.bulk_uri,
     )
 
 

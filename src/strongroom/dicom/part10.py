@@ -9,6 +9,11 @@ from typing import Final
 from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from strongroom.dicom.elements import LONG_VRS, SHORT_VRS
 from strongroom.errors import MalformedDataset, Refused
+from strongroom.types import Uid
+
+IMPLEMENTATION_CLASS_UID: Final = Uid("2.25.273169522555273530275126710890409869925")
+IMPLEMENTATION_VERSION_NAME: Final = "STRONGROOM_010"
+"""Who wrote a file or speaks on an association: this software (PS3.7 D.3.3.2)."""
 
 MAX_HEADER_BYTES: Final = 65536
 """How many first bytes of a file ``parse_file_header`` looks at: a File Meta Information beyond them is refused."""

@@ -86,6 +86,13 @@ def parse_charsets(raw: bytes) -> tuple[str, ...]:
     return tuple(terms) if any(terms) else DEFAULT_REPERTOIRE
 
 
+def defined_terms() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the defined terms of Specific Character Set that are understood: single byte without code extensions,
+    with code extensions, and those that stand alone (PS3.3 tables C.12-2 to C.12-5)."""
+    single = tuple(f"ISO_{name}" for name, entry in _SETS.items() if not entry.pairs and name != "IR 6")
+    return single, tuple(f"ISO 2022 {name}" for name in _SETS), tuple(_WHOLE)
+
+
 def decode(raw: bytes, charsets: tuple[str, ...], vr: bytes) -> str:
     """Return the text of ``raw``, padding included. ``charsets`` is from ``parse_charsets``.
 

@@ -94,7 +94,7 @@ class Gate:
         elif peer is None or peer.aet != caller.plaintext_peer or peer.revoked_us:
             raise Denied("not-the-plaintext-peer")
         else:
-            principal = Principal(peer.aet, "", "", caller.address, peer.rights)
+            principal = Principal(peer.aet, "", "", caller.address, peer.rights, peer.scope)
         user = self._user(request, encrypted=caller.presented is not None)
         if peer is not None and peer.require_user and not user:
             raise Denied("user-required")

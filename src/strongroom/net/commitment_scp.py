@@ -17,13 +17,14 @@ from weakref import WeakKeyDictionary
 from strongroom.archive.access import require
 from strongroom.archive.commitment import Commitment, Commitments, Reference, Report
 from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.encode import PythonValue, encode_values
 from strongroom.dicom.tree import Element, parse_dataset
 from strongroom.dimse import NActionRq, NActionRsp, NEventReportRq, NEventReportRsp, Status, StatusKind, classify
 from strongroom.errors import Denied, LimitExceeded, MalformedDataset, Refused, StorageUnavailable, StrongroomError
 from strongroom.net.forward import RECEIVER_ERRORS, PeerCaller
-from strongroom.net.scp import Session, reason_of
+from strongroom.net.scp import Session
 from strongroom.net.scu import ScuConnection, ScuTimeouts
 from strongroom.net.services import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, UNCOMPRESSED
 from strongroom.types import AeTitle, Principal, Right, Uid
@@ -198,7 +199,7 @@ class CommitmentScp:
         if session.channel.awaiting is not None or not owed.waiting:
             return
         context, commitment = owed.waiting.popleft()
-        report = self._commitments.report(commitment)
+        report = self._commitments.report(commitment, session.principal.scope)
         event_type = event_type_of(report)
         told = NEventReportRq(
             session.channel.next_message_id(), STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, event_type, True
@@ -294,7 +295,8 @@ class CommitmentSender:
         try:
             with self._caller.call(peer, ((STORAGE_COMMITMENT, UNCOMPRESSED),), roles) as connection:
                 while left and not self._stopping:
-                    self._tell(connection, left[0], Principal(aet, connection.peer_fingerprint, "", peer.host))
+                    told = Principal(aet, connection.peer_fingerprint, "", peer.host, scope=peer.scope)
+                    self._tell(connection, left[0], told)
                     left.popleft()
         except (*RECEIVER_ERRORS, Refused) as error:
             log.warning("no commitment report could be delivered to %s: %s", aet, reason_of(error))
@@ -306,7 +308,7 @@ class CommitmentSender:
         syntax = next((each.transfer_syntax for each in contexts if each.abstract_syntax == STORAGE_COMMITMENT), None)
         if syntax is None:
             raise Refused("no-presentation-context")
-        report = self._commitments.report(commitment)
+        report = self._commitments.report(commitment, principal.scope)
         data = encode_report(commitment, report, self._caller.aet, TRANSFER_SYNTAXES[syntax])
         event_type = event_type_of(report)
         answer = connection.report_event(STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, event_type, data)

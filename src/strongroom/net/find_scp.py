@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Outcome
 from strongroom.archive.query import ExtendedNegotiation, Identifier, Query, identifier_from_json
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.encode import encode_answer
 from strongroom.dicom.jsonmodel import JsonDataset, tree_to_json
@@ -26,7 +27,7 @@ from strongroom.errors import (
     StorageUnavailable,
     StrongroomError,
 )
-from strongroom.net.scp import Session, reason_of
+from strongroom.net.scp import Session
 from strongroom.net.services import QUERY_RETRIEVE, Service
 from strongroom.ul import PresentationContext
 

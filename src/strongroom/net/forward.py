@@ -6,17 +6,18 @@ converted into one another while they flow past; nothing else is (PS3.4 C.4.2.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from strongroom.archive.model import Detail, Outcome, StoredObject
+from strongroom.archive.outgoing import Chunks, opened
 from strongroom.archive.peers import Peer, Presented, identify
 from strongroom.archive.read import Reader
-from strongroom.dicom.convert import convert
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.encode import encode_values
+from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.dimse import Status, StatusKind, classify
 from strongroom.errors import (
     ConfigError,
@@ -31,24 +32,13 @@ from strongroom.errors import (
     StorageUnavailable,
 )
 from strongroom.net.certificates import facts_of_der, is_issued_by
-from strongroom.net.scp import reason_of
 from strongroom.net.scu import Proposal, ScuConnection, ScuLimits, ScuLink, ScuTimeouts, Target, describe_outcome
-from strongroom.net.services import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    UNCOMPRESSED,
-)
+from strongroom.net.services import UNCOMPRESSED
 from strongroom.types import AeTitle, Uid
 from strongroom.ul import AssociateAccepted, LocalParameters, PresentationContext, RoleSelection
 
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
-
-HELD_BYTES: Final = 2**20
-"""An object up to this size is read as a whole before its first byte leaves, so that one which is damaged fails alone.
-
-With a larger one that turns out to be damaged midway, the association has to go: DIMSE cannot take back a message.
-"""
 
 MAX_CONTEXTS: Final = 128
 """Presentation contexts of one association: their identifiers are the odd numbers up to 255 (PS3.8 9.3.2.2)."""
@@ -128,49 +118,6 @@ def plan_associations(objects: Sequence[StoredObject]) -> list[AssociationPlan]:
     for stored in objects:
         parts[batch_of[stored.sop_class]].append(stored)
     return [AssociationPlan(tuple(batch), part) for batch, part in zip(batches, parts, strict=True)]
-
-
-# -- the bytes
-
-
-class Chunks:
-    """The data set of one object as it leaves, and how many ``bytes`` of it have left."""
-
-    __slots__ = ("_chunks", "bytes")
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self.bytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.bytes += len(chunk)
-            yield chunk
-
-
-@contextmanager
-def opened(reader: Reader, stored: StoredObject, transfer_syntax: str) -> Iterator[Chunks]:
-    """The data set of a stored object in ``transfer_syntax``, HELD_BYTES in memory at most.
-
-    Raises one of OBJECT_ERRORS: of a small object or one that is converted before anything is handed out.
-    """
-    blob = reader.open(stored)
-    try:
-        if blob.size != stored.data_bytes:
-            raise IntegrityError(f"an object of {blob.size} bytes where {stored.data_bytes} were stored")
-        source = TRANSFER_SYNTAXES[stored.transfer_syntax]
-        if stored.transfer_syntax == transfer_syntax:
-            yield Chunks(list(blob.chunks()) if blob.size <= HELD_BYTES else blob.chunks())
-        else:
-            target = TRANSFER_SYNTAXES[transfer_syntax]
-            if blob.size <= HELD_BYTES and not source.deflated:
-                yield Chunks(list(convert(blob.chunks(), source, target)))
-            else:
-                for _ in convert(blob.chunks(), source, target):
-                    pass  # To the end once: what cannot be converted must not be noticed when half of it has left.
-                yield Chunks(convert(blob.chunks(), source, target))
-    finally:
-        blob.close()
 
 
 # -- what became of it

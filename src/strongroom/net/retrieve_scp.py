@@ -11,9 +11,11 @@ from contextlib import closing
 
 from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome, StoredObject
+from strongroom.archive.outgoing import Chunks, opened
 from strongroom.archive.peers import Peer
 from strongroom.archive.query import ExtendedNegotiation, Retrieval
 from strongroom.archive.read import Reader
+from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dimse import (
     CCancelRq,
@@ -38,16 +40,14 @@ from strongroom.errors import (
 from strongroom.net.find_scp import REFUSED, read_identifier, refusal_status
 from strongroom.net.forward import (
     OBJECT_ERRORS,
-    Chunks,
     Destination,
     PeerCaller,
     Sent,
     SubOperations,
     accepted_for_sending,
     choose_transfer_syntax,
-    opened,
 )
-from strongroom.net.scp import AssociationOver, Session, reason_of
+from strongroom.net.scp import AssociationOver, Session
 from strongroom.net.services import QUERY_RETRIEVE, Service
 from strongroom.types import Right, Uid
 from strongroom.ul import Pdv, PresentationContext

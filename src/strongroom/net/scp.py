@@ -14,6 +14,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.archive.query import ExtendedNegotiation
 from strongroom.archive.read import Reader
+from strongroom.archive.refusals import reason_of, store_status
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dimse import (
     CCancelRq,
@@ -43,7 +44,6 @@ from strongroom.dimse import (
 from strongroom.errors import (
     Denied,
     LimitExceeded,
-    MalformedDataset,
     Refused,
     RemoteProtocolError,
     StorageUnavailable,
@@ -65,27 +65,12 @@ RESPONSE_BIT = 0x8000
 
 log = logging.getLogger(__name__)
 
-REFUSAL_STATUS = {
-    "affected-sop-instance-uid-invalid": Status.INVALID_SOP_INSTANCE,
-    "sop-instance-uid-differs": 0xA900,
-    "sop-class-uid-differs": 0xA900,
-    "sop-instance-altered": 0xC010,
-    "sop-instance-in-another-series": 0xC011,
-    "study-of-another-patient": 0xC012,
-    "series-in-another-study": 0xC013,
-}
-"""C-STORE failure status by reason (PS3.4 B.2.3: A9xx data set does not match SOP class, Cxxx cannot understand)."""
-
 _TOO_LARGE: dict[type, tuple[type[CFindRsp | CGetRsp | CMoveRsp], Action, int]] = {
     CFindRq: (CFindRsp, Action.QUERY, Status.OUT_OF_RESOURCES),
     CGetRq: (CGetRsp, Action.RETRIEVE, Status.UNABLE_TO_PERFORM_SUB_OPERATIONS),
     CMoveRq: (CMoveRsp, Action.MOVE, Status.UNABLE_TO_PERFORM_SUB_OPERATIONS),
 }
 """What answers a request whose identifier is over the limit (PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4)."""
-
-_OTHER_REFUSAL = 0xC001
-_MALFORMED = 0xC002
-_OVER_LIMIT = 0xC003
 
 
 class Service(Protocol):
@@ -304,7 +289,7 @@ class Session:
                 ingest.commit()
             except StrongroomError as error:
                 failure = error
-        status, comment = (Status.SUCCESS, "") if failure is None else store_failure(failure)
+        status, comment = (Status.SUCCESS, "") if failure is None else (store_status(failure), reason_of(failure)[:64])
         if failure is not None:
             self._record_refusal(request, ingest, failure)
         self.counts["stored" if failure is None else "refused"] += 1
@@ -332,31 +317,3 @@ class Session:
         except StorageUnavailable:
             # The answer is a failure in any case; without a trail there is nothing more that could be done.
             log.error("a refusal could not be recorded")
-
-
-def reason_of(failure: Exception) -> str:
-    """The word for the trail: the reason, the limit, or what kind of thing went wrong; never a value."""
-    if isinstance(failure, Refused | Denied):
-        return failure.reason
-    if isinstance(failure, LimitExceeded):
-        return f"over-{failure.limit_name}"
-    if isinstance(failure, MalformedDataset):
-        return str(failure)[:64]
-    return type(failure).__name__
-
-
-def store_failure(failure: Exception) -> tuple[int, str]:
-    """C-STORE status and Error Comment of a failure (PS3.4 B.2.3, PS3.7 C)."""
-    if isinstance(failure, Refused):
-        status = REFUSAL_STATUS.get(failure.reason, _OTHER_REFUSAL)
-    elif isinstance(failure, MalformedDataset):
-        status = _MALFORMED
-    elif isinstance(failure, LimitExceeded):
-        status = _OVER_LIMIT
-    elif isinstance(failure, Denied):
-        status = Status.NOT_AUTHORIZED
-    elif isinstance(failure, StorageUnavailable):
-        status = Status.OUT_OF_RESOURCES
-    else:
-        status = Status.PROCESSING_FAILURE
-    return status, reason_of(failure)[:64]

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Presented
+from strongroom.archive.refusals import reason_of
+from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.dimse import ChannelLimits
 from strongroom.errors import (
     ConfigError,
@@ -26,8 +28,7 @@ from strongroom.net.acceptor import Admission, Caller, Gate, Rejection
 from strongroom.net.certificates import facts_of_der, is_issued_by
 from strongroom.net.connection import Connection, Timeouts
 from strongroom.net.refusals import RefusalMeter
-from strongroom.net.scp import Services, Session, reason_of
-from strongroom.net.services import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from strongroom.net.scp import Services, Session
 from strongroom.types import Principal
 from strongroom.ul import (
     AssociateRefused,

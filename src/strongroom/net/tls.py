@@ -55,6 +55,15 @@ def server_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
     return context
 
 
+def web_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
+    """A context for accepting HTTPS: as `server_context`, but a client may show no certificate and then names itself
+    otherwise. Raises ConfigError if the material does not load."""
+    context = server_context(identity, trusted_pem, profile)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:
     """A context for calling a peer: its certificate must be trusted; who it is, its binding says and not DNS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,13 +73,18 @@ def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
     return context
 
 
+def tls12_suites(profile: Profile) -> tuple[str, ...]:
+    """The cipher suites of TLS 1.2 that a profile allows, by OpenSSL's names, best first."""
+    return tuple((_STRICT_TLS12 if profile == "bcp195-strict" else _AEAD_TLS12).split(":"))
+
+
 def _harden(context: ssl.SSLContext, profile: Profile) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     # Trust may end at a bound leaf certificate: the peer's own, with no CA of its in the store.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.options |= ssl.OP_NO_COMPRESSION
-    context.set_ciphers(_STRICT_TLS12 if profile == "bcp195-strict" else _AEAD_TLS12)
+    context.set_ciphers(":".join(tls12_suites(profile)))
 
 
 def _load(context: ssl.SSLContext, identity: Identity, trusted_pem: Sequence[str]) -> None:

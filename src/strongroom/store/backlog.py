@@ -63,7 +63,7 @@ class _Frame(msgspec.Struct, array_like=True, frozen=True):
     levels: tuple[tuple[tuple[str, ...], bytes], ...]
     action: str
     outcome: str
-    principal: tuple[str, str, str, str]
+    principal: tuple[str, str, str, str, str]
     details: dict[str, str | int | bool | tuple[str, ...]]
 
 
@@ -105,9 +105,13 @@ def _frame(new: NewInstance, event: Event, details: dict[str, str | int | bool |
         tuple([(level.columns, level.attributes) for level in new.levels]),
         event.action,
         event.outcome,
-        (str(by.aet), by.fingerprint, by.user, by.address),
+        (str(by.aet), by.fingerprint, by.user, by.address, by.via),
         details,
     )  # fmt: skip
+
+
+def _principal(aet: str, fingerprint: str, user: str, address: str, via: str) -> Principal:
+    return Principal(aet, fingerprint, user, address, via=via)
 
 
 def decode_frame(payload: bytes) -> tuple[NewInstance, Event]:
@@ -123,7 +127,7 @@ def decode_frame(payload: bytes) -> tuple[NewInstance, Event]:
     )  # fmt: skip
     levels = tuple(LevelAttributes(columns, attributes) for columns, attributes in frame.levels)
     new = NewInstance(stored, frame.sealed, frame.modality, levels)  # type: ignore[arg-type]  # four of them
-    return new, Event(Action(frame.action), Outcome(frame.outcome), Principal(*frame.principal), frame.details)
+    return new, Event(Action(frame.action), Outcome(frame.outcome), _principal(*frame.principal), frame.details)
 
 
 class Ordinary(Protocol):

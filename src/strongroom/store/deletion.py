@@ -22,7 +22,9 @@ from strongroom.store.database import Backend, Sql
 from strongroom.store.keys import WRAPPED_BYTES
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, PATIENT, SERIES, SMALL_OBJECT, STUDY
+from strongroom.store.scope import is_study_visible
 from strongroom.store.transaction import GENERATION, Transaction
+from strongroom.types import Scope
 
 CLEAR_WAIT_S = 30.0
 """How long readers of the running server may keep old pages in the write-ahead log before we give up."""
@@ -59,6 +61,7 @@ class StudyDeletion:
         instances = select(INSTANCE.c.id).where(INSTANCE.c.series.in_(series))
         columns = (INSTANCE.c.object_id, INSTANCE.c.sop_uid, INSTANCE.c.sha256, INSTANCE.c.data_bytes)
         self._registry = registry
+        self._dialect = dialect
         self._is_sqlite = dialect.name == "sqlite"
         self._study = Sql(select(STUDY.c.id, STUDY.c.patient).where(STUDY.c.study_uid == study), dialect)
         self._objects = Sql(select(*columns, INSTANCE.c.is_small).where(INSTANCE.c.series.in_(series)), dialect)
@@ -78,14 +81,14 @@ class StudyDeletion:
         self._patient = Sql(delete(PATIENT).where(lone, ~exists().where(STUDY.c.patient == PATIENT.c.id)), dialect)
         self._destroyed = Sql(insert(DESTROYED_KEY).on_conflict_do_nothing(), dialect)
 
-    def run(self, transaction: Transaction, study_uid: str) -> DeletedStudy:
+    def run(self, transaction: Transaction, study_uid: str, scope: Scope | None = None) -> DeletedStudy:
         """Take a study, and its patient if it was the last one, out of the index; its keys can never come back.
 
-        Raises NotFound before anything is written.
+        Raises NotFound before anything is written: no such study, or none in scope.
         """
         cursor = transaction.cursor
         row = self._study.run(cursor, a=study_uid).fetchone()
-        if row is None:
+        if row is None or (scope and not is_study_visible(cursor, self._dialect, scope, study_uid)):
             raise NotFound(f"no study {study_uid}")
         study, patient = row
         transaction.begin_generation()

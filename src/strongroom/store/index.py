@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, false, select
@@ -11,21 +11,34 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
 from strongroom.archive import keys as kept
+from strongroom.archive.access import OUTSIDE_SCOPE
 from strongroom.archive.constraint import Single, UidList
 from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchRow, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, Refused, StorageUnavailable
 from strongroom.store.backlog import Backlog
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
-from strongroom.store.search import TABLES, joined, search
+from strongroom.store.scope import (
+    TABLES,
+    ScopeShape,
+    is_study_visible,
+    joined,
+    require_place,
+    shape_of,
+    values_of,
+    visible,
+)
+from strongroom.store.search import count, search
+from strongroom.store.totals import Totals
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.store.turns import Turns
+from strongroom.types import Scope
 
 FETCH_ROWS = 256
 OBJECT_ID_PAGE = 4096
@@ -60,8 +73,7 @@ class Index:
         self._keys = keys
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
-        stored = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
-        self._by_sop = Sql(stored.where(INSTANCE.c.sop_uid == bindparam("a")), backend.dialect)
+        self._totals = Totals(backend.dialect, self.registry)
         self._small_object = Sql(
             select(SMALL_OBJECT.c.sealed).where(SMALL_OBJECT.c.id == bindparam("a")), self._dialect
         )
@@ -94,18 +106,31 @@ class Index:
         return True
 
     def add(self, new: NewInstance, event: Event) -> bool:
-        """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already."""
+        """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already.
 
-        if self.backlog is not None and self.backlog.take(new, event):
+        Where the event's principal has a scope, what is outside it is neither touched nor told of.
+        """
+        scope = event.principal.scope
+        if scope is None and self.backlog is not None and self.backlog.take(new, event):
             return True
+        store = Transaction.store if scope is None else partial(self._store_within, scope)
 
         def work(transaction: Transaction) -> bool:
-            if not transaction.store(new):
+            if not store(transaction, new):
                 return False
             transaction.record(event)
             return True
 
         return self.database.write(work)
+
+    def _store_within(self, scope: Scope, transaction: Transaction, new: NewInstance) -> bool:
+        require_place(transaction.cursor, self._dialect, scope, new)
+        try:
+            return transaction.store(new)
+        except Refused:
+            if is_study_visible(transaction.cursor, self._dialect, scope, new.stored.study_uid):
+                raise
+            raise Refused(OUTSIDE_SCOPE) from None
 
     def restore(self, first: StoredObject, copy: NewInstance, event: Event) -> bool:
         """Let the row of ``first`` point to ``copy``; False if it is not as ``first`` says any more."""
@@ -133,21 +158,22 @@ class Index:
             row = self._study_key.run(cursor, a=study_uid).fetchone()
         return self._data_key(*row) if row else None
 
-    def find_object(self, sop_uid: str) -> StoredObject | None:
-        """The stored object of a SOP Instance UID."""
+    def find_object(self, sop_uid: str, scope: Scope | None = None) -> StoredObject | None:
+        """The stored object of a SOP Instance UID, if it is in scope."""
+        statement = _find_sql(self._dialect, shape_of(scope))
         with self.database.read() as cursor:
-            row = self._by_sop.run(cursor, a=sop_uid).fetchone()
+            row = statement.run(cursor, a=sop_uid, **values_of(scope)).fetchone()
         return self._stored(row) if row else None
 
-    def find_objects(self, retrieval: Retrieval, limit: int) -> Sequence[StoredObject]:
-        """The objects a C-MOVE or C-GET names, in order of arrival. Raises LimitExceeded beyond ``limit``.
+    def find_objects(self, retrieval: Retrieval, limit: int, scope: Scope | None = None) -> Sequence[StoredObject]:
+        """The objects in scope that a retrieval names, in order of arrival. Raises LimitExceeded beyond ``limit``.
 
         One whose data key does not open is among them, with an empty key: to open it fails, the others are as they are.
         """
         shape, values = _unique_keys(retrieval)
-        statement = _retrieve_sql(self._dialect, shape)
+        statement = _retrieve_sql(self._dialect, shape, shape_of(scope))
         with self.database.read() as cursor:
-            rows = statement.run(cursor, **values, row_limit=limit + 1).fetchall()
+            rows = statement.run(cursor, **values, **values_of(scope), row_limit=limit + 1).fetchall()
         if len(rows) > limit:
             raise LimitExceeded("max_retrieve_objects", limit)
         return [self._stored(row, self._data_key_or_none) for row in rows]
@@ -160,12 +186,24 @@ class Index:
             raise NotFound("the row of a small object is gone")
         return bytes(found[0])
 
-    def search(self, query: Query, narrowed: Prefilter, limit: int | None) -> Iterator[SearchRow]:
-        """Rows of the query's level that meet the conditions, in order of arrival, at most ``limit``."""
+    def search(
+        self, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None = None
+    ) -> Iterator[SearchRow]:
+        """Rows in scope of the query's level that meet the conditions, in order of arrival, at most ``limit``.
+
+        With a limit, the first ``query.offset`` of them are left out; without one the caller does that.
+        """
         with self.database.read() as cursor:
-            rows, make = search(cursor, self._dialect, query, narrowed, limit)
+            rows, make = search(cursor, self._dialect, query, narrowed, limit, scope)
             while some := rows.fetchmany(FETCH_ROWS):
                 yield from map(make, some)
+
+    def count(self, query: Query, narrowed: Prefilter, scope: Scope | None = None) -> int:
+        """How many rows in scope meet the conditions, whatever the query's limit and offset."""
+        with self.database.read() as cursor:
+            if scope is None and not narrowed.conditions:
+                return self._totals.of(cursor, query.level)
+            return count(cursor, self._dialect, query, narrowed, scope)
 
     def object_ids(self) -> Generator[list[bytes], None, None]:
         """Yield the ids of all stored objects, the newest first, a page at a time."""
@@ -225,11 +263,20 @@ def _single(match: object) -> str:
 
 
 @lru_cache(256)
-def _retrieve_sql(dialect: Dialect, shape: tuple[tuple[str, str, int], ...]) -> Sql:
+def _find_sql(dialect: Dialect, scope: ScopeShape | None) -> Sql:
+    return Sql(_stored_objects(scope).where(INSTANCE.c.sop_uid == bindparam("a")), dialect)
+
+
+@lru_cache(256)
+def _retrieve_sql(dialect: Dialect, shape: tuple[tuple[str, str, int], ...], scope: ScopeShape | None) -> Sql:
     terms: list[ColumnElement[bool]] = [
         TABLES[Level[level]].c[name].in_([bindparam(f"{name}_{number}") for number in range(count)])
         for level, name, count in shape
     ]
-    statement: Select[Any] = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
-    statement = statement.where(and_(*terms) if terms else false())
+    statement = _stored_objects(scope).where(and_(*terms) if terms else false())
     return Sql(statement.order_by(INSTANCE.c.id).limit(bindparam("row_limit")), dialect)
+
+
+def _stored_objects(scope: ScopeShape | None) -> Select[Any]:
+    found = select(*_STORED_COLUMNS).select_from(joined(Level.IMAGE).join(DATA_KEY))
+    return found if scope is None else found.where(visible(scope, Level.IMAGE))

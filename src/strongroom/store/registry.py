@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.engine import Dialect
 
+from strongroom.archive.access import decode_scope, encode_scope
 from strongroom.archive.peers import Binding, Peer, parse_address, parse_rights
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import ACCOUNT, META, PEER
@@ -69,6 +70,7 @@ class Registry:
             require_user=int(peer.require_user),
             added_us=peer.added_us,
             revoked_us=peer.revoked_us,
+            scope=encode_scope(peer.scope),
         )
         self.touch(cursor, REGISTRY_VERSION)
 
@@ -104,4 +106,5 @@ def _peer(row: Any) -> Peer:
         require_user=bool(values["require_user"]),
         added_us=values["added_us"],
         revoked_us=values["revoked_us"],
+        scope=decode_scope(values["scope"]),
     )

@@ -15,8 +15,9 @@ from strongroom.archive.prefilter import LIKE_ESCAPE, Between, Condition, Equal,
 from strongroom.archive.query import Query
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, STUDY
+from strongroom.store.scope import TABLES, ScopeShape, computed, joined, shape_of, values_of, visible
+from strongroom.types import Scope
 
-TABLES = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 _LAST_CHARACTER = chr(0x10FFFF)
 """No stored text begins with it: a prefix, and everything that follows it, lies between the prefix and this."""
 
@@ -29,6 +30,8 @@ class Shape(NamedTuple):
     computed: tuple[int, ...]
     conditions: tuple[tuple[str, Level, str, int], ...]
     limited: bool
+    skips: bool
+    scope: ScopeShape | None
 
 
 class Computed(NamedTuple):
@@ -39,8 +42,8 @@ class Computed(NamedTuple):
     values: Callable[[Any], list[Any]]
 
 
-def _parts(text: str) -> list[str]:
-    return [part for part in text.split("\\") if part]
+def _parts(text: str | None) -> list[str]:
+    return sorted({part for part in (text or "").split("\\") if part})
 
 
 def _one(value: Any) -> list[Any]:
@@ -68,16 +71,8 @@ COMPUTED = {
 }
 
 
-def joined(level: Level) -> Any:
-    """The tables of ``level`` and above, joined."""
-    tables: Any = PATIENT
-    for table in (STUDY, SERIES, INSTANCE)[: int(level)]:
-        tables = tables.join(table)
-    return tables
-
-
 def search(
-    cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, limit: int | None
+    cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, limit: int | None, scope: Scope | None
 ) -> tuple[Any, Callable[[Sequence[Any]], SearchRow]]:
     """Run the SELECT; returns the cursor and what makes a SearchRow of one of its rows."""
     shape = Shape(
@@ -86,13 +81,27 @@ def search(
         tuple(sorted(query.computed)),
         tuple(map(_shape_of, narrowed.conditions)),
         limit is not None,
+        limit is not None and query.offset > 0,
+        shape_of(scope),
     )
-    values: dict[str, Any] = {"row_limit": limit} if limit is not None else {}
-    for number, condition in enumerate(narrowed.conditions):
-        for at, value in enumerate(_values_of(condition)):
-            values[f"c{number}_{at}"] = value
+    values = values_of(scope) | _values(narrowed) | {"row_limit": limit, "row_offset": query.offset}
     _statement(dialect, shape).run(cursor, **values)
     return cursor, _row_maker(shape)
+
+
+def count(cursor: Any, dialect: Dialect, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
+    """How many rows of the query's level meet the conditions."""
+    conditions = tuple(map(_shape_of, narrowed.conditions))
+    statement = _counting(dialect, query.level, conditions, shape_of(scope))
+    return int(statement.run(cursor, **values_of(scope), **_values(narrowed)).fetchone()[0])
+
+
+def _values(narrowed: Prefilter) -> dict[str, Any]:
+    return {
+        f"c{number}_{at}": value
+        for number, condition in enumerate(narrowed.conditions)
+        for at, value in enumerate(_values_of(condition))
+    }
 
 
 def _levels(query: Query, *, exact: bool) -> tuple[Level, ...]:
@@ -142,16 +151,38 @@ def _values_of(condition: Condition) -> tuple[str, ...]:
 def _statement(dialect: Dialect, shape: Shape) -> Sql:
     level = shape.level
     columns: list[Any] = [TABLES[each].c.attributes.label(f"attributes_{each.name}") for each in shape.attributes]
-    columns += [COMPUTED[tag].column.label(f"computed_{tag:08x}") for tag in shape.computed]
+    columns += [_computed_column(shape, tag).label(f"computed_{tag:08x}") for tag in shape.computed]
     columns.append(TABLES[level].c.id.label("row_id"))
     statement: Select[Any] = select(*columns).select_from(joined(level))
     terms = [_term(number, *condition) for number, condition in enumerate(shape.conditions)]
+    if shape.scope is not None:
+        terms.append(visible(shape.scope, level))
     if terms:
         statement = statement.where(and_(*terms))
     statement = statement.order_by(TABLES[level].c.id)
     if shape.limited:
         statement = statement.limit(bindparam("row_limit"))
+    if shape.skips:
+        statement = statement.offset(bindparam("row_offset"))
     return Sql(statement, dialect)
+
+
+@lru_cache(512)
+def _counting(
+    dialect: Dialect, level: Level, conditions: tuple[tuple[str, Level, str, int], ...], scope: ScopeShape | None
+) -> Sql:
+    terms = [_term(number, *condition) for number, condition in enumerate(conditions)]
+    if scope is not None:
+        terms.append(visible(scope, level))
+    # Every record has those above it: without a condition on them there is no need to look them up.
+    alone = scope is None and all(each[1] is level for each in conditions)
+    tables = TABLES[level] if alone else joined(level)
+    return Sql(select(func.count()).select_from(tables).where(*terms), dialect)
+
+
+def _computed_column(shape: Shape, tag: int) -> Any:
+    within = None if shape.scope is None else computed(shape.scope, tag)
+    return COMPUTED[tag].column if within is None else within
 
 
 def _term(number: int, kind: str, level: Level, name: str, count: int) -> Any:

@@ -49,8 +49,11 @@ class Record:
     event: Event
 
 
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The wire form. The fields stand in the order of RFC 8785 3.2.3, which is the order they are written in."""
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, omit_defaults=True):
+    """The wire form. The fields stand in the order of RFC 8785 3.2.3, which is the order they are written in.
+
+    An empty ``via`` is left out: so are written, and read, the records from before there was one.
+    """
 
     action: Action
     address: str
@@ -64,6 +67,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     time: str
     user: str
     v: int
+    via: str = ""
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -120,6 +124,7 @@ def encode_event(event: Event, log: str, seq: int, time_text: str, salt: bytes) 
             time_text,
             _text(principal.user),
             FORMAT_VERSION,
+            _text(principal.via),
         )
     )
 
@@ -136,7 +141,7 @@ def parse_record(raw: bytes) -> Record:
         line = _decode(raw)
         if line.v != FORMAT_VERSION or not 0 <= line.seq <= MAX_INTEGER or not _SALT.fullmatch(line.salt):
             raise IntegrityError("not a trail record of this version")
-        principal = Principal(line.aet, line.fingerprint, line.user, line.address)
+        principal = Principal(line.aet, line.fingerprint, line.user, line.address, via=line.via)
         event = Event(line.action, line.outcome, principal, line.details)
         record = Record(parse_log_name(line.log), line.seq, parse_time(line.time), bytes.fromhex(line.salt), event)
         canonical = encode_record(record)

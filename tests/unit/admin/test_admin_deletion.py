@@ -34,13 +34,13 @@ from strongroom.app import PUBLIC_KEY_NAME, Archive, signer_name
 from strongroom.archive.ingest import Arrival, Verdict
 from strongroom.archive.model import Action
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
+from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, StorageUnavailable, StrongroomError
 from strongroom.net.scu import Proposal, ScuConnection, Target
 from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.transaction import Transaction
 from strongroom.trail.note import Verifier
 from strongroom.trail.verify import Trust, check_receipt, parse_receipt
-from strongroom.types import AeTitle, Principal, Uid
+from strongroom.types import AeTitle, Principal, Right, Scope, Uid
 from strongroom.ul import LocalParameters
 
 STUDY_ROOT_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
@@ -431,3 +431,35 @@ def test_on_postgresql_everything_goes_the_same_way(archive_home, new_postgres_u
         assert rotate(archive, "", lambda *_: None).data_keys == 1
         assert media.take_in(archive, folder)[0].counts["stored"] == len(DOOMED)
         assert is_clean(archive)
+
+
+# --- who else may delete
+
+
+def caller(*rights: Right, scope: Scope | None = None) -> Principal:
+    return Principal("remover", rights=frozenset(rights), scope=scope)
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        (caller(*set(Right) - {Right.DELETE}), Denied),
+        (caller(Right.DELETE, scope=Scope(patients=(("PID-9", None),))), NotFound),
+        (caller(Right.DELETE, scope=Scope(studies=(KEPT[0].study_uid,))), NotFound),
+        # Such a scope may have only a part of a study, so it can never delete one: whatever the study holds.
+        (caller(Right.DELETE, scope=Scope(modalities=("CT",))), Denied),
+    ],
+)
+def test_nothing_changes_for_a_caller_who_may_not(archive: Archive, who: Principal, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        delete_study(archive, DOOMED[0].study_uid, "asked for", lambda *_: None, who)
+    assert visible_sop_uids(archive) == {sample.sop_uid for sample in (*DOOMED, *KEPT)}
+
+
+def test_a_caller_deletes_within_its_scope_and_the_trail_names_it(archive: Archive) -> None:
+    who = caller(Right.DELETE, scope=Scope(patients=(("PID-1", None),)))
+    deletion = delete_study(archive, DOOMED[0].study_uid, "asked for", lambda *_: None, who)
+    assert deletion.objects == len(DOOMED)
+    assert visible_sop_uids(archive) == {sample.sop_uid for sample in KEPT}
+    (event,) = [event for event in trail_events(archive) if event.action is Action.DELETE]
+    assert event.principal.aet == "remover"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from strongroom.admin.check import check
 from strongroom.app import Archive
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action
-from strongroom.errors import StorageUnavailable
+from strongroom.errors import NotFound, Refused, StorageUnavailable
 from strongroom.store.database import Database
 from strongroom.store.groups import Job
+from strongroom.types import Principal, Scope
 
 SIZES = [SMALL_PIXELS, LARGE_PIXELS]
 
@@ -121,3 +123,44 @@ def test_the_jobs_of_a_failed_commit_are_not_run_again(archive: Archive) -> None
     database._run(jobs)
     assert runs == [0, 1]
     assert all(isinstance(job.error, StorageUnavailable) for job in jobs)
+
+
+# --- a sender that is limited to a part of the archive
+
+
+def send(archive: Archive, sample: Sample, scope: Scope | None) -> str:
+    """What a sender with this scope hears."""
+    try:
+        return store(archive, sample, Principal("LIMITED", scope=scope)).value
+    except Refused as refused:
+        return refused.reason
+
+
+OF_PATIENT_1 = Scope(patients=(("PID-1", None),))
+
+
+def test_a_sender_stores_what_is_in_its_scope_and_nothing_else(archive: Archive) -> None:
+    inside, outside = Sample(1, study=1), Sample(1, study=2)
+    assert send(archive, inside, OF_PATIENT_1) == "stored"
+    assert send(archive, inside, OF_PATIENT_1) == "resent"
+    assert send(archive, outside, OF_PATIENT_1) == "outside-scope"
+    assert stored_digest(archive, outside.sop_uid) is None
+    assert findings(archive) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_sender_cannot_find_out_what_is_stored_outside_its_scope(archive: Archive, size: int) -> None:
+    there, not_there = Sample(1, study=2, pixel_bytes=size), Sample(2, study=3, pixel_bytes=size)
+    store(archive, there)
+    assert send(archive, there, OF_PATIENT_1) == send(archive, not_there, OF_PATIENT_1) == "outside-scope"
+    # Nor does a resend that claims to be of its own patient tell a copy from another object, or heal what is lost.
+    lose(archive, there)
+    assert send(archive, replace(there, patient_id="PID-1"), OF_PATIENT_1) == "outside-scope"
+    assert stored_digest_or_none(archive, there) is None
+
+
+def stored_digest_or_none(archive: Archive, sample: Sample) -> bytes | None:
+    try:
+        return stored_digest(archive, sample.sop_uid)
+    except NotFound:
+        return None

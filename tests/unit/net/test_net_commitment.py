@@ -47,7 +47,7 @@ from strongroom.store.commitments import CommitmentLedger
 from strongroom.store.index import Index
 from strongroom.trail.log import TrailReader
 from strongroom.trail.record import parse_record
-from strongroom.types import AeTitle, Principal, Right, Uid
+from strongroom.types import AeTitle, Principal, Right, Scope, Uid
 from strongroom.ul import Negotiated, PresentationContext
 
 CT, MR, PRIVATE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.3.4.5"
@@ -130,7 +130,7 @@ class Stored:
     def __init__(self, objects: dict[str, tuple[str, int, int | Exception]]) -> None:
         self.objects = objects
 
-    def find_object(self, sop_uid: str) -> StoredObject | None:
+    def find_object(self, sop_uid: str, scope: Scope | None) -> StoredObject | None:
         if sop_uid not in self.objects:
             return None
         sop_class, size, _ = self.objects[sop_uid]
@@ -170,7 +170,7 @@ def test_only_what_is_here_as_a_whole_is_committed_to() -> None:
     )
     wanted = [(CT, "1.1"), (MR, "1.2"), (CT, "1.3"), (CT, "1.4"), (CT, "1.5"), (CT, "1.6"), (PRIVATE, "1.7")]
     wanted += [(CT, "1.8"), (PRIVATE, "1.9")]
-    report = commitments(stored).report(commitment(*wanted))
+    report = commitments(stored).report(commitment(*wanted), None)
     assert [each.sop_uid for each in report.committed] == ["1.1", "1.7"]
     assert {reference.sop_uid: int(reason) for reference, reason in report.failed} == {
         "1.2": 0x0119,
@@ -186,9 +186,9 @@ def test_only_what_is_here_as_a_whole_is_committed_to() -> None:
 def test_what_is_deleted_before_the_report_is_told_is_not_promised() -> None:
     stored = Stored({"1.1": (CT, 100, 100)})
     asked = commitment((CT, "1.1"))
-    assert commitments(stored).report(asked).committed
+    assert commitments(stored).report(asked, None).committed
     del stored.objects["1.1"]
-    assert not commitments(stored).report(asked).committed
+    assert not commitments(stored).report(asked, None).committed
 
 
 # -- the ledger

@@ -14,13 +14,13 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import decode, encode
 
 from strongroom.archive.model import DataKey, Outcome, StoredObject
+from strongroom.archive.outgoing import HELD_BYTES, opened
 from strongroom.archive.peers import Binding, Peer
 from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from strongroom.dimse import CStoreRsp, Status
 from strongroom.errors import Denied, IntegrityError, NotFound, PeerUnavailable, RemoteProtocolError
 from strongroom.net import forward
 from strongroom.net.forward import (
-    HELD_BYTES,
     MAX_CONTEXTS,
     MAX_FAILED_LIST_BYTES,
     MAX_REOPENED,
@@ -30,7 +30,6 @@ from strongroom.net.forward import (
     SubOperations,
     accepted_for_sending,
     choose_transfer_syntax,
-    opened,
     plan_associations,
 )
 from strongroom.types import AeTitle, Right, Uid

@@ -22,9 +22,11 @@ from strongroom.errors import ConfigError, NotFound, StorageUnavailable
 from strongroom.store.database import Backend, Database, Sql, open_sqlcipher
 from strongroom.store.groups import MAX_BATCH
 from strongroom.store.postgresql import open_postgresql
+from strongroom.store.registry import Registry
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.schema.tables import META, TABLES
 from strongroom.trail.log import metadata as trail_tables
+from strongroom.types import Right
 
 KEY = bytes(range(48))
 PLANTED = "PLANTED^NAME"
@@ -346,6 +348,25 @@ def test_the_migrations_make_them_on_postgresql(new_postgres_url: Callable[[], s
     assert upgrade(backend.engine) is True
     assert differences(backend.engine) == []
     assert upgrade(backend.engine) is False
+
+
+def test_peers_of_the_first_schema_keep_the_whole_archive(backend: Backend) -> None:
+    """What the migration to tokens and scopes makes of an index that is in use."""
+    with backend.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE token"))
+        connection.execute(sqlalchemy.text("ALTER TABLE peer DROP COLUMN scope"))
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(
+            sqlalchemy.text("INSERT INTO peer VALUES ('CT1', 'store', '', 'fingerprint', 'f1', 'CN=CT1', '', 0, 1, 0)")
+        )
+    assert upgrade(backend.engine) is True
+    assert differences(backend.engine) == []
+    connection = backend.connect()
+    try:
+        (peer,) = Registry(backend.dialect).peers(connection.cursor()).values()
+    finally:
+        connection.close()
+    assert (peer.aet, peer.rights, peer.scope) == ("CT1", {Right.STORE}, None)
 
 
 def test_a_missing_column_would_be_seen(backend: Backend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -39,6 +40,18 @@ def test_the_bytes_are_those_the_format_page_shows():
         b'"fingerprint":"' + b"ab" * 32 + b'","log":"main","outcome":"success",'
         b'"salt":"000102030405060708090a0b0c0d0e0f","seq":5,"time":"2026-03-01T12:30:05.000007Z","user":"","v":1}'
     )
+
+
+def test_who_acts_by_a_token_is_marked_and_nobody_else():
+    """Records from before there were tokens are spelled as they always were."""
+    plain = record()
+    assert b'"via"' not in encode_record(plain)
+    by_token = record(event=replace(plain.event, principal=replace(plain.event.principal, via="token")))
+    raw = encode_record(by_token)
+    assert raw.endswith(b',"user":"","v":1,"via":"token"}')
+    assert parse_record(raw) == by_token
+    with pytest.raises(IntegrityError):
+        parse_record(raw.replace(b'"via":"token"', b'"via":""'))
 
 
 def test_what_is_read_is_what_was_written():

@@ -132,7 +132,22 @@ PEER = Table(
     _count("require_user"),
     _count("added_us"),
     _count("revoked_us"),
+    Column("scope", TEXT, nullable=False, server_default=""),
 )
+
+TOKEN = Table(
+    "token",
+    TABLES,
+    Column("name", TEXT, primary_key=True),
+    _text("digest"),
+    _text("rights"),
+    _text("scope"),
+    _count("added_us"),
+    _count("expires_us"),
+    _count("revoked_us"),
+    Index("token_by_digest", "digest", unique=True),
+)
+"""Access tokens by the SHA-256 of their secret. Each has 256 random bits, so a fast hash gives nobody a guess."""
 
 ACCOUNT = Table(
     "account",

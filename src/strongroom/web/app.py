@@ -1,0 +1,223 @@
+"""The ASGI application: from a request to its operation in the table, and from whatever it raises to a problem.
+
+Nobody unknown learns which paths there are: the caller is found first, then the operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from strongroom.archive.access import require
+from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
+from strongroom.types import Principal, Uid
+from strongroom.web.auth import refuse_query_credentials
+from strongroom.web.call import Call, Services
+from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
+from strongroom.web.operation import PREFIX, Operation
+from strongroom.web.problem import plain_problem, problem_response
+
+UID_NAMES: Final = frozenset({"study", "series", "instance"})
+SECURITY_HEADERS: Final = (
+    (b"strict-transport-security", b"max-age=31536000"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"private, no-cache"),
+)
+"""On every answer that does not say otherwise itself. Nothing is kept by a proxy, and nothing here is a page."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """One step of a path: what may follow it, and the operations that end here by method."""
+
+    literal: dict[str, _Node] = field(default_factory=dict)
+    name: str = ""
+    variable: _Node | None = None
+    takes_rest: bool = False
+    operations: dict[str, Operation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The operations at one path, by method, and the variable parts of the path."""
+
+    operations: Mapping[str, Operation]
+    parts: Mapping[str, str]
+
+
+class Router:
+    """From a path to the operations at it."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._root = _Node()
+        for operation in operations:
+            self._add(operation)
+
+    def _add(self, operation: Operation) -> None:
+        node = self._root
+        for part in operation.path.removeprefix("/").split("/"):
+            if not part.startswith("{"):
+                node = node.literal.setdefault(part, _Node())
+                continue
+            name, _, kind = part[1:-1].partition(":")
+            if node.variable is None:
+                node.variable = _Node(takes_rest=kind == "path")
+                node.name = name
+            assert node.name == name, f"{operation.path}: one place in a path has one name"
+            node = node.variable
+        assert operation.method not in node.operations, f"{operation.method} {operation.path} is there twice"
+        node.operations[operation.method] = operation
+
+    def match(self, raw_path: bytes) -> Match:
+        """The operations at a path. Raises NotFound, MalformedRequest for a path that hides what it names."""
+        node, parts = self._root, {}
+        steps = _parts(raw_path)
+        for number, part in enumerate(steps):
+            following = node.literal.get(part)
+            if following is None:
+                following = node.variable
+                if following is None or not part:
+                    raise NotFound("no such path")
+                if following.takes_rest:
+                    parts[node.name] = "/".join(steps[number:])
+                    node = following
+                    break
+                parts[node.name] = part
+            node = following
+        if not node.operations:
+            raise NotFound("no such path")
+        return Match(node.operations, parts)
+
+
+def _parts(raw_path: bytes) -> list[str]:
+    """The parts of a path, percent-decoded. A slash or a step upwards that is encoded is one that is hidden."""
+    if not raw_path.startswith(b"/"):
+        raise MalformedRequest("the request target is no path")
+    parts = []
+    for raw in raw_path[1:].split(b"/"):
+        try:
+            part = unquote_to_bytes(raw).decode("utf-8")
+        except UnicodeDecodeError:
+            raise MalformedRequest("the path is not UTF-8") from None
+        if part in (".", "..") or "/" in part or "\\" in part or not part.isprintable():
+            raise MalformedRequest("the path has a part that names no resource")
+        parts.append(part)
+    return parts
+
+
+class WebApp:
+    """The application of one worker: ASGI 3, HTTP only."""
+
+    def __init__(self, operations: Iterable[Operation], services: Services) -> None:
+        self._router = Router(operations)
+        self._services = services
+        self._under_way: dict[asyncio.Task[Any], tuple[Request, Principal]] = {}
+
+    async def end_revoked(self) -> None:
+        """End every answer under way whose caller is not known any more, or may do or see something else now."""
+        for task, (request, principal) in tuple(self._under_way.items()):
+            try:
+                is_same = await self._authenticate(request) == principal
+            except (Unauthenticated, Denied):
+                is_same = False
+            if not is_same:
+                task.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert scope["type"] == "http"
+        is_head = scope["method"] == "HEAD"
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _with_defaults(message.get("headers", ()))
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            try:
+                response = await self._answer(request, "GET" if is_head else scope["method"])
+            except Exception as error:
+                response = problem_response(error)
+            await response(scope, receive, send_guarded)
+        finally:
+            self._under_way.pop(_task(), None)
+
+    async def _answer(self, request: Request, method: str) -> Response:
+        raw_path: bytes = request.scope["raw_path"]
+        match, trouble = self._match(raw_path)
+        operation = match.operations.get(method) if match else None
+        principal = Principal("", address=_address(request))
+        if operation is None or not operation.public:
+            principal = await self._authenticate(request)
+            refuse_query_credentials(request.query_params.keys())
+            self._under_way[_task()] = (request, principal)
+        if match is None:
+            raise trouble or NotFound("no such path")
+        if method == "OPTIONS" and operation is None:
+            return Response(status_code=204, headers={"allow": _allow(match)})
+        if operation is None:
+            return plain_problem(405, "Method not allowed", allow=_allow(match))
+        if operation.right is not None:
+            require(principal, operation.right)
+        _require_no_body(request, operation)
+        return await operation.handler(self._call(request, principal, match))
+
+    def _match(self, raw_path: bytes) -> tuple[Match | None, Exception | None]:
+        try:
+            return self._router.match(raw_path), None
+        except (NotFound, MalformedRequest) as error:
+            return None, error
+
+    async def _authenticate(self, request: Request) -> Principal:
+        certificate_der: bytes = request.scope[CERTIFICATE]
+        return self._services.authenticator.authenticate(request.headers, certificate_der, _address(request))
+
+    def _call(self, request: Request, principal: Principal, match: Match) -> Call:
+        uids: dict[str, Uid] = {}
+        try:
+            for name in UID_NAMES & match.parts.keys():
+                uids[name] = Uid.parse(match.parts[name])
+        except MalformedDataset:
+            raise MalformedRequest(f"{name} in the path is no UID") from None
+        others = {name: part for name, part in match.parts.items() if name not in UID_NAMES}
+        base_url = f"https://{request.headers.get('host', '')}{PREFIX}"
+        return Call(request, principal, self._services, base_url, uids, others)
+
+
+def _task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _with_defaults(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    own = list(headers)
+    said = {name for name, _ in own}
+    return own + [header for header in SECURITY_HEADERS if header[0] not in said]
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _allow(match: Match) -> str:
+    methods = set(match.operations) | {"OPTIONS"}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+
+
+def _require_no_body(request: Request, operation: Operation) -> None:
+    if operation.consumes:
+        return
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        raise MalformedRequest("this operation takes no body")

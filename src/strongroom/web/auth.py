@@ -1,0 +1,121 @@
+"""Who calls over HTTPS: the bearer of an access token or of a JWT, or the peer whose certificate the connection has.
+
+A bearer token says by itself who acts. A certificate beside it is no second chance and adds no right: what the token
+may do counts, and a token that is not good is refused whatever certificate comes with it (docs/adr/0013).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from starlette.datastructures import Headers
+
+from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.peers import Peer, Presented, identify
+from strongroom.archive.tokens import Token, bearer, digest_of, is_secret
+from strongroom.errors import Denied, MalformedRequest, Throttled, Unauthenticated
+from strongroom.types import Principal
+from strongroom.web.jwt import JwtVerifier
+from strongroom.web.throttle import Throttle
+
+QUERY_CREDENTIALS: Final = frozenset({"access_token", "api_key", "authorization", "bearer", "id_token", "jwt", "token"})
+"""Names of query parameters that clients put credentials into (RFC 6750 2.3): they end up in logs and histories."""
+
+_BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the authenticator looks callers up.
+
+    ``find_token`` takes the digest of a secret and looks at what is stored now; ``peers`` are those of now, revoked
+    ones too; ``read_certificate`` takes DER. ``clock`` is seconds since 1970. ``record`` must not block.
+    """
+
+    find_token: Callable[[str], Token | None]
+    peers: Callable[[], Mapping[str, Peer]]
+    read_certificate: Callable[[bytes], Presented]
+    record: Callable[[Event], None]
+    clock: Callable[[], float]
+    jwt: JwtVerifier | None = field(default=None)
+    max_bearer_bytes: int = 8192
+
+
+class Authenticator:
+    """Finds out who calls. Thread-safe; blocks for one look into the index."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._throttle = Throttle()
+
+    def authenticate(self, headers: Headers, certificate_der: bytes, address: str) -> Principal:
+        """The caller with these request headers, on a connection with this certificate (b"" = none) from ``address``.
+
+        Raises Unauthenticated, for the trail with its reason; Throttled, which is one, when the address has to wait.
+        """
+        fields = headers.getlist("authorization")
+        if not fields and not certificate_der:
+            raise Unauthenticated("no-credentials")
+        now = self._sources.clock()
+        credential = sha256("\n".join(fields).encode("utf-8", "surrogatepass") if fields else certificate_der).digest()
+        if wait_s := self._throttle.wait_s(address, credential, now):
+            self._record("too-many-failures", certificate_der, address)
+            raise Throttled("too-many-failures", wait_s)
+        try:
+            if fields:
+                principal = self._bearer(fields, certificate_der, address, now)
+            else:
+                principal = self._peer(certificate_der, address)
+        except (Denied, Unauthenticated) as error:
+            self._throttle.failed(address, credential, now)
+            self._record(error.reason, certificate_der, address)
+            raise Unauthenticated(error.reason) from None
+        self._throttle.succeeded(credential)
+        return principal
+
+    def _record(self, reason: str, certificate_der: bytes, address: str) -> None:
+        fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""
+        who = Principal("", fingerprint, "", address)
+        self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, who, {"reason": reason}))
+
+    def _bearer(self, fields: list[str], certificate_der: bytes, address: str, now: float) -> Principal:
+        if len(fields) > 1:
+            raise Unauthenticated("several-credentials")
+        if len(fields[0]) > self._sources.max_bearer_bytes:
+            raise Unauthenticated("credential-too-long")
+        found = _BEARER.fullmatch(fields[0].strip(" \t"))
+        if found is None:
+            raise Unauthenticated("no-bearer-token")
+        text = found[1]
+        if is_secret(text):
+            return bearer(self._sources.find_token(digest_of(text)), int(now * 1e6), address)
+        if self._sources.jwt is None:
+            raise Unauthenticated("unknown-token")
+        fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""
+        return self._sources.jwt.verify(text, now, address, fingerprint)
+
+    def _peer(self, certificate_der: bytes, address: str) -> Principal:
+        """The one peer that the certificate is bound to. There is no AE title here that could choose among several."""
+        presented = self._sources.read_certificate(certificate_der)
+        found: list[tuple[Peer, Principal]] = []
+        for peer in self._sources.peers().values():
+            try:
+                found.append((peer, identify(peer, presented, address)))
+            except Denied:
+                continue
+        if len(found) != 1:
+            raise Denied("certificate-of-several-peers" if found else "certificate-of-no-peer")
+        peer, principal = found[0]
+        if peer.require_user:
+            raise Denied("user-required")
+        return principal
+
+
+def refuse_query_credentials(names: Iterable[str]) -> None:
+    """Return if no query parameter is one that carries a credential. Raises MalformedRequest."""
+    if any(name.lower() in QUERY_CREDENTIALS for name in names):
+        raise MalformedRequest("a credential belongs into the Authorization header, never into the address")

@@ -1,0 +1,114 @@
+"""One request on its way through a handler: what it asks for, who asks, and what the handler may use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from strongroom.archive.constraint import QueryLimits
+from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.metadata import Metadata, Outliner
+from strongroom.archive.read import Reader
+from strongroom.config import LimitsSection
+from strongroom.types import Principal, Uid
+from strongroom.web.frametables import FrameTables
+
+if TYPE_CHECKING:  # the pool starts processes: a handler only needs to know what it can ask for
+    from strongroom.pixels.pool import Pixels
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Authenticator(Protocol):
+    """Who calls. Blocks for a look into the index at most."""
+
+    def authenticate(self, headers: Headers, certificate_der: bytes, address: str) -> Principal:
+        """The caller, from its token or from the certificate of its connection (b"" if it has shown none).
+
+        Raises Unauthenticated.
+        """
+
+
+class RunBlocking(Protocol):
+    """Runs a function on a thread of the worker's bounded pool."""
+
+    def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """What ``work`` returns or raises. A hand-over costs about 100 us: do much in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What the deletion of a study did. ``receipt`` proves it with the trail's public key; ``problems`` are things that
+    are left to do."""
+
+    objects: int
+    data_bytes: int
+    manifest_sha256: str
+    receipt: bytes | None
+    problems: tuple[str, ...]
+
+
+class DeleteStudy(Protocol):
+    """Deletes a study for good, for a caller who may."""
+
+    def __call__(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
+        """Destroy its keys, remove what they sealed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers use of the archive and of their process. One per worker, shared by all calls.
+
+    ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
+    waiting. ``run_pixels`` is it on as many threads as there are pixel workers: it raises Busy when too many wait.
+    ``storage_classes`` are the SOP classes that are taken in.
+    """
+
+    reader: Reader
+    new_ingest: Callable[[Arrival], Ingest]
+    authenticator: Authenticator
+    run_blocking: RunBlocking
+    limits: LimitsSection
+    query_limits: QueryLimits
+    aet: str
+    run_storing: RunBlocking
+    run_pixels: RunBlocking
+    storage_classes: frozenset[str]
+    delete_study: DeleteStudy
+    outliner: Outliner
+    metadata: Metadata
+    frames: FrameTables
+    pixels: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated request. ``principal`` holds the right of the operation; the archive checks it again.
+
+    ``uids`` are the UIDs in the path by the names of the operation's path: ``call.uids["study"]``. ``path`` holds its
+    other parts as they came, percent-decoded. ``base_url`` is the root of the service as this client called it,
+    ``https://pacs.example:8443/dicomweb``: never ends with a slash.
+    """
+
+    request: Request
+    principal: Principal
+    services: Services
+    base_url: str
+    uids: Mapping[str, Uid] = field(default_factory=dict)
+    path: Mapping[str, str] = field(default_factory=dict)
+
+    def study_url(self, study: str) -> str:
+        """The retrieve URL of a study."""
+        return f"{self.base_url}/studies/{study}"
+
+    def instance_url(self, study: str, series: str, instance: str) -> str:
+        """The retrieve URL of an instance."""
+        return f"{self.base_url}/studies/{study}/series/{series}/instances/{instance}"
+
+
+AnyJson = dict[str, Any]

@@ -1,0 +1,24 @@
+"""The table of operations. The router, ``OPTIONS``, the OpenAPI description and the conformance statement are made of
+it, and an obligation test walks it: each service contributes the operations of its module, and nothing has a route that
+is not here."""
+
+from __future__ import annotations
+
+from strongroom.web import bulkdata, delete, frames, health, metadata, qido, rendered, stow, wado, wado_uri
+from strongroom.web.capabilities import with_descriptions
+from strongroom.web.operation import Operation
+
+OPERATIONS: tuple[Operation, ...] = with_descriptions(
+    (
+        *health.OPERATIONS,
+        *qido.OPERATIONS,
+        *wado.OPERATIONS,
+        *metadata.OPERATIONS,
+        *frames.OPERATIONS,
+        *bulkdata.OPERATIONS,
+        *rendered.OPERATIONS,
+        *wado_uri.OPERATIONS,
+        *stow.OPERATIONS,
+        *delete.OPERATIONS,
+    )
+)

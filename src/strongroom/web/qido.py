@@ -1,0 +1,123 @@
+"""QIDO-RS: search for studies, series and instances (DICOM PS3.18 10.6)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from strongroom.archive import keys as kept
+from strongroom.archive.encoded import compile_encoder
+from strongroom.archive.model import Action, Level
+from strongroom.archive.qido import parse_search
+from strongroom.dicom.xmlmodel import to_xml
+from strongroom.errors import InvalidQuery, LimitExceeded
+from strongroom.types import Right
+from strongroom.web.call import Call
+from strongroom.web.multipart import MultipartWriter, boundary_of
+from strongroom.web.negotiation import Choice, Offer, negotiate, require_utf_8
+from strongroom.web.operation import PREFIX, Handler, Operation, Parameter
+from strongroom.web.parameters import parse_query
+
+JSON: Final = "application/dicom+json"
+XML: Final = "application/dicom+xml"
+OFFERS: Final = (Offer(JSON), Offer(XML, is_multipart=True), Offer("application/json"))
+_ABOVE: Final = {"study": kept.UNIQUE_KEYS[Level.STUDY], "series": kept.UNIQUE_KEYS[Level.SERIES]}
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _search(level: Level) -> Handler:
+    """The handler of a search for records at ``level``, below what the path names."""
+
+    async def search(call: Call) -> Response:
+        return await call.services.run_blocking(_answer, call, level)
+
+    return search
+
+
+def _answer(call: Call, level: Level) -> Response:
+    """Search, and encode what was found. The first byte leaves when it is in the trail that it does."""
+    services = call.services
+    choice, pairs = _negotiated(call)
+    above = {_ABOVE[name]: str(uid) for name, uid in call.uids.items()}
+    try:
+        search = parse_search(level, above, pairs, services.query_limits)
+    except (InvalidQuery, LimitExceeded) as error:
+        services.reader.refused(call.principal, Action.QUERY, error)
+        raise
+    found = services.reader.find(call.principal, search.query)
+    encode = compile_encoder(search, services.reader.about, call.base_url)
+    warnings = list(search.warnings)
+    if found.truncated:
+        count = "" if found.remaining is None else f"{found.remaining} "
+        warnings.append(f"There are {count}additional results that can be requested")
+    response = _encoded(choice, [encode(row) for row in found.rows])
+    for warning in warnings:
+        response.headers.append("warning", f"299 {call.base_url}: {warning}")
+    return response
+
+
+def _negotiated(call: Call) -> tuple[Choice, list[tuple[str, str]]]:
+    """What to answer with, and the parameters of the query."""
+    headers = call.request.headers
+    pairs = parse_query(call.request.scope["query_string"], call.services.query_limits.max_query_keys)
+    named: Mapping[str, str] = dict(pairs)
+    require_utf_8(headers.get("accept-charset"), named.get("charset"))
+    accept = ", ".join(headers.getlist("accept")) or None
+    return negotiate(accept, OFFERS, named.get("accept"))[0], pairs
+
+
+def _encoded(choice: Choice, records: list[bytes]) -> Response:
+    if not records:
+        return Response(status_code=204)  # PS3.18 8.3.4.4.1
+    if not choice.is_multipart:
+        return Response(b"[" + b",".join(records) + b"]", media_type=choice.media_type)
+    boundary = boundary_of(secrets.token_bytes(16))
+    writer = MultipartWriter(boundary)
+    parts: list[bytes] = []
+    for record in records:
+        parts += (writer.part(XML), to_xml(_decode(record)))
+    parts.append(writer.end())
+    return Response(b"".join(parts), headers={"content-type": choice.content_type(boundary)})
+
+
+_PARAMETERS: Final = (
+    Parameter("includefield", "query", "Attributes to return beside the default ones, with commas, or all."),
+    Parameter(
+        "fuzzymatching", "query", "Match person names by the beginnings of their words.", {"type": "boolean"}
+    ),
+    Parameter("limit", "query", "The most results to return.", {"type": "integer", "minimum": 0}),
+    Parameter("offset", "query", "Results to leave out at the beginning.", {"type": "integer", "minimum": 0}),
+    Parameter(
+        "emptyvaluematching", "query", "Not supported: a Warning header says so.", {"type": "boolean"}
+    ),
+    Parameter(
+        "multiplevaluematching", "query", "Several values of one attribute match any.", {"type": "boolean"}
+    ),
+)  # fmt: skip
+_PRODUCES: Final = (JSON, f'multipart/related; type="{XML}"', "application/json")
+
+
+def _operation(name: str, path: str, level: Level, summary: str) -> Operation:
+    return Operation(
+        name, "GET", PREFIX + path, _search(level), summary, Right.FIND, _PARAMETERS, (), _PRODUCES, (200, 204)
+    )
+
+
+OPERATIONS: Final = (
+    _operation("searchStudies", "/studies", Level.STUDY, "Search for studies."),
+    _operation("searchSeries", "/series", Level.SERIES, "Search for series of all studies."),
+    _operation("searchInstances", "/instances", Level.IMAGE, "Search for instances of all studies."),
+    _operation("searchStudySeries", "/studies/{study}/series", Level.SERIES, "Search for series of a study."),
+    _operation("searchStudyInstances", "/studies/{study}/instances", Level.IMAGE, "Search for instances of a study."),
+    _operation(
+        "searchSeriesInstances",
+        "/studies/{study}/series/{series}/instances",
+        Level.IMAGE,
+        "Search for instances of a series.",
+    ),
+)

@@ -1,0 +1,93 @@
+"""The answer to STOW-RS: what became of each instance, as a data set and as a status (PS3.18 10.5.3, annex I)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from strongroom.archive.refusals import reason_of, store_status
+from strongroom.dicom.jsonmodel import JsonDataset
+from strongroom.errors import Denied, MalformedDataset, StorageUnavailable, StrongroomError
+from strongroom.web.storing import Fate
+
+MAX_REASON_CHARS: Final = 64
+
+_REFERENCED_SOP_CLASS: Final = "00081150"
+_REFERENCED_SOP_INSTANCE: Final = "00081155"
+_RETRIEVE_URL: Final = "00081190"
+_FAILURE_REASON: Final = "00081197"
+_FAILED_SOP_SEQUENCE: Final = "00081198"
+_REFERENCED_SOP_SEQUENCE: Final = "00081199"
+_OTHER_FAILURES_SEQUENCE: Final = "0008119A"
+_PRIVATE_CREATOR: Final = "00090010"
+_REASON_WORD: Final = "00091001"
+
+CREATOR: Final = "STRONGROOM"
+"""Private creator (PS3.5 7.8) of the one private attribute: (0009,xx01) LO, the word for why an instance failed."""
+
+_NO_FILE: Final = frozenset({"not-dicom", "no-transfer-syntax"})
+_CAUSES: Final[tuple[tuple[int, Callable[[StrongroomError], bool]], ...]] = (
+    (400, lambda failure: isinstance(failure, MalformedDataset) or reason_of(failure) in _NO_FILE),
+    (403, lambda failure: isinstance(failure, Denied)),
+    (503, lambda failure: isinstance(failure, StorageUnavailable)),
+)
+"""Status of a request of which nothing is stored, if all failures have one cause."""
+
+Urls = tuple[Callable[[str], str], Callable[[str, str, str], str]]
+"""Retrieve URL of a study, and of an instance by study, series and instance."""
+
+
+def response_dataset(fates: Iterable[Fate], urls: Urls) -> JsonDataset:
+    """Return the Store Instances Response (PS3.18 I.2). Instances are in the order in which they came."""
+    study_url, instance_url = urls
+    stored, failed, other = [], [], []
+    studies = set()
+    for fate in fates:
+        if fate.is_stored:
+            studies.add(fate.study_uid)
+            url = instance_url(fate.study_uid, fate.series_uid, fate.sop_uid)
+            stored.append({**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}})
+            continue
+        assert fate.failure is not None
+        if fate.sop_uid:
+            failed.append({**_references(fate), **_why(fate.failure)})
+        else:
+            other.append(_why(fate.failure))
+    dataset: JsonDataset = {}
+    if len(studies) == 1:
+        dataset[_RETRIEVE_URL] = {"vr": "UR", "Value": [study_url(studies.pop())]}
+    for name, items in (
+        (_FAILED_SOP_SEQUENCE, failed),
+        (_REFERENCED_SOP_SEQUENCE, stored),
+        (_OTHER_FAILURES_SEQUENCE, other),
+    ):
+        if items:
+            dataset[name] = {"vr": "SQ", "Value": items}
+    return dataset
+
+
+def response_status(fates: Sequence[Fate]) -> int:
+    """Return the status (PS3.18 table 10.5.3-1): 200, 202, or for nothing stored 409, and 400, 403 or 503 if that was
+    all for the same cause: no data sets, no right, no room."""
+    failures = [fate.failure for fate in fates if fate.failure is not None]
+    if len(failures) < len(fates):
+        return 202 if failures else 200
+    for status, is_cause in _CAUSES:
+        if all(map(is_cause, failures)):
+            return status
+    return 409
+
+
+def _references(fate: Fate) -> JsonDataset:
+    return {
+        _REFERENCED_SOP_CLASS: {"vr": "UI", "Value": [str(fate.sop_class)]},
+        _REFERENCED_SOP_INSTANCE: {"vr": "UI", "Value": [str(fate.sop_uid)]},
+    }
+
+
+def _why(failure: Exception) -> JsonDataset:
+    return {
+        _FAILURE_REASON: {"vr": "US", "Value": [store_status(failure)]},
+        _PRIVATE_CREATOR: {"vr": "LO", "Value": [CREATOR]},
+        _REASON_WORD: {"vr": "LO", "Value": [reason_of(failure)[:MAX_REASON_CHARS]]},
+    }

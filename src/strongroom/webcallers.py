@@ -1,0 +1,156 @@
+"""Who calls a worker of the HTTPS service: the authenticator put together from an open archive, and the trail of those
+whom it refuses."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+
+from strongroom.app import Archive, now_utc
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.peers import Peer, Presented
+from strongroom.archive.tokens import Token
+from strongroom.config import JwtSection
+from strongroom.errors import ConfigError, Denied, StrongroomError
+from strongroom.net.certificates import CertificateFacts, facts_of_der, is_issued_by
+from strongroom.net.refusals import Key, RefusalMeter
+from strongroom.store.registry import REGISTRY_VERSION
+from strongroom.store.tokens import TokenTable
+from strongroom.types import Principal
+from strongroom.web.auth import Authenticator, Sources
+from strongroom.web.jwks import KeyFile
+from strongroom.web.jwt import JwtRules, JwtVerifier
+
+log = logging.getLogger(__name__)
+
+SUMS_INTERVAL_S = 1.0
+MAX_CERTIFICATES = 1024
+
+
+class Callers:
+    """The authenticator of one process. ``close`` writes what is left to say of refused callers."""
+
+    def __init__(self, archive: Archive) -> None:
+        """Raises ConfigError if the configured keys of JWTs cannot be read."""
+        self._archive = archive
+        self._refusals = _RefusalLog(archive)
+        self._tokens = TokenTable(archive.backend.dialect)
+        self._lock = threading.Lock()
+        self._version: str | None = None
+        self._peers: Mapping[str, Peer] = {}
+        jwt = archive.config.jwt
+        self.authenticator = Authenticator(
+            Sources(
+                find_token=self._find_token,
+                peers=self._current_peers,
+                read_certificate=_presented,
+                record=self._refusals.record,
+                clock=time.time,
+                jwt=self._jwt_verifier(jwt) if jwt.issuer else None,
+                max_bearer_bytes=archive.config.limits.max_bearer_bytes,
+            )
+        )
+
+    def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
+        rules = JwtRules(
+            issuer=jwt.issuer,
+            audience=jwt.audience,
+            algorithms=frozenset(jwt.algorithms),
+            rights_claim=jwt.rights_claim,
+            scope_claim=jwt.scope_claim,
+            leeway_s=jwt.leeway_s,
+            max_lifetime_s=jwt.max_lifetime_s,
+        )
+        return JwtVerifier(rules, KeyFile(self._archive.home.root / jwt.keys).keys)
+
+    def _find_token(self, digest: str) -> Token | None:
+        with self._archive.index.database.read() as cursor:
+            return self._tokens.find(cursor, digest)
+
+    def _current_peers(self) -> Mapping[str, Peer]:
+        """Every peer; read again whenever one of them has changed."""
+        registry = self._archive.index.registry
+        with self._archive.index.database.read() as cursor:
+            version = registry.get_meta(cursor, REGISTRY_VERSION)
+            with self._lock:
+                if version == self._version:
+                    return self._peers
+            peers = registry.peers(cursor)
+        with self._lock:
+            self._peers, self._version = peers, version
+        return peers
+
+    def close(self) -> None:
+        """Write the last records of refused callers."""
+        self._refusals.close()
+
+
+def _presented(certificate_der: bytes) -> Presented:
+    """The certificate of a connection. Raises Denied if it can be none of a peer, or is one no longer."""
+    try:
+        facts = _facts(certificate_der)
+    except ConfigError:
+        raise Denied("certificate-unreadable") from None
+    if facts.not_after < now_utc():  # connections live on after the handshake
+        raise Denied("certificate-expired")
+    return Presented(facts.fingerprint, facts.subject, lambda authority: is_issued_by(facts.pem, authority))
+
+
+@lru_cache(MAX_CERTIFICATES)
+def _facts(certificate_der: bytes) -> CertificateFacts:
+    return facts_of_der(certificate_der)
+
+
+class _RefusalLog:
+    """Writes refusals to the trail on a thread of its own: one by one, and of a flood the sum. Thread-safe."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._meter = RefusalMeter()
+        self._thread = threading.Thread(target=self._run, name="https-refusals", daemon=True)
+        self._thread.start()
+
+    def record(self, event: Event) -> None:
+        """Take note; returns at once."""
+        key = (event.principal.address, str(event.details["reason"]))
+        with self._lock:
+            is_to_be_recorded = self._meter.is_to_be_recorded(key, time.monotonic())
+        if is_to_be_recorded:
+            self._events.put(event)
+
+    def close(self) -> None:
+        """Write everything that is left."""
+        self._events.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            events = []
+            try:
+                event = self._events.get(timeout=SUMS_INTERVAL_S)
+                is_open = event is not None
+                events = [event] if event is not None else []
+            except queue.Empty:
+                pass
+            with self._lock:
+                sums = list(self._meter.sums(time.monotonic()) if is_open else self._meter.all_sums())
+            events += [_sum(key, count) for key, count in sums]
+            if not events:
+                continue
+            try:
+                self._archive.index.record(*events)
+            except StrongroomError as error:
+                log.error("a refused caller could not be recorded: %s", error)
+
+
+def _sum(key: Key, count: int) -> Event:
+    address, reason = key
+    details: dict[str, Detail] = {"reason": reason, "requests": count}
+    return Event(Action.AUTHENTICATION, Outcome.REFUSED, Principal("", "", "", address), details)

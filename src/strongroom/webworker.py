@@ -1,0 +1,259 @@
+"""One worker process of the HTTPS service: an archive of its own, open on the same home, behind one event loop.
+
+``python -m strongroom.webworker`` is started by ``webservice`` and by nobody else. Its standard input is one line that
+says what to do, and stays open as long as the parent lives: at its end the worker finishes what is under way and goes,
+however the parent ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
+
+import msgspec
+import uvloop
+
+from strongroom.admin.deletion import delete_study
+from strongroom.app import SERVER_SECRET, Archive, own_addresses
+from strongroom.config import Home, LimitsSection, load
+from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
+from strongroom.errors import Busy, StrongroomError
+from strongroom.net.tls import web_context
+from strongroom.pixels.pool import Pixels
+from strongroom.pixels.wire import PixelLimits
+from strongroom.service import query_limits
+from strongroom.store.registry import REGISTRY_VERSION
+from strongroom.types import Principal, Uid
+from strongroom.web.app import WebApp
+from strongroom.web.call import Authenticator, Deleted, Services
+from strongroom.web.frametables import FrameTables
+from strongroom.web.operations import OPERATIONS
+from strongroom.web.server import WebServer
+from strongroom.webcallers import Callers
+
+if TYPE_CHECKING:  # the type alone: only net.tls may use the module
+    import ssl
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+REFRESH_INTERVAL_S = 1.0
+"""How long what an operator has changed may go unnoticed."""
+
+LAST_MOMENT_S = 5.0
+"""After the time for draining: a worker that has not ended by then ends at once."""
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones."""
+
+    home: str
+    log: str
+    listener_fd: int
+    ready_fd: int
+
+
+class Tls:
+    """The TLS context for new connections: of the certificate that is in use, trusting the peers of now."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._seen = ("", b"")
+        self._context: ssl.SSLContext | None = None
+        self.refresh()
+
+    def context(self) -> ssl.SSLContext:
+        """The present one."""
+        assert self._context is not None
+        return self._context
+
+    def refresh(self) -> None:
+        """Make another one if the archive's certificate or the peers have changed."""
+        archive = self._archive
+        registry = archive.index.registry
+        with archive.index.database.read() as cursor:
+            version = registry.get_meta(cursor, REGISTRY_VERSION)
+            seen = (version, sha256(archive.secrets.get(SERVER_SECRET)).digest())
+            if seen == self._seen:
+                return
+            peers = registry.peers(cursor).values()
+        material = archive.tls()
+        trusted = [material.authority.certificate_pem.decode()]
+        trusted += sorted({peer.certificate for peer in peers if not peer.revoked_us} - {""})
+        self._context = web_context(material.identity, trusted, archive.config.dicom.tls_profile)
+        self._seen = seen
+
+
+class Worker:
+    """One worker on an open archive."""
+
+    def __init__(self, archive: Archive, authenticator: Authenticator) -> None:
+        config = archive.config
+        self._archive = archive
+        self._pool = ThreadPoolExecutor(config.https.threads, "https")
+        self._storing = ThreadPoolExecutor(config.https.threads, "https-store")
+        self._pixels = Pixels(pixel_limits(config.limits))
+        self._drawing = ThreadPoolExecutor(config.limits.max_pixel_workers, "https-pixels")
+        self._pixel_jobs = 0
+        services = Services(
+            reader=archive.reader,
+            new_ingest=archive.new_ingest,
+            authenticator=authenticator,
+            run_blocking=self._run_blocking,
+            limits=config.limits,
+            query_limits=query_limits(config),
+            aet=config.archive.aet,
+            run_storing=self._run_storing,
+            run_pixels=self._run_pixels,
+            storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
+            delete_study=self._delete_study,
+            outliner=archive.outliner,
+            metadata=archive.metadata,
+            frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
+            pixels=self._pixels,
+        )
+        self._app = WebApp(OPERATIONS, services)
+        self._tls = Tls(archive)
+        names = frozenset(name.lower() for name in own_addresses(config))
+        self._server = WebServer(self._app, config.limits, names, self._tls.context)
+
+    async def _run_blocking(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    async def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._storing, call)
+
+    async def _run_pixels(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        limits = self._archive.config.limits
+        if self._pixel_jobs >= limits.max_pixel_workers + limits.max_pixel_jobs_waiting:
+            raise Busy("too many images wait to be decoded")
+        self._pixel_jobs += 1
+        try:
+            call = partial(work, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._drawing, call)
+        finally:
+            self._pixel_jobs -= 1
+
+    def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
+        deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
+        receipt = deletion.proof.receipt if deletion.proof else None
+        return Deleted(deletion.objects, deletion.data_bytes, deletion.manifest, receipt, deletion.problems)
+
+    async def serve(self, listener: socket.socket, stop: asyncio.Event, is_ready: Callable[[], object]) -> None:
+        """Answer until ``stop``, then finish what is under way."""
+        refreshing = asyncio.create_task(self._refresh())
+        serving = asyncio.create_task(self._server.serve(listener, stop, self._archive.config.https.drain_timeout_s))
+        self._pixels.prestart()
+        is_ready()
+        await serving
+        refreshing.cancel()
+        for pool in (self._pool, self._storing, self._drawing):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._pixels.close()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+            for work in (self._tls.refresh, self._archive.forget_deleted):
+                try:
+                    await self._run_blocking(work)
+                except StrongroomError as error:
+                    log.error("what has changed could not be read: %s", error)
+            try:
+                await self._app.end_revoked()
+            except Exception:
+                log.exception("answers under way could not be held against what has changed")
+
+
+def pixel_limits(limits: LimitsSection) -> PixelLimits:
+    """What the configuration says of pixel workers."""
+    return PixelLimits(
+        max_workers=limits.max_pixel_workers,
+        max_waiting=limits.max_pixel_jobs_waiting,
+        wait_s=limits.pixel_wait_s,
+        worker_memory_bytes=limits.pixel_worker_bytes,
+        frame_cpu_s=limits.pixel_frame_cpu_s,
+        step_s=limits.pixel_step_timeout_s,
+        max_frame_bytes=limits.max_frame_bytes,
+        max_frame_fragments=limits.max_pixel_fragments,
+        max_rendered_pixels=limits.max_rendered_pixels,
+        max_rendered_frames=limits.max_rendered_frames,
+        max_rendered_bytes=limits.max_rendered_bytes,
+    )
+
+
+def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
+    """Serve until ``stopped``. Raises ConfigError, StorageUnavailable if the archive cannot be opened."""
+    archive = Archive(home, orders.log)
+    try:
+        callers = Callers(archive)
+        worker = Worker(archive, callers.authenticator)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until(worker, orders, stopped))
+        callers.close()
+    finally:
+        archive.close()
+
+
+async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    listener = socket.socket(fileno=orders.listener_fd)
+    listener.setblocking(False)
+
+    def wait() -> None:
+        stopped.wait()
+        loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=wait, name="stop", daemon=True).start()
+
+    def say_ready() -> None:
+        with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
+            os.write(orders.ready_fd, b"ready\n")
+        os.close(orders.ready_fd)
+
+    await worker.serve(listener, stop, say_ready)
+
+
+def _follow_parent(orders: BinaryIO, stopped: threading.Event, last_s: float) -> None:
+    """End with the parent, in order; at once if that takes too long, whatever hangs."""
+    orders.read()
+    stopped.set()
+    threading.Event().wait(last_s)
+    os._exit(1)
+
+
+def main() -> int:
+    """Read the orders, serve, return the exit code."""
+    stopped = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers itself
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    given = sys.stdin.buffer
+    orders = msgspec.json.decode(given.readline(), type=Orders)
+    home = Home(Path(orders.home))
+    try:
+        arguments: tuple[Any, ...] = (given, stopped, load(home).https.drain_timeout_s + LAST_MOMENT_S)
+        threading.Thread(target=_follow_parent, args=arguments, name="parent", daemon=True).start()
+        serve(home, orders, stopped)
+    except StrongroomError as error:
+        log.error("an HTTPS worker ended: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A plain HTTPS client for tests: one request, one connection, whatever method, path and headers it is told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+from harness.archives import RunningArchive
+
+TIMEOUT_S = 60.0
+ROOT = "/dicomweb"
+DICOM_JSON = "application/dicom+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Message
+    content: bytes = field(repr=False)
+
+    @property
+    def media_type(self) -> str:
+        """Type and subtype, lower case."""
+        return self.headers.get_content_type() if "content-type" in self.headers else ""
+
+    @property
+    def json(self) -> Any:
+        """The content, parsed."""
+        return json.loads(self.content)
+
+    @property
+    def parts(self) -> list[tuple[dict[str, str], bytes]]:
+        """The parts of a multipart answer: headers by lower-case name, and content (RFC 2046 5.1)."""
+        boundary = str(self.headers.get_param("boundary")).encode()
+        between = (b"\r\n" + self.content).split(b"\r\n--" + boundary)
+        assert between[-1].startswith(b"--"), "the last boundary is missing"
+        found = []
+        for piece in between[1:-1]:
+            head, _, body = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+            lines = [line.partition(":") for line in head.decode("latin-1").split("\r\n") if line]
+            found.append(({name.strip().lower(): value.strip() for name, _, value in lines}, body))
+        return found
+
+
+@dataclass(frozen=True)
+class WebClient:
+    """Somebody who calls an archive: ``token`` None has none; ``certificate`` is a folder with cert.pem, key.pem."""
+
+    port: int
+    authority: Path
+    token: str | None = None
+    certificate: Path | None = None
+    address: str = "127.0.0.1"
+    """Where it calls from: any address of the loopback network."""
+
+    @property
+    def base_url(self) -> str:
+        """The root of the service."""
+        return f"https://127.0.0.1:{self.port}{ROOT}"
+
+    def context(self) -> ssl.SSLContext:
+        """TLS that trusts the archive's CA and nobody else."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate / "cert.pem", self.certificate / "key.pem")
+        return context
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+    ) -> Answer:
+        """Send a request to ``path``, which is below the root unless it is a whole one, and read the answer."""
+        own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        target = path if path.startswith((ROOT, "/health")) else ROOT + path
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, context=self.context(), timeout=TIMEOUT_S, source_address=(self.address, 0)
+        )
+        try:
+            connection.request(method, target, body=body, headers={**own, **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, accept: str = "*/*", **headers: str) -> Answer:
+        """GET; headers by their names with underscores."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request("GET", path, {"Accept": accept, **named})
+
+
+def client_of(running: RunningArchive, token: str | None = None, certificate: Path | None = None) -> WebClient:
+    """A client of a running archive."""
+    return WebClient(running.https_port, running.home.root / "ca.pem", token, certificate)
+
+
+def multipart(parts: Iterable[tuple[str, bytes]], boundary: str = "harness-7d3a1") -> tuple[dict[str, str], bytes]:
+    """Headers and body of a multipart/related request; each part is its media type and content (PS3.18 8.6.1.2)."""
+    listed = list(parts)
+    body = b"".join(
+        b"--%s\r\nContent-Type: %s\r\n\r\n%s\r\n" % (boundary.encode(), kind.encode(), content)
+        for kind, content in listed
+    )
+    kind = listed[0][0].partition(";")[0] if listed else "application/dicom"
+    content_type = f'multipart/related; type="{kind}"; boundary={boundary}'
+    return {"Content-Type": content_type}, body + b"--%s--\r\n" % boundary.encode()

@@ -1,0 +1,126 @@
+"""Scopes as text: what can be said, what is refused rather than left out, and what a record may tell of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.archive.access import (
+    MAX_SCOPE_VALUES,
+    decode_scope,
+    encode_scope,
+    parse_scope,
+    scope_details,
+    scope_terms,
+)
+from strongroom.errors import ConfigError, IntegrityError
+from strongroom.types import Scope
+
+
+@pytest.mark.parametrize(
+    ("terms", "scope"),
+    [
+        (["all"], None),
+        (["patient=123"], Scope(patients=(("123", None),))),
+        (["patient=1^2,3"], Scope(patients=(("1^2,3", None),))),
+        (["patient= 123 \\HOSPITAL "], Scope(patients=(("123", "HOSPITAL"),))),
+        (["patient=123\\"], Scope(patients=(("123", ""),))),
+        (["patient=1", "patient=2", "patient=1"], Scope(patients=(("1", None), ("2", None)))),
+        (["study=1.2.3, 1.2.4"], Scope(studies=("1.2.3", "1.2.4"))),
+        (["modality=CT,MR"], Scope(modalities=("CT", "MR"))),
+        (["date=20240101-20241231"], Scope(first_date="20240101", last_date="20241231")),
+        (["date=20240229"], Scope(first_date="20240229", last_date="20240229")),
+        (["date=20240101-"], Scope(first_date="20240101")),
+        (["date=-20241231"], Scope(last_date="20241231")),
+        (["patient=1", "modality=CT"], Scope(patients=(("1", None),), modalities=("CT",))),
+    ],
+)
+def test_a_scope_is_what_its_terms_say(terms: list[str], scope: Scope | None) -> None:
+    assert parse_scope(terms) == scope
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        [],
+        [""],
+        ["patient"],
+        ["patient="],
+        ["patient= "],
+        ["patient=1*"],
+        ["patient=?"],
+        ["patient=1\\A\\B"],
+        ["patient=1\0"],
+        ["patient=" + "1" * 300],
+        ["study="],
+        ["study=1.2.3,"],
+        ["study=1.2.x"],
+        ["study=1.2.*"],
+        ["modality="],
+        ["modality=ct"],
+        ["modality=CT,"],
+        ["modality=C?"],
+        ["date="],
+        ["date=-"],
+        ["date=2024"],
+        ["date=20240230"],
+        ["date=20240101-20240102-20240103"],
+        ["date=20240102-20240101"],
+        ["date=20240101", "date=20240103"],
+        ["institution=A"],
+        ["Patient=1"],
+        ["all", "patient=1"],
+        ["patient=1", "all"],
+        ["all", "all"],
+        ["study=" + ",".join(f"1.{number}" for number in range(900))] * 2,
+        [f"patient={number}" for number in range(MAX_SCOPE_VALUES + 1)],
+    ],
+)
+def test_what_a_scope_cannot_express_is_refused(terms: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        parse_scope(terms)
+
+
+def test_a_scope_that_limits_nothing_cannot_be() -> None:
+    with pytest.raises(ConfigError):
+        Scope()
+
+
+ids = st.text(st.characters(exclude_characters="\\*?\0", exclude_categories=["Cs"]), min_size=1, max_size=64)
+patients = st.tuples(
+    ids.map(lambda text: text.strip(" ")).filter(bool), st.none() | ids.map(lambda text: text.strip(" "))
+)
+scopes = st.builds(
+    Scope,
+    patients=st.lists(patients, unique=True, min_size=1, max_size=5).map(tuple),
+    studies=st.lists(st.from_regex(r"[12](\.[0-9]{1,5}){1,4}", fullmatch=True), unique=True, max_size=5).map(tuple),
+    modalities=st.lists(st.from_regex("[A-Z]{2,6}", fullmatch=True), unique=True, max_size=5).map(tuple),
+    first_date=st.sampled_from(["", "20240101"]),
+    last_date=st.sampled_from(["", "20240101", "20991231"]),
+)
+
+
+@given(scope=scopes)
+def test_a_scope_is_read_as_it_was_written(scope: Scope) -> None:
+    assert parse_scope(scope_terms(scope)) == scope
+    assert decode_scope(encode_scope(scope)) == scope
+
+
+def test_no_scope_is_stored_as_nothing() -> None:
+    assert encode_scope(None) == ""
+    assert decode_scope("") is None
+
+
+@pytest.mark.parametrize("text", ["[]", '["all"]', "null", "{}", "[1]", '["patient"]', "x", '"patient=1"', "[[]]"])
+def test_a_stored_scope_that_cannot_be_read_is_not_taken_for_none(text: Any) -> None:
+    with pytest.raises(IntegrityError):
+        decode_scope(text)
+
+
+def test_a_record_tells_how_many_patients_and_not_which() -> None:
+    scope = parse_scope(["patient=MRN-7", "patient=MRN-8", "modality=CT", "study=1.2"])
+    assert scope_details(scope) == ("patients=2", "study=1.2", "modality=CT")
+    assert scope_details(None) == ("all",)
