@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from strongroom.archive.keys import COLUMNS
@@ -29,6 +30,9 @@ OUTSIDE_SCOPE: Final = "outside-scope"
 
 MAX_SCOPE_VALUES: Final = 1000
 """Patients, studies and modalities of one scope together: each is a parameter of every statement."""
+
+MAX_REMEMBERED: Final = 1024
+"""Stored scopes that are not read again: every request over HTTPS comes with one."""
 
 MAX_TERM_CHARS: Final = 4096
 MAX_ID_CHARS: Final = 256
@@ -182,6 +186,7 @@ def encode_scope(scope: Scope | None) -> str:
     return "" if scope is None else json.dumps(scope_terms(scope))
 
 
+@lru_cache(MAX_REMEMBERED)
 def decode_scope(text: str) -> Scope | None:
     """The scope in what ``encode_scope`` made. Raises IntegrityError: what cannot be read is not taken for no limit."""
     if not text:

@@ -42,7 +42,7 @@ _OUTLINE: Final = 1
 def render(image: StoredImage, rendering: Rendering, limits: PixelLimits) -> bytes:
     """Return the encoded rendering. Raises as ``codecs.decode_frame``, NotRepresentable, LimitExceeded."""
     numbers = numbers_of(image, rendering)
-    if any(number > image.frame_count for number in numbers):
+    if rendering.frames and max(numbers) > image.frame_count:
         raise NotFound("the object has no such frame")
     if len(numbers) > limits.max_rendered_frames:
         raise LimitExceeded("max_rendered_frames", limits.max_rendered_frames, len(numbers))
@@ -62,7 +62,7 @@ def numbers_of(image: StoredImage, rendering: Rendering) -> Sequence[int]:
 
 
 def _drawn(image: StoredImage, number: int, rendering: Rendering, limits: PixelLimits) -> Image.Image:
-    allow_cpu(limits.frame_cpu_s)
+    allow_cpu(image.frame_cpu_s)
     array, form = decode_frame(image, number)
     picture = Image.fromarray(to_display(array, form, image, number, rendering.window))
     if rendering.icc_profile is IccProfile.SRGB and picture.mode == "RGB":

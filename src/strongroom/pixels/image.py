@@ -18,7 +18,7 @@ from strongroom.dicom.outline import Bulk
 from strongroom.dicom.stream import Read
 from strongroom.dicom.text import decode, parse_charsets
 from strongroom.dicom.tree import Element, parse_items
-from strongroom.errors import LimitExceeded, MalformedDataset, NotRepresentable
+from strongroom.errors import LimitExceeded, MalformedDataset, NotFound, NotRepresentable
 from strongroom.pixels.wire import CHUNK_BYTES, PixelLimits
 
 CHARACTER_SET: Final = 0x00080005
@@ -76,6 +76,8 @@ WANTED: Final = frozenset(
     }
 )  # fmt: skip
 
+_BYTES_PER_CPU_S: Final = 4_000_000
+"""Of decoded pixels: what the slowest codec does on a slow machine."""
 _ALLOCATED: Final = (1, 8, 16, 32, 64)
 
 
@@ -189,6 +191,14 @@ class StoredImage:
         named = self.number(REPRESENTATIVE_FRAME, 0)
         return named if 0 < named <= self.frame_count else (self.frame_count + 1) // 2
 
+    @property
+    def frame_cpu_s(self) -> int:
+        """Processor time that one frame may take: by its size, so that a small one cannot ask for as much as a large.
+
+        CharLS takes seconds for some broken code streams of a hundred bytes.
+        """
+        return min(self._limits.frame_cpu_s, 1 + self.form.decoded_bytes // _BYTES_PER_CPU_S)
+
     def number(self, tag: int, default: int | None = None) -> int:
         """The first value of an unsigned short. Raises MalformedDataset if there is none and no default."""
         element = self.elements.get(tag)
@@ -237,7 +247,10 @@ class StoredImage:
 
     def native_frame(self, number: int) -> tuple[bytes, int]:
         """The bytes that hold frame ``number``, from 1, and the bit of the first that it begins with."""
-        frame = native_frame(self._pixels, number)
+        try:
+            frame = native_frame(self._pixels, number)
+        except NotFound:
+            raise MalformedDataset("pixel data is shorter than its frames") from None
         offset, length = frame.span
         if frame.bits != self.form.native_bits or offset + length > self.size:
             raise MalformedDataset("pixel data is shorter than its frames")

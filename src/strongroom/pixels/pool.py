@@ -75,9 +75,9 @@ class _Worker:
         self.send(Kind.LIMITS, msgspec.json.encode(limits))
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
 
     def await_ready(self) -> None:
         """Wait until a new worker has locked itself in. Raises CodecFailed."""
@@ -256,7 +256,12 @@ class Pixels:
             with self._lock:
                 if self._is_closed:
                     raise Busy("the service is ending")
-                worker = self._idle.pop() if self._idle else None
+                idle = list(reversed(self._idle))
+                worker = next((each for each in idle if each.is_alive), None)
+                self._idle = [each for each in self._idle if each.is_alive and each is not worker]
+            for each in idle:
+                if not each.is_alive:
+                    each.close()
             return worker or _Worker(self.limits)
         except BaseException:
             self._turns.release()

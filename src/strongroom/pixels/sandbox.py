@@ -16,11 +16,9 @@ from struct import Struct
 from typing import Final
 
 PR_SET_DUMPABLE: Final = 4
-PR_SET_PDEATHSIG: Final = 1
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_SET_SECCOMP: Final = 22
 SECCOMP_MODE_FILTER: Final = 2
-_SIGKILL: Final = 9
 
 _AUDIT_ARCH_X86_64: Final = 0xC000003E
 _ALLOW: Final = 0x7FFF0000
@@ -52,7 +50,6 @@ class _Program(ctypes.Structure):
 def lock_in(memory_bytes: int) -> None:
     """Give up everything that decoding does not take. ``memory_bytes`` may be taken on top of what is in use now."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     with open("/proc/self/statm", encoding="ascii") as statm:
         taken_bytes = int(statm.read().split()[0]) * resource.getpagesize()

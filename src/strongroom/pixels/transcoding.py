@@ -23,7 +23,7 @@ from strongroom.pixels import syntaxes as uid
 from strongroom.pixels.codecs import Array, decode_frame, encode_frame
 from strongroom.pixels.image import Form, StoredImage
 from strongroom.pixels.sandbox import allow_cpu
-from strongroom.pixels.wire import CHUNK_BYTES, PixelLimits
+from strongroom.pixels.wire import CHUNK_BYTES
 
 _MAX_NATIVE_BYTES: Final = 0xFFFFFFFE
 _TRAILING_PADDING: Final = 0xFFFCFFFC
@@ -32,10 +32,10 @@ _EMPTY_ITEM: Final = pack("<HHL", 0xFFFE, 0xE000, 0)
 _DROPPED: Final = frozenset({_TRAILING_PADDING, *tags.OFFSET_TABLES})
 
 
-def transcode(image: StoredImage, read: Read, to_uid: str, limits: PixelLimits) -> Iterator[bytes]:
+def transcode(image: StoredImage, read: Read, to_uid: str) -> Iterator[bytes]:
     """Yield the data set as ``to_uid``, in pieces of any size. Raises as ``decode_frame`` and ``encode_frame`` do."""
     if to_uid == uid.DEFLATED:
-        yield from _deflated(transcode(image, read, uid.EXPLICIT, limits))
+        yield from _deflated(transcode(image, read, uid.EXPLICIT))
     elif to_uid == image.syntax.uid or (to_uid == uid.EXPLICIT and image.syntax.encapsulated and not image.has_pixels):
         yield from _chunks(read, image.size)
     elif not image.is_encapsulated and to_uid == uid.EXPLICIT:
@@ -43,13 +43,13 @@ def transcode(image: StoredImage, read: Read, to_uid: str, limits: PixelLimits) 
     elif not image.has_pixels:
         raise NotRepresentable("the object has no pixel data to compress")
     else:
-        yield from _recoded(image, read, to_uid, limits)
+        yield from _recoded(image, read, to_uid)
 
 
-def frames(image: StoredImage, to_uid: str, numbers: Sequence[int], limits: PixelLimits) -> Iterator[bytes]:
+def frames(image: StoredImage, to_uid: str, numbers: Sequence[int]) -> Iterator[bytes]:
     """Yield each frame as ``to_uid`` has it, without padding. Raises as ``transcode``."""
     for number in numbers:
-        allow_cpu(limits.frame_cpu_s)
+        allow_cpu(image.frame_cpu_s)
         if image.syntax.uid == to_uid and image.is_encapsulated:
             yield image.encapsulated_frame(number)
             continue
@@ -57,8 +57,10 @@ def frames(image: StoredImage, to_uid: str, numbers: Sequence[int], limits: Pixe
         yield _native_bytes(array, form) if to_uid in uid.NATIVE else encode_frame(array, form, to_uid)[0]
 
 
-def _recoded(image: StoredImage, read: Read, to_uid: str, limits: PixelLimits) -> Iterator[bytes]:
-    allow_cpu(limits.frame_cpu_s)
+def _recoded(image: StoredImage, read: Read, to_uid: str) -> Iterator[bytes]:
+    allow_cpu(image.frame_cpu_s)
+    if not image.is_encapsulated:
+        image.native_frame(image.frame_count)  # or it would be noticed when the others have left
     is_native = to_uid in uid.NATIVE
     array, form = decode_frame(image, 1)
     first, photometric = (
@@ -67,29 +69,29 @@ def _recoded(image: StoredImage, read: Read, to_uid: str, limits: PixelLimits) -
     edits = _edits(image, to_uid, photometric, len(first))
     writer_source = SeekableSource(read, 0, image.header_end)
     yield from _elements(image, writer_source, edits)
-    yield from _pixel_data(image, to_uid, first, limits)
+    yield from _pixel_data(image, to_uid, first)
     tail = SeekableSource(read, image.end_of_pixels, image.size)
     yield from _elements(image, tail, {})
 
 
-def _pixel_data(image: StoredImage, to_uid: str, first: bytes, limits: PixelLimits) -> Iterator[bytes]:
+def _pixel_data(image: StoredImage, to_uid: str, first: bytes) -> Iterator[bytes]:
     count = image.frame_count
     if to_uid in uid.NATIVE:
-        yield from _native_pixel_data(image, first, limits)
+        yield from _native_pixel_data(image, first)
         return
     yield explicit_header(PIXEL_DATA, b"OB", UNDEFINED_LENGTH) + _EMPTY_ITEM
     for number in range(1, count + 1):
-        allow_cpu(limits.frame_cpu_s)
+        allow_cpu(image.frame_cpu_s)
         stream = first if number == 1 else encode_frame(*decode_frame(image, number), to_uid)[0]
         padded = len(stream) + (len(stream) & 1)
         yield pack("<HHL", 0xFFFE, 0xE000, padded) + stream + b"\0" * (padded - len(stream))
     yield _SEQUENCE_DELIMITER
 
 
-def _native_pixel_data(image: StoredImage, first: bytes, limits: PixelLimits) -> Iterator[bytes]:
+def _native_pixel_data(image: StoredImage, first: bytes) -> Iterator[bytes]:
     count, allocated = image.frame_count, image.form.bits_allocated
     if allocated == 1:
-        yield from _bit_pixel_data(image, limits)
+        yield from _bit_pixel_data(image)
         return
     length = len(first) * count
     if length > _MAX_NATIVE_BYTES:
@@ -97,13 +99,13 @@ def _native_pixel_data(image: StoredImage, first: bytes, limits: PixelLimits) ->
     yield explicit_header(PIXEL_DATA, b"OW" if allocated > 8 else b"OB", length + (length & 1))
     yield first
     for number in range(2, count + 1):
-        allow_cpu(limits.frame_cpu_s)
+        allow_cpu(image.frame_cpu_s)
         yield _native_bytes(*decode_frame(image, number))
     if length & 1:
         yield b"\0"
 
 
-def _bit_pixel_data(image: StoredImage, limits: PixelLimits) -> Iterator[bytes]:
+def _bit_pixel_data(image: StoredImage) -> Iterator[bytes]:
     """Frames of single bits follow each other without a gap (PS3.5 8.1.1)."""
     form = image.form
     bits_in_all = form.native_bits * image.frame_count
@@ -113,7 +115,7 @@ def _bit_pixel_data(image: StoredImage, limits: PixelLimits) -> Iterator[bytes]:
     yield explicit_header(PIXEL_DATA, b"OB", length + (length & 1))
     left = np.empty(0, "u1")
     for number in range(1, image.frame_count + 1):
-        allow_cpu(limits.frame_cpu_s)
+        allow_cpu(image.frame_cpu_s)
         bits = np.concatenate((left, decode_frame(image, number)[0].astype("u1").ravel()))
         whole = len(bits) // 8 * 8
         yield np.packbits(bits[:whole], bitorder="little").tobytes()

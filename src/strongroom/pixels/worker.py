@@ -119,11 +119,11 @@ def work(job: Job, limits: PixelLimits) -> bytes:
         send_data(drawing.render(image, job.rendering, limits))
         return pack_shown(drawing.numbers_of(image, job.rendering)[0], image.frame_count)
     if job.frames:
-        for frame in frames(image, job.to_uid, job.frames, limits):
+        for frame in frames(image, job.to_uid, job.frames):
             send_data(frame)
             send(Kind.FRAME_END)
     else:
-        for piece in transcode(image, read, job.to_uid, limits):
+        for piece in transcode(image, read, job.to_uid):
             send_data(piece)
     return b""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -25,6 +26,9 @@ from strongroom.web.throttle import Throttle
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "api_key", "authorization", "bearer", "id_token", "jwt", "token"})
 """Names of query parameters that clients put credentials into (RFC 6750 2.3): they end up in logs and histories."""
 
+MAX_FOUND: Final = 1024
+"""Certificates whose peer is not looked for again, as long as no peer has changed."""
+
 _BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
@@ -33,7 +37,8 @@ class Sources:
     """Where the authenticator looks callers up.
 
     ``find_token`` takes the digest of a secret and looks at what is stored now; ``peers`` are those of now, revoked
-    ones too; ``read_certificate`` takes DER. ``clock`` is seconds since 1970. ``record`` must not block.
+    ones too, in another mapping whenever they have changed; ``read_certificate`` takes DER, and raises Denied for one
+    that has expired. ``clock`` is seconds since 1970. ``record`` must not block.
     """
 
     find_token: Callable[[str], Token | None]
@@ -51,6 +56,7 @@ class Authenticator:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._throttle = Throttle()
+        self._found: dict[bytes, tuple[Mapping[str, Peer], Peer]] = {}
 
     def authenticate(self, headers: Headers, certificate_der: bytes, address: str) -> Principal:
         """The caller with these request headers, on a connection with this certificate (b"" = none) from ``address``.
@@ -99,20 +105,31 @@ class Authenticator:
         return self._sources.jwt.verify(text, now, address, fingerprint)
 
     def _peer(self, certificate_der: bytes, address: str) -> Principal:
-        """The one peer that the certificate is bound to. There is no AE title here that could choose among several."""
-        presented = self._sources.read_certificate(certificate_der)
-        found: list[tuple[Peer, Principal]] = []
-        for peer in self._sources.peers().values():
-            try:
-                found.append((peer, identify(peer, presented, address)))
-            except Denied:
-                continue
-        if len(found) != 1:
-            raise Denied("certificate-of-several-peers" if found else "certificate-of-no-peer")
-        peer, principal = found[0]
+        presented, peers = self._sources.read_certificate(certificate_der), self._sources.peers()
+        known_in, peer = self._found.get(certificate_der, (None, None))
+        if peer is None or known_in is not peers:
+            peer = _peer_of(presented, peers.values())
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            self._found[certificate_der] = (peers, peer)
         if peer.require_user:
             raise Denied("user-required")
-        return principal
+        return identify(peer, presented, address)
+
+
+def _peer_of(presented: Presented, peers: Iterable[Peer]) -> Peer:
+    """The one peer that a certificate is bound to: there is no AE title here that could choose among several.
+
+    Raises Denied.
+    """
+    found = []
+    for peer in peers:
+        with suppress(Denied):
+            identify(peer, presented, "")
+            found.append(peer)
+    if len(found) != 1:
+        raise Denied("certificate-of-several-peers" if found else "certificate-of-no-peer")
+    return found[0]
 
 
 def refuse_query_credentials(names: Iterable[str]) -> None:

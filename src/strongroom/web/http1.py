@@ -199,6 +199,8 @@ class Connection(asyncio.Protocol):
         """Return once the client has taken most of what was written. Raises ClientGone."""
         if self._writable is not None:
             await self._writable
+        else:
+            await asyncio.sleep(0)  # whoever is answered from memory still lets others have their turn
         if self._is_closing:
             raise ClientGone
 

@@ -12,9 +12,10 @@ from harness.pynetdicom_peers import tls
 from harness.wire import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, Asks, RawPeer
 from strongroom.app import now_utc
 from strongroom.archive.model import Action
+from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from strongroom.errors import PeerUnavailable
 from strongroom.net.scu import Proposal, ScuConnection, Target
-from strongroom.net.services import EXPLICIT_VR_LITTLE_ENDIAN, IMPLEMENTATION_CLASS_UID, VERIFICATION
+from strongroom.net.services import EXPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from strongroom.types import AeTitle
 from strongroom.ul import LocalParameters
 
@@ -37,6 +38,7 @@ def ended(archive: RunningArchive, why: str) -> None:
     [
         (lambda archive: archive.revoke_peer("CT1"), "peer-revoked"),
         (lambda archive: archive.add_peer("CT1", "store"), "rights-changed"),
+        (lambda archive: archive.add_peer("CT1", "echo,store", scope=("modality=CT",)), "scope-changed"),
     ],
 )
 def test_an_open_association_ends(

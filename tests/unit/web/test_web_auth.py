@@ -230,3 +230,15 @@ def test_a_credential_in_the_query_is_refused(name: str) -> None:
 
 def test_attributes_in_the_query_are_none() -> None:
     refuse_query_credentials(["PatientID", "00100020", "includefield", "limit", "requestType"])
+
+
+def test_a_change_of_peers_holds_for_the_next_request_of_a_certificate() -> None:
+    world = World()
+    one = world.authenticator()
+    one.authenticate(headers(), b"f1", ADDRESS)
+    for peers in ({"CT1": replace(PEER, revoked_us=1)}, {}, {"CT1": PEER, "CT2": replace(PEER, aet=AeTitle("CT2"))}):
+        world.peers = peers
+        with pytest.raises(Unauthenticated, match="certificate"):
+            one.authenticate(headers(), b"f1", ADDRESS)
+    world.peers = {"CT1": replace(PEER, rights=frozenset())}
+    assert one.authenticate(headers(), b"f1", ADDRESS).rights == frozenset()
