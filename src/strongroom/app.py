@@ -32,6 +32,7 @@ from strongroom.store.blobs import SealedBlobStore, new_object_id
 from strongroom.store.database import Backend, open_sqlcipher
 from strongroom.store.files import PRIVATE_MODE, PUBLIC_MODE, sync_directory, write_durably
 from strongroom.store.index import Index
+from strongroom.store.journal import Journal
 from strongroom.store.keys import (
     CommandKeySource,
     FileKeySource,
@@ -46,6 +47,7 @@ from strongroom.store.metadata import SealedMetadata
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import is_in_use, upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, ARCHIVE_ID, GENERATION, Transaction
+from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Note, Signer, encode_notes, origin_of, parse_note
 from strongroom.types import AeTitle, Principal
@@ -282,6 +284,10 @@ class Archive:
         self.trail_reader = TrailReader(self.backend.dialect)
         self.index = Index(self.backend, self.trail, self.ring, time.time, secrets.token_bytes)
         _check_owner(self.index, self.config.archive.id)
+        if self.backend.is_sqlite:
+            key = self.ring.open_secret(INDEX_SECRET, self.secrets.get(INDEX_SECRET))[:32]
+            turns = Turns(home.data / "queue.lock", home.data / "turn.lock")
+            self.index.use_journal(Journal(home.data / "journal", key), turns)
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         self.principal = local_principal()
         self._generation = ""

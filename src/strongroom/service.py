@@ -111,6 +111,8 @@ class DicomService:
             details["unsafe_reasons"] = tuple(f"{each.peer}: {each.reason}" for each in config.unsafe_plaintext)
         record_configuration(archive)
         archive.record(Action.SERVICE_START, details)
+        if archive.index.backlog is not None:
+            archive.index.backlog.start()
         self._timer.start()
         self._watch.start()
         self._reports.start()

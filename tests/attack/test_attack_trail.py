@@ -45,7 +45,7 @@ class Archive:
     def append(self, log, count):
         user = Principal("CT1", "ab" * 32, "dr. who", "10.0.0.7")
         events = [Event(Action.RETRIEVE, Outcome.SUCCESS, user, {"number": number}) for number in range(count)]
-        return TrailLog(log, DIALECT).append(self.cursor, events, now=NOW, random=os.urandom)
+        return TrailLog(log, DIALECT).append(self.cursor, events, [NOW] * len(events), random=os.urandom)
 
     def checkpoint(self, log, signer=SIGNER, archive="a1"):
         return TrailLog(log, DIALECT).checkpoint(self.cursor, signer, archive, NOW)
@@ -330,7 +330,7 @@ def test_no_receipt_is_given_for_what_the_checkpoint_does_not_cover_or_contradic
 def test_a_hostile_calling_title_stays_one_line_of_one_record(archive):
     title = '","outcome":"success"}\n{"action":"delete' + "\x1b[2J" + "\ud800" + "x" * 10_000
     event = Event(Action.ASSOCIATION, Outcome.REFUSED, Principal(title), {"called": title})
-    TrailLog("main", DIALECT).append(archive.cursor, [event], now=NOW, random=os.urandom)
+    TrailLog("main", DIALECT).append(archive.cursor, [event], [NOW], random=os.urandom)
     assert archive.findings() == []
     line = b"".join(READER.export(archive.cursor, "main")).split(b"\n")[12]
     assert parse_record(line).event.outcome is Outcome.REFUSED

@@ -51,17 +51,24 @@ MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY = 0x00080061, 0x00080062
 TESTS_FOLDER = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(params=["sqlcipher", pytest.param("postgresql", marks=pytest.mark.interop)])
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.interop)
+GROUPED = pytest.mark.parametrize("place", ["sqlcipher", POSTGRESQL], indirect=True)
+"""For what is about jobs in one transaction: an ordinary object goes to the journal and waits for nobody."""
+
+
+@pytest.fixture(params=["sqlcipher", "journal", POSTGRESQL])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the index is: a path or a URL."""
     if request.param == "sqlcipher":
         return str(tmp_path / "index.db")
+    if request.param == "journal":
+        return f"journal:{tmp_path / 'index.db'}"
     return str(request.getfixturevalue("new_postgres_url")())
 
 
 @pytest.fixture
 def shelf(place: str) -> Iterator[Shelf]:
-    shelf = Shelf.postgresql(place) if place.startswith("postgresql:") else Shelf.sqlcipher(Path(place))
+    shelf = Shelf.at(place)
     yield shelf
     shelf.close()
 
@@ -333,6 +340,7 @@ def test_what_fails_leaves_nothing(shelf: Shelf, index: Index) -> None:
     assert counters(records(index, Level.STUDY)[0], Level.STUDY) == (1, 1)
 
 
+@GROUPED
 def test_one_failure_in_a_batch_fails_alone(index: Index) -> None:
     """Jobs that share a transaction: a refusal, a bug, an event too large, and good ones between them."""
     values: Values = {PATIENT_ID: ["P1"], STUDY_INSTANCE_UID: ["1.2"], SERIES_INSTANCE_UID: ["1.2.3"]}
@@ -387,7 +395,7 @@ def together(index: Index, jobs: list[Callable[[], Any]]) -> list[Any]:
 
 def wait_until_queued(index: Index, count: int) -> None:
     pause = threading.Event()
-    while len(index.database._queue) < count:
+    while len(index.database._commits._queue) < count:
         pause.wait(0.001)
 
 

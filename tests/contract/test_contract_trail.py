@@ -101,7 +101,7 @@ def event(number=0):
 def append(database, connection, count, *, log="main", end="COMMIT"):
     with database.transaction(connection, end=end) as cursor:
         return TrailLog(log, database.dialect).append(
-            cursor, [event(number) for number in range(count)], now=NOW, random=secrets.token_bytes
+            cursor, [event(number) for number in range(count)], [NOW] * count, random=secrets.token_bytes
         )
 
 
@@ -127,14 +127,14 @@ def test_numbers_are_gapless_whatever_the_batches(database, connection):
 def test_a_rollback_leaves_no_trace_and_does_not_disturb_what_follows(database, connection):
     log = TrailLog("main", database.dialect)
     with database.transaction(connection) as cursor:
-        log.append(cursor, [event()] * 3, now=NOW, random=secrets.token_bytes)
+        log.append(cursor, [event()] * 3, [NOW] * 3, random=secrets.token_bytes)
     with database.transaction(connection, end="ROLLBACK") as cursor:
-        assert log.append(cursor, [event()] * 2, now=NOW, random=secrets.token_bytes) == [3, 4]
+        assert log.append(cursor, [event()] * 2, [NOW] * 2, random=secrets.token_bytes) == [3, 4]
     # Another process commits other records under the numbers that were rolled back here.
     with closing(database.connect()) as other:
         assert append(database, other, 2) == [3, 4]
     with database.transaction(connection) as cursor:
-        assert log.append(cursor, [event()], now=NOW, random=secrets.token_bytes) == [5]
+        assert log.append(cursor, [event()], [NOW], random=secrets.token_bytes) == [5]
     with closing(connection.cursor()) as cursor:
         assert verify(TrailReader(database.dialect), cursor, TRUST) == []
 
@@ -152,7 +152,7 @@ def test_a_record_is_there_exactly_if_what_it_records_is(database, connection):
     for end, expected in (("ROLLBACK", 0), ("COMMIT", 1)):
         with database.transaction(connection, end=end) as cursor:
             cursor.execute("INSERT INTO act VALUES (1)")
-            log.append(cursor, [event()], now=NOW, random=secrets.token_bytes)
+            log.append(cursor, [event()], [NOW], random=secrets.token_bytes)
         with closing(connection.cursor()) as cursor:
             head = TrailReader(database.dialect).head(cursor, "main")
             cursor.execute("SELECT count(*) FROM act")

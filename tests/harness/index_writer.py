@@ -1,13 +1,12 @@
 """A process that stores instances into an index: ``python -m harness.index_writer PLACE FIRST COUNT``.
 
-PLACE is a PostgreSQL URL or the path of an encrypted file. It waits for a line on its standard input, so that several
+PLACE is what ``Shelf.at`` takes. It waits for a line on its standard input, so that several
 can begin at once, stores instances FIRST to FIRST + COUNT - 1 of ``shared_instance``, and prints how many were new.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from harness.instances import (
     MODALITY,
@@ -55,7 +54,7 @@ def store_shared(index: Index, numbers: range, process: int) -> int:
 def main() -> None:
     """Run the process."""
     place, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    shelf = Shelf.postgresql(place) if place.startswith("postgresql:") else Shelf.sqlcipher(Path(place))
+    shelf = Shelf.at(place)
     index = shelf.index(f"process-{first}-{count}")
     print("ready", flush=True)
     sys.stdin.readline()

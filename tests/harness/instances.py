@@ -15,10 +15,12 @@ from strongroom.archive import keys as kept
 from strongroom.archive.model import Action, DataKey, Event, Level, LevelAttributes, NewInstance, Outcome, StoredObject
 from strongroom.store.database import Backend, open_sqlcipher
 from strongroom.store.index import Index
+from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.transaction import ACTIVE_MASTER
+from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailLog
 from strongroom.types import Principal
 
@@ -65,13 +67,33 @@ class Shelf:
     """A place for one index: ``index()`` opens it again and again, each time as another process would."""
 
     open_backend: Callable[[], Backend]
+    journal_folder: Path | None = None
     opened: list[Index] = field(default_factory=list)
     log_names: itertools.count[int] = field(default_factory=itertools.count)
 
     @classmethod
     def sqlcipher(cls, path: Path) -> Shelf:
         """An encrypted file."""
-        return cls(lambda: open_sqlcipher(path, _SQLCIPHER_KEY, cache_mib=2))._prepared()
+        return cls(lambda: cls.open_file(path))._prepared()
+
+    @classmethod
+    def journalled(cls, path: Path) -> Shelf:
+        """An encrypted file as an archive has it: with a journal, which the index of the log "first" writes."""
+        return cls(lambda: cls.open_file(path), path.parent)._prepared()
+
+    @staticmethod
+    def open_file(path: Path) -> Backend:
+        """The encrypted file itself."""
+        return open_sqlcipher(path, _SQLCIPHER_KEY, cache_mib=2)
+
+    @classmethod
+    def at(cls, place: str) -> Shelf:
+        """What a word names: the URL of a database, or a path, "journal:" before it for one with a journal."""
+        if place.startswith("postgresql:"):
+            return cls.postgresql(place)
+        if place.startswith("journal:"):
+            return cls.journalled(Path(place.removeprefix("journal:")))
+        return cls.sqlcipher(Path(place))
 
     @classmethod
     def postgresql(cls, url: str) -> Shelf:
@@ -88,6 +110,11 @@ class Shelf:
         backend = self.open_backend()
         name = log or f"log{next(self.log_names)}"
         index = Index(backend, TrailLog(name, backend.dialect), new_ring(), lambda: 1.8e9, secrets.token_bytes)
+        if self.journal_folder is not None:
+            turns = Turns(self.journal_folder / "queue.lock", self.journal_folder / "turn.lock")
+            index.use_journal(Journal(self.journal_folder / "journal", _SQLCIPHER_KEY[:32]), turns)
+            if log == "first" and index.backlog is not None:
+                index.backlog.start()
         self.opened.append(index)
         return index
 

@@ -69,7 +69,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "PIL": {"pixels.drawing"},
     "alembic": {"store.schema"},
     "argon2": {"store.accounts", "store.keys"},
-    "cryptography": {"net.certificates", "store.keys", "store.seal", "trail.note"},
+    "cryptography": {"net.certificates", "store.journal", "store.keys", "store.seal", "trail.note"},
     "ctypes": {"pixels.sandbox"},
     "httptools": {"web.http1"},
     "imagecodecs": {"pixels.codecs"},

@@ -161,7 +161,7 @@ def test_any_course_of_commits_rollbacks_and_checkpoints_verifies_against_all_of
             log = TrailLog(name, dialect)
             cursor.execute("BEGIN IMMEDIATE")
             event = Event(Action.ECHO, Outcome.SUCCESS, Principal("CT1"))
-            numbers = log.append(cursor, [event] * count, now=1.75e9, random=os.urandom)
+            numbers = log.append(cursor, [event] * count, [1.75e9] * count, random=os.urandom)
             assert numbers == list(range(sizes[name], sizes[name] + count))
             note = log.checkpoint(cursor, SIGNER, "a1", 1.75e9) if step == "c" else None
             cursor.execute("ROLLBACK" if step == "r" else "COMMIT")

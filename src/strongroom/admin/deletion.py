@@ -115,7 +115,7 @@ def _traces(archive: Archive) -> tuple[list[str], list[str]]:
     problems, notes = [], []
     if not archive.backend.is_sqlite:
         notes.append("PostgreSQL keeps the wrapped key in its files and its log until it reuses them")
-    elif not clear_log(archive.backend):
+    elif not archive.index.erase_journal() or not clear_log(archive.backend):
         problems.append("the index was in use: its log holds the wrapped key until the server is restarted")
     notes.append("backups keep the wrapped key: rotate the master key, and destroy the old one with the last of them")
     return problems, notes

@@ -232,6 +232,7 @@ def _end(archive: Archive, rotation: Rotation) -> None:
         transaction.record(Event(Action.KEY_ROTATION, outcome, archive.principal, details))
 
     archive.index.database.write(work)
+    archive.index.erase_journal()  # where keys are as they were wrapped before
 
 
 def _require_active(transaction: Transaction, master_id: str) -> None:

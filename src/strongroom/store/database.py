@@ -1,8 +1,7 @@
 """Connections and transactions: one encrypted SQLite file, or PostgreSQL, behind the same few calls.
 
-Writers use group commit: one of them leads and runs everything that has queued up meanwhile in one transaction, so that
-concurrent commits share one fsync; then the first that came since leads. Statements are SQLAlchemy Core, compiled once
-per dialect and run on the driver's own cursor: executing through SQLAlchemy costs more than the statement itself
+Writers use group commit (`groups`), so that concurrent commits share one sync. Statements are SQLAlchemy Core, compiled
+once per dialect and run on the driver's own cursor: executing through SQLAlchemy costs more than the statement itself
 (measured: 40 against 6 us).
 """
 
@@ -13,32 +12,29 @@ import errno
 import os
 import re
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy
+from sqlalchemy import bindparam
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.expression import ClauseElement, Insert
 
 from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
+from strongroom.store.groups import GroupCommit, Job
 
 T = TypeVar("T")
-MAX_BATCH = 64
-"""Jobs in one transaction: beyond some dozens the shared fsync is paid for, and a longer one only adds latency."""
-
 MAX_IDLE_READERS = 8
 BUSY_TIMEOUT_MS = 30_000
-BUSY_PAUSE_S = 0.0003
 TAKE_WRITE_LOCK = "SELECT pg_advisory_xact_lock(8319400234579358317)"
 """What BEGIN IMMEDIATE is on SQLite: one writer at a time, of all processes, so that no two make the same study."""
 
-WAL_PAGES = 1000
+WAL_PAGES = 8192
 """4 MiB of write-ahead log before it is copied back. A larger one writes fresh pages of the page cache for longer,
 which costs each sync 50 us more than copying back more often does."""
 
@@ -101,6 +97,32 @@ class Sql:
         return cursor
 
 
+_ROWS_AT_ONCE = (32, 8, 1)
+
+
+class ManyRows:
+    """An INSERT of many rows: one statement for 32 at a time, since each statement is a chance to lose the
+    interpreter lock to whoever waits for it."""
+
+    def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
+        sql = Sql(statement.values({name: bindparam(f"v_{name}") for name in columns}), dialect)
+        ordered = [f"v_{name}" for name in columns]
+        if sorted(sql.names) != sorted(ordered):
+            raise ConfigError("an INSERT takes other columns than were named")
+        self._order = tuple(ordered.index(name) for name in sql.names)
+        row = "(" + ", ".join("?" * len(ordered)) + ")"
+        self._texts = {count: sql.text + f", {row}" * (count - 1) for count in _ROWS_AT_ONCE}
+
+    def run(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert all rows, their values in the order of the columns."""
+        order, at = self._order, 0
+        for count in _ROWS_AT_ONCE:
+            while len(rows) - at >= count:
+                some = rows[at : at + count]
+                cursor.execute(self._texts[count], [row[number] for row in some for number in order])
+                at += count
+
+
 class UnitOfWork(Protocol):
     """What the jobs of one transaction work on."""
 
@@ -111,16 +133,26 @@ class UnitOfWork(Protocol):
         """Forget everything learnt in this transaction."""
 
 
-class _Job(Generic[T]):
-    __slots__ = ("done", "error", "gate", "result", "work")
+class Beforehand(Protocol):
+    """What has to be written before anything else is: see `backlog`. Called by whoever may write, and one at a time."""
 
-    def __init__(self, work: Callable[[Any], T]) -> None:
-        self.work = work
-        self.result: T | None = None
-        self.error: BaseException | None = None
-        self.done = False
-        self.gate = threading.Lock()
-        self.gate.acquire()
+    def begin(self) -> None:
+        """Wait until this process may write. Raises StorageUnavailable."""
+
+    def write(self, unit: Any) -> int:
+        """Within a transaction, write what waits; returns a mark for it."""
+
+    def written(self, mark: int) -> None:
+        """The transaction is committed."""
+
+    def end(self) -> None:
+        """Nothing more is to be written for now."""
+
+    def settle(self) -> None:
+        """Return when everything that was acknowledged can be read, whichever process acknowledged it."""
+
+    def close(self) -> None:
+        """Write what waits, and end."""
 
 
 class Database:
@@ -129,11 +161,13 @@ class Database:
     def __init__(self, backend: Backend, unit_of_work: Callable[[Any], UnitOfWork]) -> None:
         self.backend = backend
         self.dialect = backend.dialect
+        self.beforehand: Beforehand | None = None
+        self.door = threading.Lock()
+        """Held by whoever decides what is written: one transaction, or a group that goes to the journal."""
         self._unit_of_work = unit_of_work
-        self._queue: deque[_Job[Any]] = deque()
-        self._queue_lock = threading.Lock()
-        self._is_led = False
+        self._commits: GroupCommit[Callable[[Any], Any]] = GroupCommit(self._run_group)
         self._writer_lock = threading.Lock()
+        self._writing_thread = 0
         self._writer: Any = None
         self._wal_fd = -1
         self._failed = False
@@ -143,7 +177,15 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Any]:
         """A cursor in a read transaction. Raises StorageUnavailable when the database fails."""
-        connection = self._readers.pop() if self._readers else self._connect()
+        if self.beforehand is not None:
+            self.beforehand.settle()
+        with self.reading() as cursor:
+            yield cursor
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """The same, of the rows that are there already."""
+        connection = self._readers.pop() if self._readers else self.connect()
         keep = False
         try:
             cursor = connection.cursor()
@@ -168,37 +210,59 @@ class Database:
         ``work`` may run more than once, so it has no effect besides the transaction; it raises a StrongroomError before
         it writes, or not at all. Raises StorageUnavailable when the transaction cannot be committed.
         """
-        job = _Job(work)
-        with self._queue_lock:
-            leads = not self._is_led
-            self._is_led = True
-            self._queue.append(job)
-        if not leads:
-            job.gate.acquire()  # opened when the job is done, or when it is this thread's turn to lead
-        if not job.done:
-            self._lead()
+        return cast(T, self._commits.do(work))
+
+    def _run_group(self, batch: Sequence[Job[Callable[[Any], Any]]]) -> None:
+        with self.door:
+            try:
+                if self.beforehand is not None:
+                    self.beforehand.begin()
+            except BaseException as error:
+                for job in batch:
+                    job.error, job.done = error, True
+                return
+            try:
+                with self._writing():
+                    self._run(batch)
+            finally:
+                if self.beforehand is not None:
+                    self.beforehand.end()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._writer_lock:
+            self._writing_thread = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._writing_thread = 0
+
+    def is_writing_here(self) -> bool:
+        """Whether this thread is in a transaction."""
+        return self._writing_thread == threading.get_ident()
+
+    def write_alone(self, work: Callable[[Any], None]) -> None:
+        """Run ``work(unit)`` in a durable transaction of its own, for one who holds the door. Raises its errors."""
+        job: Job[Callable[[Any], Any]] = Job(work)
+        with self._writing():
+            self._run([job])
         if job.error is not None:
             raise job.error
-        return job.result  # type: ignore[return-value]  # set by _attempt whenever there is no error
 
-    def _lead(self) -> None:
-        """Run what has queued up, this thread's own job first, and pass the lead on to the first that came since."""
-        with self._queue_lock:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-        try:
-            with self._writer_lock:
-                self._run(batch)
-        finally:
-            with self._queue_lock:
-                following = self._queue[0] if self._queue else None
-                self._is_led = following is not None
-            # The next leader first: its work is what the others will wait for.
-            for waiting in (following, *batch[1:]):
-                if waiting is not None:
-                    waiting.gate.release()
+    def write_waiting(self, *, durable: bool = False) -> None:
+        """Write what waits beforehand, and nothing else; ``durable`` also syncs the log. Raises StorageUnavailable."""
+        with self._writing():
+            try:
+                self._transact([], durable=durable)
+            except BaseException as error:
+                named = self._named(error)
+                if isinstance(named, StorageUnavailable):
+                    raise named from error
+                self._failed = True
+                raise
 
-    def _sync(self) -> None:
-        """Return when what was committed is on disk.
+    def sync(self) -> None:
+        """Return when what was committed is on disk. Raises StorageUnavailable, also for every write after it.
 
         Within the writer lock: what queues up meanwhile becomes one transaction, and shares the next sync.
         """
@@ -207,10 +271,18 @@ class Database:
         try:
             os.fdatasync(self._wal())
         except OSError as error:
-            # What reached the disk is now unknown to everybody: nothing more may be promised on top of it.
-            self._failed = True
             name = errno.errorcode.get(error.errno or 0, "unknown error")
+            self.fail()
             raise StorageUnavailable(f"the index cannot be made durable: {name}") from error
+
+    def fail(self) -> None:
+        """Write no more: what reached the disk is unknown to everybody, and nothing may be promised on top of it."""
+        self._failed = True
+
+    def require_sound(self) -> None:
+        """Raise StorageUnavailable if it is unknown what reached the disk."""
+        if self._failed:
+            raise StorageUnavailable("the index could not be made durable: restart the archive")
 
     def _wal(self) -> int:
         """The log's file descriptor. The log exists as long as the writer's connection does."""
@@ -219,9 +291,9 @@ class Database:
             self._wal_fd = os.open(self.backend.wal, os.O_RDONLY | os.O_CLOEXEC)
         return self._wal_fd
 
-    def _run(self, batch: Sequence[_Job[Any]]) -> None:
+    def _run(self, batch: Sequence[Job[Callable[[Any], Any]]]) -> None:
         try:
-            self._attempt(batch)
+            self._transact(batch)
         except BaseException as error:
             if len(batch) > 1 and not self._is_committing:  # one job's failure must not fail its neighbours
                 for job in batch:
@@ -234,19 +306,19 @@ class Database:
         for job in batch:
             job.done = True
 
-    def _attempt(self, batch: Sequence[_Job[Any]]) -> None:
+    def _transact(self, batch: Sequence[Job[Callable[[Any], Any]]], *, durable: bool = True) -> None:
         self._is_committing = False
-        if self._failed:
-            raise StorageUnavailable("the index could not be made durable: restart the archive")
+        self.require_sound()
         if self._writer is None:
-            self._writer = self._connect()
-            if self.backend.is_sqlite:
-                self._writer.cursor().execute("PRAGMA busy_timeout = 0")  # _begin waits
+            self._writer = self.connect()
         connection = self._writer
         cursor = connection.cursor()
         unit = self._unit_of_work(cursor)
+        mark = 0
         try:
-            self._begin(cursor)
+            cursor.execute("BEGIN IMMEDIATE" if self.backend.is_sqlite else TAKE_WRITE_LOCK)
+            if self.beforehand is not None:
+                mark = self.beforehand.write(unit)
             for job in batch:
                 job.error = None
                 try:
@@ -263,28 +335,13 @@ class Database:
                 _close(connection)
                 self._forget_wal()
             raise
-        self._sync()
+        if durable:
+            self.sync()
+        if self.beforehand is not None:
+            self.beforehand.written(mark)
 
-    def _begin(self, cursor: Any) -> None:
-        """Take the write lock of all processes.
-
-        SQLite's own waiting looks again after 1, 2, 5 and so on to 100 ms, while others come and go first: beside a
-        full load of uploads, every twentieth record of a search took twice as long.
-        """
-        if not self.backend.is_sqlite:
-            cursor.execute(TAKE_WRITE_LOCK)
-            return
-        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-        while True:
-            try:
-                cursor.execute("BEGIN IMMEDIATE")
-                return
-            except self.backend.error as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(BUSY_PAUSE_S)
-
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
+        """A connection of the caller's own. Raises StorageUnavailable."""
         try:
             return self.backend.connect()
         except self.backend.error as error:
@@ -299,6 +356,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection. No call may be under way."""
+        if self.beforehand is not None:
+            self.beforehand.close()
         while self._readers:
             _close(self._readers.pop())
         if self._writer is not None:

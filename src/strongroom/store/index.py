@@ -17,8 +17,10 @@ from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchR
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, Refused
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, Refused, StorageUnavailable
+from strongroom.store.backlog import Backlog
 from strongroom.store.database import Backend, Database, Sql
+from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
@@ -35,6 +37,7 @@ from strongroom.store.scope import (
 from strongroom.store.search import count, search
 from strongroom.store.totals import Totals
 from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
+from strongroom.store.turns import Turns
 from strongroom.types import Scope
 
 FETCH_ROWS = 256
@@ -65,6 +68,8 @@ class Index:
     ) -> None:
         shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, keys, clock, random)
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
+        self.backlog: Backlog | None = None
+        self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
@@ -83,12 +88,31 @@ class Index:
         older = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
         self._older_objects = Sql(older.order_by(INSTANCE.c.id.desc()).limit(bindparam("row_limit")), backend.dialect)
 
+    def use_journal(self, journal: Journal, turns: Turns) -> None:
+        """Write the rows of what a crash left in the journal; `Backlog.start` has more go through it.
+
+        Raises StorageUnavailable, IntegrityError.
+        """
+        self.backlog = Backlog(self.database, journal, turns, self._shared)
+        self.backlog.replay()
+
+    def erase_journal(self) -> bool:
+        """Have the journal forget what was ever in it; False if it could not be written."""
+        try:
+            if self.backlog is not None:
+                self.backlog.erase()
+        except StorageUnavailable:
+            return False
+        return True
+
     def add(self, new: NewInstance, event: Event) -> bool:
         """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already.
 
         Where the event's principal has a scope, what is outside it is neither touched nor told of.
         """
         scope = event.principal.scope
+        if scope is None and self.backlog is not None and self.backlog.take(new, event):
+            return True
         store = Transaction.store if scope is None else partial(self._store_within, scope)
 
         def work(transaction: Transaction) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -15,7 +15,7 @@ from strongroom.archive.keys import COLUMNS
 from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
-from strongroom.store.database import Sql
+from strongroom.store.database import ManyRows, Sql
 from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, SMALL_OBJECT, STUDY
 
 MAX_CACHED_SERIES = 4096
@@ -25,14 +25,26 @@ ARCHIVE_ID = "archive_id"
 ACTIVE_MASTER = "active_master"
 """``meta`` value: the master key that new data keys are wrapped under, set first by a rotation."""
 
+INSTANCE_COLUMNS = (
+    "series", "sop_uid", "sop_class", "instance_number", "transfer_syntax", "object_id",
+    "key_id", "data_bytes", "sha256", "received_us", "is_small", "attributes",
+)  # fmt: skip
 COLUMN_NAMES = {level: tuple(c.name for c in columns if not c.maintained) for level, columns in COLUMNS.items()}
+
+
+class Waiting(Protocol):
+    """An object whose row is still to be written (`backlog.Waiting`)."""
+
+    new: NewInstance
+    event: Event
+    place: SeriesPlace
 
 
 class TrailAppender(Protocol):
     """Appends events to this process's trail within the caller's transaction."""
 
     def append(
-        self, cursor: Any, events: Sequence[Event], *, now: float, random: Callable[[int], bytes]
+        self, cursor: Any, events: Sequence[Event], times_s: Sequence[float], *, random: Callable[[int], bytes]
     ) -> list[int]: ...
 
 
@@ -56,6 +68,7 @@ class WriteStatements:
     def _prepare_looking(self, dialect: Dialect) -> None:
         identity = (PATIENT.c.patient_id, PATIENT.c.issuer)
         kinds = (STUDY.c.modalities, STUDY.c.sop_classes)
+        self.last_row = Sql(select(func.max(INSTANCE.c.id)), dialect)
         self.meta = Sql(select(META.c.value).where(META.c.name == bindparam("a")), dialect)
         self.has_instance = Sql(select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a")), dialect)
         self.row_of_object = Sql(
@@ -86,6 +99,8 @@ class WriteStatements:
         self.add_series = Sql(insert(SERIES).returning(SERIES.c.id), dialect)
         self.add_key = Sql(upsert(DATA_KEY).on_conflict_do_nothing(), dialect)
         self.add_instance = Sql(upsert(INSTANCE).on_conflict_do_nothing().returning(INSTANCE.c.id), dialect)
+        self.add_instances = ManyRows(insert(INSTANCE), ("id", *INSTANCE_COLUMNS), dialect)
+        self.add_smalls = ManyRows(insert(SMALL_OBJECT), ("id", "sealed"), dialect)
         self.add_small = Sql(insert(SMALL_OBJECT).values(id=bindparam("row"), sealed=bindparam("bytes")), dialect)
 
     def _prepare_changing(self, dialect: Dialect) -> None:
@@ -96,6 +111,11 @@ class WriteStatements:
         self.count_study_series = counter(STUDY, "num_series")
         self.count_study = counter(STUDY, "num_instances")
         self.count_series = counter(SERIES, "num_instances")
+        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        keep = upsert(META).values(name=bindparam("name"), value=bindparam("value"))
+        self.set_meta = Sql(
+            keep.on_conflict_do_update(index_elements=[META.c.name], set_={"value": keep.excluded.value}), dialect
+        )
         self.set_kinds = Sql(
             update(STUDY)
             .where(STUDY.c.id == bindparam("row"))
@@ -136,6 +156,12 @@ class PlaceCache:
         """Forget everything."""
         self.places.clear()
 
+    def use(self, generation: str) -> None:
+        """Forget everything that is of another generation."""
+        if generation != self.generation:
+            self.clear()
+            self.generation = generation
+
     def put(self, series_uid: str, place: SeriesPlace) -> None:
         """Remember a place, dropping the oldest beyond the cap."""
         self.places[series_uid] = place
@@ -154,6 +180,24 @@ class Shared:
     clock: Clock
     random: Callable[[int], bytes]
 
+    def place_of(self, new: NewInstance) -> SeriesPlace | None:
+        """Where an instance goes, if all that changes there is that it is one more."""
+        place, stored = self.cache.places.get(new.stored.series_uid), new.stored
+        if (
+            place is None
+            or place.study_uid != stored.study_uid
+            or place.patient_identity != _identity(new)
+            or stored.key.key_id not in place.keys
+            or stored.sop_class not in place.sop_classes
+            or new.modality not in place.modalities
+        ):
+            return None
+        return place
+
+    def is_current(self, generation: str) -> None:
+        """Forget remembered places if they are of another generation than the index."""
+        self.cache.use(generation)
+
 
 class Transaction:
     """One transaction on the index and the trail. Belongs to the thread that runs the batch."""
@@ -163,19 +207,45 @@ class Transaction:
         self.sql = shared.sql
         self._shared = shared
         self._events: list[Event] = []
+        self._times_s: list[float] = []
         self._added: dict[int, tuple[SeriesPlace, int]] = {}
         self._generation_checked = False
 
     # -- what jobs do
 
-    def record(self, event: Event) -> None:
-        """Append to the trail when the transaction ends; if that fails, so does everything in it."""
+    def record(self, event: Event, at_s: float | None = None) -> None:
+        """Append to the trail when the transaction ends; if that fails, so does everything in it.
+
+        ``at_s`` is when it happened, if not now, in seconds since 1970.
+        """
         self._events.append(event)
+        self._times_s.append(self._shared.clock() if at_s is None else at_s)
 
     def meta(self, name: str) -> str:
         """One value of the ``meta`` table, "" if there is none."""
         row = self.sql.meta.run(self.cursor, a=name).fetchone()
         return row[0] if row else ""
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Set one value of the ``meta`` table."""
+        self.sql.set_meta.run(self.cursor, name=name, value=value)
+
+    def add_waiting(self, waiting: Sequence[Waiting]) -> None:
+        """Index objects that have their places and are known to be new, and record them: SQLite only."""
+        sql, cursor = self.sql, self.cursor
+        row = (sql.last_row.run(cursor).fetchone()[0] or 0) + 1
+        instances, small = [], []
+        for each in waiting:
+            new = each.new
+            instances.append((row, *_columns(new, each.place)))
+            if new.sealed:
+                small.append((row, new.sealed))
+            series = each.place.series
+            self._added[series] = (each.place, self._added.get(series, (each.place, 0))[1] + 1)
+            self.record(each.event, new.stored.received_us / 1e6)
+            row += 1
+        sql.add_instances.run(cursor, instances)
+        sql.add_smalls.run(cursor, small)
 
     def store(self, new: NewInstance) -> bool:
         """Index an instance; False, with nothing written, if its SOP Instance UID is there already.
@@ -229,7 +299,7 @@ class Transaction:
         self._count()
         if self._events:
             shared = self._shared
-            shared.trail.append(self.cursor, self._events, now=shared.clock(), random=shared.random)
+            shared.trail.append(self.cursor, self._events, self._times_s, random=shared.random)
 
     def _count(self) -> None:
         sql, cursor = self.sql, self.cursor
@@ -248,10 +318,7 @@ class Transaction:
     def _known_place(self, new: NewInstance) -> SeriesPlace | None:
         cache = self._shared.cache
         if not self._generation_checked:
-            generation = self.meta(GENERATION)
-            if generation != cache.generation:
-                cache.clear()
-                cache.generation = generation
+            cache.use(self.meta(GENERATION))
             self._generation_checked = True
         place = cache.places.get(new.stored.series_uid)
         if place is not None:
@@ -326,13 +393,8 @@ class Transaction:
             place.keys.add(key.key_id)
 
     def _add_instance(self, new: NewInstance, place: SeriesPlace) -> bool:
-        stored, level = new.stored, new.levels[Level.IMAGE]
-        self.sql.add_instance.run(
-            self.cursor, series=place.series, sop_uid=stored.sop_uid, sop_class=stored.sop_class,
-            instance_number=level.columns[2], transfer_syntax=stored.transfer_syntax, object_id=stored.object_id,
-            key_id=stored.key.key_id, data_bytes=stored.data_bytes, sha256=stored.sha256,
-            received_us=stored.received_us, is_small=int(bool(new.sealed)), attributes=level.attributes,
-        )  # fmt: skip
+        values = dict(zip(INSTANCE_COLUMNS, _columns(new, place), strict=True))
+        self.sql.add_instance.run(self.cursor, **values)
         row = self.cursor.fetchone()
         if row is None:
             return False
@@ -347,6 +409,16 @@ class Transaction:
         place.sop_classes = _split(row[1]) | {sop_class}
         self.sql.set_kinds.run(self.cursor, row=place.study, m=_join(place.modalities), s=_join(place.sop_classes))
         place.modalities.add(modality)
+
+
+def _columns(new: NewInstance, place: SeriesPlace) -> tuple[Any, ...]:
+    """The values of an instance's row, in the order of INSTANCE_COLUMNS."""
+    stored, level = new.stored, new.levels[Level.IMAGE]
+    return (
+        place.series, stored.sop_uid, stored.sop_class, level.columns[2], stored.transfer_syntax, stored.object_id,
+        stored.key.key_id, stored.data_bytes, stored.sha256, stored.received_us, int(bool(new.sealed)),
+        level.attributes,
+    )  # fmt: skip
 
 
 def _identity(new: NewInstance) -> tuple[str, str]:

@@ -152,12 +152,12 @@ class TrailLog:
         self._insert_note = _compile(insert(trail_checkpoint), dialect, "log", "size", "note")
 
     def append(
-        self, cursor: Cursor, events: Sequence[Event], *, now: float, random: Callable[[int], bytes]
+        self, cursor: Cursor, events: Sequence[Event], times_s: Sequence[float], *, random: Callable[[int], bytes]
     ) -> list[int]:
         """Append one record per event in the cursor's open transaction and return their sequence numbers.
 
-        ``now`` is in seconds since 1970, ``random(n)`` returns n random bytes. On SQLite the caller holds BEGIN
-        IMMEDIATE; on PostgreSQL the log's head stays locked until the caller's transaction ends.
+        ``times_s`` say when each happened, in seconds since 1970; ``random(n)`` returns n random bytes. On SQLite the
+        caller holds BEGIN IMMEDIATE; on PostgreSQL the log's head stays locked until the caller's transaction ends.
 
         Raises:
             StorageUnavailable: the database did not take it; the act must fail and its transaction be rolled back.
@@ -166,15 +166,14 @@ class TrailLog:
         if not events:
             return []
         try:
-            return self._append(
-                cursor, events, format_time(datetime.fromtimestamp(now, UTC)), random(SALT_BYTES * len(events))
-            )
+            times = [format_time(datetime.fromtimestamp(time_s, UTC)) for time_s in times_s]
+            return self._append(cursor, events, times, random(SALT_BYTES * len(events)))
         except self._driver.IntegrityError as error:
             raise IntegrityError(f"the head of trail log {self.name} is behind its records") from error
         except self._driver.Error as error:
             raise StorageUnavailable(f"trail log {self.name} cannot be appended to") from error
 
-    def _append(self, cursor: Cursor, events: Sequence[Event], time_text: str, salts: bytes) -> list[int]:
+    def _append(self, cursor: Cursor, events: Sequence[Event], times: Sequence[str], salts: bytes) -> list[int]:
         name = self.name
         # Read and parsed anew each time: a frontier kept in memory would outlive a rollback, or miss another process.
         frontier = self._locked_frontier(cursor)
@@ -182,7 +181,7 @@ class TrailLog:
         rows = []
         for at, event in enumerate(events):
             salt = salts[SALT_BYTES * at : SALT_BYTES * (at + 1)]
-            raw = encode_event(event, name, seq, time_text, salt)
+            raw = encode_event(event, name, seq, times[at], salt)
             leaf = leaf_hash(raw)
             frontier.append(leaf)
             rows.append((name, seq, raw, leaf))

@@ -17,7 +17,8 @@ from strongroom.app import Archive
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action
 from strongroom.errors import NotFound, Refused, StorageUnavailable
-from strongroom.store.database import Database, _Job
+from strongroom.store.database import Database
+from strongroom.store.groups import Job
 from strongroom.types import Principal, Scope
 
 SIZES = [SMALL_PIXELS, LARGE_PIXELS]
@@ -118,7 +119,7 @@ def test_the_jobs_of_a_failed_commit_are_not_run_again(archive: Archive) -> None
     deaf = Deaf(database._writer, archive.backend.error)
     database._writer, deaf.is_deaf = deaf, True
     runs: list[int] = []
-    jobs = [_Job(lambda _, number=number: runs.append(number)) for number in range(2)]
+    jobs = [Job(lambda _, number=number: runs.append(number)) for number in range(2)]
     database._run(jobs)
     assert runs == [0, 1]
     assert all(isinstance(job.error, StorageUnavailable) for job in jobs)

@@ -19,7 +19,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import bindparam, insert, select, update
 
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable
-from strongroom.store.database import MAX_BATCH, Backend, Database, Sql, open_sqlcipher
+from strongroom.store.database import Backend, Database, Sql, open_sqlcipher
+from strongroom.store.groups import MAX_BATCH
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.registry import Registry
 from strongroom.store.schema.migrate import upgrade
@@ -252,7 +253,7 @@ def test_writers_that_wait_share_a_commit(backend: Backend, ended: list[str]) ->
             assert holding.wait(30)
             waiting = [pool.submit(database.write, put(f"n{number}")) for number in range(99)]
             pause = threading.Event()
-            while len(database._queue) < 99:
+            while len(database._commits._queue) < 99:
                 pause.wait(0.001)
             release.set()
             first.result(30)

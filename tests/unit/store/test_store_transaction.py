@@ -60,7 +60,9 @@ class Trail:
         self.appended: list[list[Event]] = []
         self.error: Exception | None = None
 
-    def append(self, cursor: Any, events: Sequence[Event], *, now: float, random: Callable[[int], bytes]) -> list[int]:
+    def append(
+        self, cursor: Any, events: Sequence[Event], times_s: Sequence[float], *, random: Callable[[int], bytes]
+    ) -> list[int]:
         if self.error is not None:
             raise self.error
         self.appended.append(list(events))

@@ -34,9 +34,9 @@ def exported():
         event = Event(Action.ECHO, Outcome.SUCCESS, Principal("CT\u00e9\n1"))
         for name, count in (("main", 21), ("web", 1)):
             log = TrailLog(name, dialect)
-            log.append(cursor, [event] * count, now=1.75e9, random=os.urandom)
+            log.append(cursor, [event] * count, [1.75e9] * count, random=os.urandom)
             log.checkpoint(cursor, SIGNER, "a1", 1.75e9)
-            log.append(cursor, [event], now=1.75e9, random=os.urandom)
+            log.append(cursor, [event], [1.75e9], random=os.urandom)
             lines += TrailReader(dialect).export(cursor, name)
     return b"".join(lines)
 

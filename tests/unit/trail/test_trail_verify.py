@@ -39,7 +39,7 @@ def cursor():
 
 
 def append(cursor, count, log="main"):
-    return TrailLog(log, DIALECT).append(cursor, [EVENT] * count, now=1.75e9, random=os.urandom)
+    return TrailLog(log, DIALECT).append(cursor, [EVENT] * count, [1.75e9] * count, random=os.urandom)
 
 
 def checkpoint(cursor, signer=SIGNER, log="main"):

@@ -1,0 +1,403 @@
+"""Objects that are durable in the journal and wait for their rows in the index.
+
+A store is answered when its frame is in the journal; the index follows within milliseconds, many rows at a time, in a
+thread of its own. Nobody can tell the difference: whatever reads the index, or changes it in any other way, has what
+waits written first, in this process and, by `turns`, in every other one. What waits at a crash is in the journal.
+
+Only the ordinary case comes here: one more instance of a series whose place is known, with nothing to decide. All else
+goes straight to the index (`Database.write`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import bindparam, select
+
+from strongroom.archive.model import Action, DataKey, Event, LevelAttributes, NewInstance, Outcome, StoredObject
+from strongroom.errors import IntegrityError, StorageUnavailable, StrongroomError
+from strongroom.store.database import Database, Sql
+from strongroom.store.journal import MAX_FRAME_BYTES, Journal
+from strongroom.store.schema.tables import INSTANCE, META
+from strongroom.store.transaction import GENERATION
+from strongroom.store.turns import Turns
+from strongroom.types import Principal
+
+LINGER_S, LINGER_TIMES = 0.004, 5
+"""Rows are written this much later, so that more are written together."""
+MAX_WAITING = 512
+"""Objects whose rows are still to be written; then the senders wait for the index."""
+
+MAX_INTEGER = 2**53
+INDEXED = "journal"
+"""``meta`` value: the journal's epoch, and how many of its frames have their rows."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One object in the journal: the number of its frame, and what the index is to hold of it."""
+
+    number: int
+    new: NewInstance
+    event: Event
+    place: Any
+
+
+class _Frame(msgspec.Struct, array_like=True, frozen=True):
+    object_id: bytes
+    uids: tuple[str, str, str, str, str]
+    data_bytes: int
+    sha256: bytes
+    received_us: int
+    key: tuple[bytes, bytes, str]
+    sealed: bytes
+    modality: str
+    levels: tuple[tuple[tuple[str, ...], bytes], ...]
+    action: str
+    outcome: str
+    principal: tuple[str, str, str, str, str]
+    details: dict[str, str | int | bool | tuple[str, ...]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Frame).decode
+
+
+def encode_frame(new: NewInstance, event: Event) -> bytes:
+    """All that the index and the trail will hold of one object, but for the data key, which is there wrapped.
+
+    Returns b"" if it holds what the index or the trail might not take: nobody is left to be told so later.
+    """
+    details: dict[str, str | int | bool | tuple[str, ...]] = {}
+    for name, value in event.details.items():
+        if isinstance(value, str):
+            details[name] = str(value)
+        elif isinstance(value, int) and abs(value) < MAX_INTEGER:
+            details[name] = value
+        else:
+            return b""
+    try:
+        return _encode(_frame(new, event, details))
+    except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError):
+        return b""
+
+
+def _frame(new: NewInstance, event: Event, details: dict[str, str | int | bool | tuple[str, ...]]) -> _Frame:
+    stored, by = new.stored, event.principal
+    return _Frame(
+        stored.object_id,
+        (str(stored.sop_class), str(stored.sop_uid), str(stored.series_uid), str(stored.study_uid),
+         str(stored.transfer_syntax)),
+        stored.data_bytes,
+        stored.sha256,
+        stored.received_us,
+        (stored.key.key_id, stored.key.wrapped, stored.key.master_id),
+        new.sealed,
+        new.modality,
+        tuple([(level.columns, level.attributes) for level in new.levels]),
+        event.action,
+        event.outcome,
+        (str(by.aet), by.fingerprint, by.user, by.address, by.via),
+        details,
+    )  # fmt: skip
+
+
+def _principal(aet: str, fingerprint: str, user: str, address: str, via: str) -> Principal:
+    return Principal(aet, fingerprint, user, address, via=via)
+
+
+def decode_frame(payload: bytes) -> tuple[NewInstance, Event]:
+    """What `encode_frame` was given. Raises IntegrityError."""
+    try:
+        frame = _decode(payload)
+    except msgspec.DecodeError as error:
+        raise IntegrityError("the journal holds a frame of another version") from error
+    key_id, wrapped, master_id = frame.key
+    stored = StoredObject(
+        frame.object_id, *frame.uids, frame.data_bytes, frame.sha256,
+        DataKey(key_id, b"", wrapped, master_id), frame.received_us,
+    )  # fmt: skip
+    levels = tuple(LevelAttributes(columns, attributes) for columns, attributes in frame.levels)
+    new = NewInstance(stored, frame.sealed, frame.modality, levels)  # type: ignore[arg-type]  # four of them
+    return new, Event(Action(frame.action), Outcome(frame.outcome), _principal(*frame.principal), frame.details)
+
+
+class Ordinary(Protocol):
+    """What the index knows, without a transaction, of an object that is to be added (`transaction.Shared`)."""
+
+    def is_current(self, generation: str) -> None:
+        """Forget remembered places if they are of another generation."""
+
+    def place_of(self, new: NewInstance) -> Any | None:
+        """Where it goes, if nothing has to be decided or changed but that it is one more there."""
+
+
+class Backlog:
+    """The journal's objects that wait for their rows, and the turn to write them. Thread-safe."""
+
+    def __init__(self, database: Database, journal: Journal, turns: Turns, ordinary: Ordinary) -> None:
+        self._database = database
+        self._journal = journal
+        self._turns = turns
+        self._ordinary = ordinary
+        self._has_instance = Sql(select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a")), database.dialect)
+        self._meta = Sql(select(META.c.value).where(META.c.name == bindparam("a")), database.dialect)
+        self._state = threading.Lock()
+        self._busy = 0
+        self._waiting: list[Waiting] = []
+        self._uids: set[str] = set()
+        self._version = 0
+        """Moves on whenever a row may be there that was not, or a place be gone."""
+        self._idle: list[Any] = []
+        self._journals = False
+        self._wake = threading.Event()
+        self._ends = False
+        self._is_stuck = False
+        self._writer = threading.Thread(target=self._write_on, name="index-rows", daemon=True)
+        database.beforehand = self
+
+    # -- the way in
+
+    def start(self) -> None:
+        """Take objects from now on. One process of an archive does: the one that serves it.
+
+        Raises StorageUnavailable if the journal cannot be made.
+        """
+        with self._database.door:
+            self.begin()
+            try:
+                self._journal.make()
+            finally:
+                self.end()
+        self._journals = True
+        self._writer.start()
+
+    def take(self, new: NewInstance, event: Event) -> bool:
+        """Make an ordinary object durable; False, with nothing written, if it has to go to the index itself.
+
+        Raises StorageUnavailable.
+        """
+        if not self._journals or self._is_stuck:
+            return False
+        payload = encode_frame(new, event)
+        if not 0 < len(payload) <= MAX_FRAME_BYTES:
+            return False
+        version = self._version
+        is_new = self._is_new(new.stored.sop_uid)
+        with self._database.door:
+            self._database.require_sound()
+            self.begin()
+            try:
+                if version != self._version:
+                    is_new = self._is_new(new.stored.sop_uid)
+                if not is_new or not self._is_journalled(new, event, payload):
+                    return False
+            finally:
+                self.end()
+        # Outside the door: one sync does for all that was written before it, and several go on at a time.
+        try:
+            self._journal.sync()
+        except StorageUnavailable:
+            self._database.fail()
+            raise
+        return True
+
+    def _is_new(self, sop_uid: str) -> bool:
+        """Whether no row has this SOP Instance UID; that may change as soon as ``_version`` does."""
+        try:
+            connection = self._idle.pop() if self._idle else self._database.connect()
+            found = self._has_instance.run(connection.cursor(), a=sop_uid).fetchone()
+        except self._database.backend.error as error:
+            raise StorageUnavailable("the index cannot be read") from error
+        self._idle.append(connection)
+        return found is None
+
+    def _is_journalled(self, new: NewInstance, event: Event, payload: bytes) -> bool:
+        place = self._ordinary.place_of(new)
+        if place is None or new.stored.sop_uid in self._uids:
+            return False
+        if len(self._waiting) >= MAX_WAITING:
+            self._database.write_waiting()
+        if not self._journal.has_room(payload):
+            self._begin_epoch()
+        self._turns.mark_unfinished()
+        number = self._journal.write(payload)
+        with self._state:
+            self._uids.add(new.stored.sop_uid)
+            self._waiting.append(Waiting(number, new, event, place))
+        self._wake.set()
+        return True
+
+    def _begin_epoch(self) -> None:
+        """Make room. What the journal is to forget has to be durable in the index first."""
+        if self._journal.is_there:
+            self._database.write_waiting(durable=True)
+            self._journal.begin()
+
+    def _value(self, cursor: Any, name: str) -> str:
+        row = self._meta.run(cursor, a=name).fetchone()
+        return row[0] if row else ""
+
+    # -- the way into the index
+
+    def _write_on(self) -> None:
+        """Write rows as objects come; the work of a thread."""
+        while not self._ends:
+            self._wake.wait()
+            self._wake.clear()
+            self._linger()
+            if self._waiting:
+                self._write_rows()
+
+    def _write_rows(self) -> None:
+        """Write the rows of what waits. If that fails (a full disk) all new objects go to the index itself, which says
+        so to their senders; what is in the index already can be read all the same."""
+        try:
+            self._database.write_waiting()
+        except StrongroomError as error:
+            self._is_stuck = True
+            log.error("what is stored cannot be indexed: %s", error)
+        except Exception:
+            self._is_stuck = True
+            log.exception("what is stored cannot be indexed")
+
+    def _linger(self) -> None:
+        """Let more come: rows written together share pages. Not while another process waits."""
+        for _ in range(LINGER_TIMES):
+            if self._ends or not self._waiting or self._turns.is_wanted():
+                return
+            time.sleep(LINGER_S)
+
+    def write(self, unit: Any) -> int:
+        """Write the rows of what waits; returns the number of the first frame that is not among them."""
+        with self._state:
+            waiting = self._waiting.copy()
+        if not waiting:
+            return 0
+        done = self._indexed(self._value(unit.cursor, INDEXED))
+        if ahead := [each for each in waiting if each.number >= done]:
+            unit.add_waiting(ahead)
+            self._note(unit, waiting[-1].number + 1)
+        return waiting[-1].number + 1
+
+    def _note(self, unit: Any, number: int) -> None:
+        unit.set_meta(INDEXED, f"{self._journal.name} {number}")
+
+    def _indexed(self, text: str) -> int:
+        """How many frames of the present epoch have their rows."""
+        name, _, number = text.partition(" ")
+        return int(number) if name == self._journal.name and number.isdecimal() else 0
+
+    def written(self, mark: int) -> None:
+        """Forget what has its rows now."""
+        if not mark:
+            return
+        with self._state:
+            done = [each for each in self._waiting if each.number < mark]
+            del self._waiting[: len(done)]
+            self._version += 1
+            self._is_stuck = False
+            self._uids.difference_update([each.new.stored.sop_uid for each in done])
+            self._leave_if_idle()
+
+    # -- turns
+
+    def begin(self) -> None:
+        """Wait until this process may write. The door is held. Raises StorageUnavailable."""
+        with self._state:
+            self._busy += 1
+        try:
+            if self._turns.is_ours and self._turns.is_wanted():
+                self._database.write_waiting()
+                with self._state:
+                    self._turns.leave()
+            if not self._turns.is_ours:
+                self._take_turn()
+        except BaseException:
+            self.end()
+            raise
+
+    def _take_turn(self, *, replay: bool = False) -> None:
+        finished = self._turns.take()
+        self._version += 1
+        self._journal.refresh()
+        if replay or not finished:
+            self._replay()
+        with self._database.reading() as cursor:
+            self._ordinary.is_current(self._value(cursor, GENERATION))
+
+    def end(self) -> None:
+        """Nothing more is to be written for now."""
+        with self._state:
+            self._busy -= 1
+            self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._turns.is_ours and not self._busy and not self._waiting:
+            self._turns.leave()
+
+    def settle(self) -> None:
+        """Return when everything that was acknowledged can be read, whichever process acknowledged it."""
+        if self._journals:
+            if self._waiting and not self._database.is_writing_here():
+                self._write_rows()
+        elif not self._database.is_writing_here() and not self._turns.wait():
+            self.replay()
+
+    # -- after a crash
+
+    def replay(self) -> None:
+        """Write the rows that the index lacks of what the journal holds. Raises StorageUnavailable, IntegrityError."""
+        with self._database.door:
+            with self._state:
+                self._busy += 1
+            try:
+                self._take_turn(replay=True)
+            finally:
+                self.end()
+
+    def _replay(self) -> None:
+        frames = [decode_frame(payload) for payload in self._journal.frames()]
+        if frames:
+            self._database.write_alone(lambda unit: self._replay_into(unit, frames))
+            self._journal.begin()
+
+    def _replay_into(self, unit: Any, frames: Sequence[tuple[NewInstance, Event]]) -> None:
+        done = self._indexed(unit.meta(INDEXED))
+        for new, event in frames[done:]:
+            if unit.store(new):
+                unit.record(event, at_s=new.stored.received_us / 1e6)
+        self._note(unit, len(frames))
+
+    def erase(self) -> None:
+        """Let the journal hold nothing of what was ever in it. Raises StorageUnavailable."""
+        with self._database.door:
+            self.begin()
+            try:
+                self._begin_epoch()
+            finally:
+                self.end()
+
+    def close(self) -> None:
+        """Write what waits, and end; what cannot be written stays in the journal. No call may be under way."""
+        try:
+            if self._journals:
+                self._ends = True
+                self._wake.set()
+                self._writer.join()
+                self.erase()
+        except StorageUnavailable as error:  # then whoever opens the archive next writes the rows
+            log.error("the journal is left as it is: %s", error)
+        finally:
+            for connection in self._idle:
+                connection.close()
+            self._journal.close()
+            self._turns.close()

@@ -1,0 +1,264 @@
+"""An index with a journal, beside other processes and after crashes: what was acknowledged is there, and only once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.instances import (
+    SERIES_INSTANCE_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Shelf,
+    instance,
+    new_ring,
+    stored_event,
+)
+from strongroom.archive.model import Event, NewInstance
+from strongroom.errors import StaleKey, StorageUnavailable
+from strongroom.store import backlog as backlog_module
+from strongroom.store.backlog import Backlog, decode_frame, encode_frame
+from strongroom.store.deletion import StudyDeletion
+from strongroom.store.index import Index
+from strongroom.trail.log import TrailReader
+from strongroom.trail.record import parse_record
+
+DATA_KEY = new_ring().new_data_key()
+SERIES = {STUDY_INSTANCE_UID: ["2.25.1"], SERIES_INSTANCE_UID: ["2.25.1.1"]}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    """Rows are written when somebody asks for them, and not before."""
+    monkeypatch.setattr(backlog_module, "LINGER_TIMES", 10**9)
+    (tmp_path / "data").mkdir()
+    shelf = Shelf.journalled(tmp_path / "data" / "index.db")
+    yield shelf
+    for index in shelf.opened:
+        if index.backlog is not None:
+            index.backlog._ends = True
+    shelf.close()
+
+
+def put(index: Index, number: int) -> tuple[NewInstance, Event]:
+    new = instance({**SERIES, SOP_INSTANCE_UID: [f"2.25.1.1.{number}"]}, DATA_KEY)
+    return new, stored_event(new)
+
+
+def add(index: Index, *numbers: int) -> list[NewInstance]:
+    added = []
+    for number in numbers:
+        new, event = put(index, number)
+        assert index.add(new, event)
+        added.append(new)
+    return added
+
+
+def waiting(index: Index) -> int:
+    assert index.backlog is not None
+    return len(index.backlog._waiting)
+
+
+def numbers_in(index: Index) -> set[int]:
+    return {number for number in range(20) if index.find_object(f"2.25.1.1.{number}")}
+
+
+def copy_as_after_a_crash(shelf: Shelf, folder: Path) -> Shelf:
+    assert shelf.journal_folder is not None
+    shutil.copytree(shelf.journal_folder, folder)
+    return Shelf(lambda: Shelf.open_file(folder / "index.db"), folder)
+
+
+def records(index: Index) -> int:
+    reader = TrailReader(index.database.dialect)
+    with index.database.read() as cursor:
+        return sum(reader.head(cursor, log).size for log in reader.logs(cursor))  # type: ignore[union-attr]  # it has one
+
+
+def test_an_ordinary_object_waits_in_the_journal_and_is_found_all_the_same(shelf: Shelf) -> None:
+    index = shelf.index("first")
+    add(index, 0)
+    assert waiting(index) == 0, "the first of a series is no ordinary object"
+    news = add(index, 1, 2)
+    assert waiting(index) == 2
+    found = index.find_object(news[1].stored.sop_uid)
+    assert found == news[1].stored
+    assert waiting(index) == 0
+
+
+def test_what_waits_is_known_already(shelf: Shelf) -> None:
+    index = shelf.index("first")
+    add(index, 0, 1)
+    again, event = put(index, 1)
+    add(index, 2)
+    before = waiting(index)
+    assert not index.add(again, event)
+    assert before > waiting(index) == 0
+    assert numbers_in(index) == {0, 1, 2}
+    assert records(index) == 3
+
+
+def test_another_process_sees_what_was_acknowledged(shelf: Shelf) -> None:
+    index = shelf.index("first")
+    other = shelf.index("second")
+    add(index, 0, 1, 2)
+    assert waiting(index)
+    # Whoever serves looks after those who wait whenever something comes, and when nothing does its thread does.
+    reading = threading.Thread(target=lambda: results.append(numbers_in(other)))
+    results: list[set[int]] = []
+    assert index.backlog is not None
+    reading.start()
+    while not index.backlog._turns.is_wanted():
+        threading.Event().wait(0.001)
+    add(index, 3)
+    reading.join(20)
+    assert results
+    assert results[0] >= {0, 1, 2}
+
+
+def test_a_waiting_process_is_let_in_though_nothing_more_comes(shelf: Shelf) -> None:
+    index, other = shelf.index("first"), shelf.index("second")
+    add(index, 0, 1)
+    assert waiting(index)
+    assert numbers_in(other) == {0, 1}
+
+
+def test_a_crash_loses_nothing_and_repeats_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    index = shelf.index("first")
+    add(index, 0, 1, 2)
+    numbers_in(index)  # writes the rows, and syncs nothing
+    add(index, 3, 4)
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    again = crashed.index("first")
+    assert numbers_in(again) == {0, 1, 2, 3, 4}
+    assert records(again) == 5
+    times = crashed.index("third")
+    assert numbers_in(times) == {0, 1, 2, 3, 4}
+    assert records(times) == 5
+    add(again, 5, 6)
+    assert numbers_in(again) == {0, 1, 2, 3, 4, 5, 6}
+    crashed.close()
+
+
+def test_rows_that_never_reached_the_disk_come_from_the_journal(shelf: Shelf, tmp_path: Path) -> None:
+    """A commit that is not synced may be gone after a power failure; the journal was synced."""
+    index = shelf.index("first")
+    add(index, 0)
+    assert shelf.journal_folder is not None
+    early = tmp_path / "early"
+    shutil.copytree(shelf.journal_folder, early)
+    add(index, 1, 2)
+    assert numbers_in(index) == {0, 1, 2}
+    shutil.copy(shelf.journal_folder / "journal", early / "journal")
+    crashed = Shelf(lambda: Shelf.open_file(early / "index.db"), early)
+    assert numbers_in(crashed.index("first")) == {0, 1, 2}
+    crashed.close()
+
+
+def test_what_is_replayed_keeps_its_time(shelf: Shelf, tmp_path: Path) -> None:
+    index = shelf.index("first")
+    news = add(index, 0, 1)
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    again = crashed.index("other")
+    reader = TrailReader(again.database.dialect)
+    with again.database.read() as cursor:
+        raw = reader.read(cursor, "other", 0, 10)[0].raw
+    assert parse_record(raw).time.timestamp() == pytest.approx(news[1].stored.received_us / 1e6)
+    crashed.close()
+
+
+def test_a_deletion_erases_the_journal_and_what_waited_goes_with_it(shelf: Shelf, tmp_path: Path) -> None:
+    index, other = shelf.index("first"), shelf.index("second")
+    add(index, 0, 1, 2)
+    assert waiting(index)
+    deleted = other.database.write(lambda unit: StudyDeletion(unit.sql.dialect, other.registry).run(unit, "2.25.1"))
+    assert len(deleted.objects) == 3
+    assert other.erase_journal()
+    assert shelf.journal_folder is not None
+    assert numbers_in(index) == set()
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    assert numbers_in(crashed.index("first")) == set()
+    crashed.close()
+    with pytest.raises(StaleKey):
+        index.add(*put(index, 3))
+
+
+def test_a_full_journal_begins_anew(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = shelf.index("first")
+    add(index, 0)
+    assert index.backlog is not None
+    journal = index.backlog._journal
+    monkeypatch.setattr(journal, "_size", journal._end + 3000)
+    name = journal.name
+    add(index, *range(1, 12))
+    assert journal.name != name
+    assert numbers_in(index) == set(range(12))
+    assert records(index) == 12
+
+
+def test_senders_wait_for_the_index_when_too_much_waits(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog_module, "MAX_WAITING", 3)
+    index = shelf.index("first")
+    add(index, *range(9))
+    assert 0 < waiting(index) <= 3
+    assert numbers_in(index) == set(range(9))
+
+
+def test_after_a_failed_sync_nothing_is_promised(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = shelf.index("first")
+    add(index, 0, 1)
+
+    def fail() -> None:
+        raise StorageUnavailable("the journal cannot be made durable: EIO")
+
+    assert index.backlog is not None
+    monkeypatch.setattr(index.backlog._journal, "sync", fail)
+    for number in (2, 3):
+        with pytest.raises(StorageUnavailable):
+            index.add(*put(index, number))
+    monkeypatch.undo()
+    with pytest.raises(StorageUnavailable):
+        index.add(*put(index, 4))
+
+
+def test_a_row_that_cannot_be_written_sends_the_next_objects_to_the_index(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = shelf.index("first")
+    add(index, 0, 1)
+    write = Backlog.write
+
+    def full(self: Backlog, unit: object) -> int:
+        raise StorageUnavailable("the index cannot be written: database or disk is full")
+
+    monkeypatch.setattr(Backlog, "write", full)
+    assert numbers_in(index) == {0}, "what has its row can be read, whatever else goes wrong"
+    with pytest.raises(StorageUnavailable):
+        index.add(*put(index, 2))
+    monkeypatch.setattr(Backlog, "write", write)
+    add(index, 2, 3)
+    assert numbers_in(index) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("details", [{"bytes": 2**60}, {"what": ("a", "b")}, {"what": "\ud800"}])
+def test_what_the_trail_might_not_take_is_no_ordinary_object(details: dict[str, object]) -> None:
+    new = instance({}, DATA_KEY)
+    event = stored_event(new)
+    assert encode_frame(new, event)
+    assert not encode_frame(new, Event(event.action, event.outcome, event.principal, details))  # type: ignore[arg-type]
+
+
+def test_a_frame_holds_everything_but_the_data_key() -> None:
+    new = instance({}, DATA_KEY)
+    event = stored_event(new)
+    payload = encode_frame(new, event)
+    again, same = decode_frame(payload)
+    assert DATA_KEY.key not in payload
+    assert again.levels == new.levels
+    assert (again.stored.sop_uid, again.stored.sha256) == (new.stored.sop_uid, new.stored.sha256)
+    assert again.stored.key.wrapped == DATA_KEY.wrapped
+    assert (same.action, same.outcome, same.details) == (event.action, event.outcome, event.details)
