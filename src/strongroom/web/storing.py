@@ -6,19 +6,18 @@ done. Objects that are complete are handed back to be committed, several at a ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from strongroom.archive.access import require
-from strongroom.archive.attributes import parse_uid
 from strongroom.archive.ingest import Arrival, Ingest
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.dicom.elements import HeaderScan
+from strongroom.dicom.elements import HeaderScan, RawElement
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, FileHeader, parse_file_header
 from strongroom.errors import MalformedDataset, Refused, StorageUnavailable, StrongroomError
 from strongroom.types import Principal, Right, Uid
@@ -31,6 +30,8 @@ MAX_REASONS: Final = 16
 
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
+_IDENTITY_BYTES: Final = 8192
+"""First bytes of a data set, in which its UIDs stand."""
 
 
 @dataclass(slots=True)
@@ -183,18 +184,24 @@ class DicomStream:
 
 
 def _identity(header: FileHeader, data_set: memoryview) -> tuple[Uid, Uid]:
-    """Return SOP class and instance of a file. Without meta information the data set itself says them, and early."""
-    if header.sop_class and header.sop_uid:
-        return parse_uid_text(header.sop_class, "sop-class-uid"), parse_uid_text(header.sop_uid, "sop-instance-uid")
+    """Return SOP class and instance of a file, as its data set says: the meta information of files that were changed
+    often says what they were before. It counts where the data set says nothing early, or is malformed."""
+    found: Mapping[int, RawElement] = {}
     syntax = TRANSFER_SYNTAXES.get(header.transfer_syntax)
-    if syntax is None:
-        raise Refused("transfer-syntax-unknown")
-    scan = HeaderScan(syntax, frozenset({_SOP_CLASS_UID, _SOP_INSTANCE_UID}))
-    scan.feed(data_set)
+    if syntax is not None:
+        scan = HeaderScan(syntax, frozenset((_SOP_CLASS_UID, _SOP_INSTANCE_UID)))
+        with suppress(StrongroomError):
+            scan.feed(data_set[:_IDENTITY_BYTES])
+        found = scan.elements
     return (
-        parse_uid(scan.elements.get(_SOP_CLASS_UID), "sop-class-uid"),
-        parse_uid(scan.elements.get(_SOP_INSTANCE_UID), "sop-instance-uid"),
+        _identifier(found.get(_SOP_CLASS_UID), header.sop_class, "sop-class-uid"),
+        _identifier(found.get(_SOP_INSTANCE_UID), header.sop_uid, "sop-instance-uid"),
     )
+
+
+def _identifier(element: RawElement | None, otherwise: str, name: str) -> Uid:
+    text = element.value.decode("ascii", "replace").rstrip("\0 ") if element is not None else ""
+    return parse_uid_text(text or otherwise, name)
 
 
 def parse_uid_text(text: str, name: str) -> Uid:
