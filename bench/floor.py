@@ -9,6 +9,7 @@ for larger objects). The faster one is the stricter floor, and the one that coun
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -97,6 +98,16 @@ def measure(writer: str, size: int, seconds: float, directory: Path) -> dict[str
         "mb_per_s": round(count * len(data_set) / elapsed / 1e6, 3),
         "cpu_us_per_object": round(1e6 * cpu / count, 1),
     }
+
+
+def measure_together(writer: str, size: int, seconds: float, directory: Path, processes: int) -> dict[str, object]:
+    """The same in several processes at a time; rates are their sum."""
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=load.FORK) as pool:
+        places = [directory.with_name(f"{directory.name}-{number}") for number in range(processes)]
+        runs = [pool.submit(measure, writer, size, seconds, place) for place in places]
+        rows = [run.result() for run in runs]
+    total = {key: round(sum(row[key] for row in rows), 3) for key in ("count", "objects_per_s", "mb_per_s")}
+    return rows[0] | total
 
 
 def main() -> None:

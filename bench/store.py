@@ -86,14 +86,28 @@ def _row(tls: bool, cell: tuple[int, int], side: _Side) -> dict[str, object]:
     return row
 
 
+FLOORS = (
+    (64, "buffered", 1),
+    (64, "store", 1),
+    (64, "buffered", 4),
+    (512, "buffered", 1),
+    (512, "store", 1),
+    (512, "buffered", 4),
+)
+"""(rows and columns, writer, processes)"""
+
+
 def measure_floor(plan: Plan) -> list[dict[str, object]]:
-    """Return one row per size and writer."""
-    rates: dict[tuple[int, str], list[float]] = {(size, name): [] for size in (64, 512) for name in floor.WRITERS}
+    """Return one row per size, writer and number of processes."""
+    rates: dict[tuple[int, str, int], list[float]] = {cell: [] for cell in FLOORS}
     for _ in range(plan.runs):
-        for (size, name), values in rates.items():
+        for (size, name, processes), values in rates.items():
             servers.settle()
-            values.append(floor.measure(name, size, plan.window_s, servers.OUT_DIR / "floor")["objects_per_s"])
+            directory = servers.OUT_DIR / "floor"
+            row = floor.measure_together(name, size, plan.window_s, directory, processes)
+            values.append(row["objects_per_s"])
     return [
-        {"size": size, "writer": name, "runs": values, "objects_per_s": statistics.median(values)}
-        for (size, name), values in rates.items()
+        {"size": size, "writer": name, "processes": processes, "runs": values}
+        | {"objects_per_s": statistics.median(values)}
+        for (size, name, processes), values in rates.items()
     ]
