@@ -144,8 +144,13 @@ def _floor(section: Row) -> Iterator[str]:
     yield from table(
         ("writer", "size", "processes", "objects/s", "times Orthanc"),
         (
-            (row["writer"], f"{row['size']}x{row['size']}", str(row["processes"]), number(row["objects_per_s"]))
-            + (times(ratio_of(row["objects_per_s"], orthanc.get((row["size"], row["processes"])))),)
+            (
+                row["writer"],
+                f"{row['size']}x{row['size']}",
+                str(row["processes"]),
+                number(row["objects_per_s"]),
+                times(ratio_of(row["objects_per_s"], orthanc.get((row["size"], row["processes"])))),
+            )
             for row in section["floor"]
         ),
     )
