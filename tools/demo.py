@@ -61,18 +61,35 @@ def serve(home: Path) -> int:
     return server.wait()
 
 
+def listener(ready: str, name: str) -> tuple[str, str]:
+    """Host and port of one listener of the ready line."""
+    address = next(word.removeprefix(f"{name}=") for word in ready.split() if word.startswith(f"{name}="))
+    host, _, port = address.rpartition(":")
+    return host, port
+
+
 def how_to(home: Path, ready: str) -> str:
     """Commands for a second terminal."""
-    address = next(word.removeprefix("dicom=") for word in ready.split() if word.startswith("dicom="))
-    host, _, port = address.rpartition(":")
+    host, port = listener(ready, "dicom")
+    web_host, web_port = listener(ready, "https")
     credentials = home / "peers" / PEER
     tls = f"+tls {credentials}/key.pem {credentials}/cert.pem +cf {credentials}/ca.pem"
     who = f"-aet {PEER} -aec STRONGROOM {host} {port}"
     image = samples() / "test_files" / "CT_small.dcm"
+    strongroom = f"{Path(sys.executable).parent}/strongroom"
+    studies = f"https://{web_host}:{web_port}/dicomweb/studies"
     return f"""
-The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate.
-Try it from a second terminal in this directory, with DCMTK (Debian: apt install dcmtk). The commands of the same names
-that pynetdicom puts into .venv/bin take other options: leave that directory behind DCMTK's in PATH.
+The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate or a token.
+Try it from a second terminal in this directory.
+
+With curl:
+
+  make a token      TOKEN=$({strongroom} token add --home {home} me --allow search,read,store)
+  list the studies  curl --cacert {home}/ca.pem -H "Authorization: Bearer $TOKEN" "{studies}?limit=3"
+  be refused        curl --cacert {home}/ca.pem "{studies}"
+
+With DCMTK (Debian: apt install dcmtk). The commands of the same names that pynetdicom puts into .venv/bin take other
+options: leave that directory behind DCMTK's in PATH.
 
   send an image     storescu -v {tls} {who} \\
                       {image}
@@ -80,8 +97,8 @@ that pynetdicom puts into .venv/bin take other options: leave that directory beh
                       -k QueryRetrieveLevel=STUDY -k PatientName -k StudyDate -k StudyDescription -k StudyInstanceUID
   be refused        echoscu -v {who.replace(PEER, "STRANGER")}
 
-  verify everything {Path(sys.executable).parent}/strongroom check --home {home}
-  add a modality    {Path(sys.executable).parent}/strongroom peer add --home {home} CT1 --allow echo,store
+  verify everything {strongroom} check --home {home}
+  add a modality    {strongroom} peer add --home {home} CT1 --allow echo,store
 """
 
 

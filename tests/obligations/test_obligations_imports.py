@@ -35,7 +35,17 @@ ROOMS: dict[str, set[str]] = {
     "service": {"app", "archive", "config", "dicom", "dimse", "net", "store", "ul"},
     "webcallers": {"app", "archive", "config", "net", "store", "web"},
     "webworker": {
-        "admin", "app", "archive", "config", "dicom", "net", "pixels", "service", "store", "web", "webcallers",
+        "admin",
+        "app",
+        "archive",
+        "config",
+        "dicom",
+        "net",
+        "pixels",
+        "service",
+        "store",
+        "web",
+        "webcallers",
     },
     "webservice": {"app", "archive", "config", "webworker"},
     "cli": {"admin", "app", "archive", "config", "service", "store", "trail", "webservice"},
@@ -91,15 +101,17 @@ TOUCHED_BY: dict[str, set[str]] = {
     "tempfile": {"net.tls"},
     "typer": {"cli"},
     "uvloop": {"webworker"},
+    "xml": {"web.wadl"},
     "zlib": {"dicom.inflate", "web.coding", "pixels.transcoding"},
 }
 """Outside modules that are used at a few places only, so that one can look there."""
 
 NOWHERE = {
-    "ftplib", "http", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
-    "telnetlib", "urllib.error", "urllib.request", "urllib.robotparser", "xml", "xmlrpc", "yaml",
+    "ftplib", "http.client", "http.cookiejar", "http.server", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
+    "telnetlib", "urllib.error", "urllib.request", "urllib.robotparser", "xml.dom", "xml.parsers", "xml.sax",
+    "xmlrpc", "yaml",
 }  # fmt: skip
-"""Unpickling runs what it reads; ``random`` can be guessed; a data set is never handed to another parser."""
+"""Nothing here calls out, and no XML is read but by ``pyexpat``. Unpickling runs what it reads; ``random`` can be guessed; a data set is never handed to another parser."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ def later():
 
 
 def test_every_room_has_its_rule() -> None:
-    assert {room_of(name) for name, _ in modules()} <= set(ROOMS)
+    assert {room_of(name) for name, _ in modules()} == set(ROOMS)
 
 
 def test_rooms_import_only_what_they_may() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Annotated
 
@@ -37,8 +38,10 @@ def add(
         token, secret = administration.add(archive, new)
     finally:
         archive.close()
-    print(printable(f"token {token.name} may {', '.join(rights_in_words(token.rights))} within {_scope(token)}"))
-    print(f"until {time_text(token.expires_us)}; shown this once, only its hash is kept:")
+    # The secret alone is the output, so that a shell can keep it: TOKEN=$(strongroom token add ...).
+    told = f"token {token.name} may {', '.join(rights_in_words(token.rights))} within {_scope(token)}"
+    print(printable(told), file=sys.stderr)
+    print(f"until {time_text(token.expires_us)}; shown this once, only its hash is kept:", file=sys.stderr)
     print(secret)
 
 
