@@ -23,6 +23,7 @@ from strongroom.dicom.elements import HeaderScan, ScanLimits
 from strongroom.dicom.encode import encode_answer, encode_json, encode_values
 from strongroom.dicom.jsonmodel import to_json, tree_to_json
 from strongroom.dicom.part10 import parse_file_header
+from strongroom.dicom.runs import RunMemory, RunScan
 from strongroom.dicom.text import decode, encode, normalise_pn, parse_charsets
 from strongroom.dicom.tree import parse_dataset
 from strongroom.errors import StrongroomError
@@ -93,9 +94,9 @@ def mutated(draw):
     return bytes(data), draw(st.sampled_from([syntax, syntax, *SYNTAXES]))
 
 
-def scan(data, syntax, chunks):
+def scan(data, syntax, chunks, memory=None):
     """Return everything that a scan says, or the error it ends in and what it had by then."""
-    walk = HeaderScan(syntax, WANTED, LIMITS)
+    walk = RunScan(memory, syntax, WANTED, LIMITS) if memory else HeaderScan(syntax, WANTED, LIMITS)
     error = None
     try:
         start = 0
@@ -120,6 +121,15 @@ def test_any_chunking_of_any_bytes_gives_the_same_result(case, chunks):
             assert other[0] is not None
         else:
             assert other == whole
+
+
+@SMALL
+@given(st.lists(mutated(), min_size=1, max_size=6), st.lists(st.integers(1, 300), max_size=10))
+def test_what_runs_were_learnt_from_other_bytes_changes_no_result(cases, chunks):
+    memory = RunMemory()
+    for data, syntax in [*cases, *cases]:
+        for pieces in ([], chunks):
+            assert scan(data, syntax, pieces, memory) == scan(data, syntax, pieces)
 
 
 def read_by_pydicom(data, syntax):

@@ -22,6 +22,7 @@ from strongroom.archive.read import open_object
 from strongroom.dicom.canonical import canonical_sha256
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import HeaderScan, ScanLimits
+from strongroom.dicom.runs import RunMemory, RunScan
 from strongroom.errors import (
     IntegrityError,
     LimitExceeded,
@@ -56,6 +57,8 @@ class Arrival:
     action: Action = Action.STORE
     study_uid: str = ""
     """The one study that it may belong to, "" if any."""
+    run_memory: RunMemory | None = None
+    """What the headers of earlier objects on its association have taught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,10 @@ class Ingest:
         self._ports = ports
         self._limits = limits
         self._arrival = arrival
-        self._scan = HeaderScan(arrival.transfer_syntax, WANTED, limits.scan)
+        memory, syntax = arrival.run_memory, arrival.transfer_syntax
+        self._scan = (
+            HeaderScan(syntax, WANTED, limits.scan) if memory is None else RunScan(memory, syntax, WANTED, limits.scan)
+        )
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._early = bytearray()
@@ -164,7 +170,7 @@ class Ingest:
         try:
             new = self._described()
             assert self._writer is not None
-            new = replace(new, sealed=self._writer.commit())
+            new = NewInstance(new.stored, self._writer.commit(), new.modality, new.levels)
             try:
                 added = self._is_added(new)
             except StaleKey:

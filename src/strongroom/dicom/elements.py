@@ -33,7 +33,7 @@ SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS S
 LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """VRs with two reserved bytes and a 32-bit length in explicit VR (PS3.5 7.1.2, table 7.1-1)."""
 
-_FIRST_PIXEL_TAG: Final = 0x7FE00008  # Float Pixel Data, Double Float Pixel Data, Pixel Data
+FIRST_PIXEL_TAG: Final = 0x7FE00008  # Float Pixel Data, Double Float Pixel Data, Pixel Data
 _GROUP_FFFE: Final = 0xFFFE0000
 # Groups 0000 to 0003 belong to messages and files, never to a data set: to start above them makes the order check
 # report them without a test of its own.
@@ -100,7 +100,7 @@ class _Plan(NamedTuple):
 @lru_cache(maxsize=32)
 def _plan(wanted: frozenset[int]) -> _Plan:
     last = max(wanted, default=0)
-    return _Plan({tag: vr_of(tag) for tag in wanted}, last, min(last + 1, _FIRST_PIXEL_TAG))
+    return _Plan({tag: vr_of(tag) for tag in wanted}, last, min(last + 1, FIRST_PIXEL_TAG))
 
 
 class _Frame(NamedTuple):
@@ -247,7 +247,6 @@ class HeaderScan:
     def _scan(self, buffer: bytes) -> int:
         """Walk ``buffer``; returns where the walk stands, which may lie beyond its end."""
         position = self._capture_from = 0
-        scan_top = self._scan_explicit if self._coding.explicit else self._scan_implicit
         while True:
             if self._stack:
                 position = self._scan_nested(buffer, position)
@@ -256,21 +255,28 @@ class HeaderScan:
                 if self._capture is not None:
                     self._extend_capture(buffer[self._capture_from : position - 8])
                     self._keep_capture()
-            position = scan_top(buffer, position)
+            position = self._scan_top(buffer, position)
             if not self._stack:
                 break
         if self._capture is not None:
             self._extend_capture(buffer[self._capture_from : position])
         return position
 
-    def _scan_explicit(self, buffer: bytes, position: int) -> int:
+    def _scan_top(self, buffer: bytes, position: int) -> int:
         """Walk top-level elements until the buffer ends or one is open."""
+        return self._walk(buffer, position, len(buffer))
+
+    def _walk(self, buffer: bytes, position: int, last: int) -> int:
+        """Walk top-level elements that begin at ``last`` or before, until the buffer ends or one is open."""
+        last = min(last, len(buffer) - 8)
+        return (self._walk_explicit if self._coding.explicit else self._walk_implicit)(buffer, position, last)
+
+    def _walk_explicit(self, buffer: bytes, position: int, last: int) -> int:
         unpack, unpack_long = self._coding.short_header.unpack_from, self._coding.long_length.unpack_from
         short_vrs = SHORT_VRS
         wanted, elements, make = self._wanted, self.elements, RawElement
         previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_element_value_bytes
         kept, end, max_element_count = self._kept, len(buffer), self._limits.max_element_count
-        last = end - 8
         for count in counter(self._count):
             if position > last:
                 break
@@ -307,13 +313,11 @@ class HeaderScan:
         self._set_kept(kept)
         return position
 
-    def _scan_implicit(self, buffer: bytes, position: int) -> int:
-        """Walk top-level elements until the buffer ends or one is open."""
+    def _walk_implicit(self, buffer: bytes, position: int, last: int) -> int:
         unpack = self._coding.long_header.unpack_from
         vr_of_wanted, elements, make = self._wanted.get, self.elements, RawElement
         previous, ceiling, max_value = self._previous, self._ceiling, self._limits.max_element_value_bytes
         kept, end, max_element_count = self._kept, len(buffer), self._limits.max_element_count
-        last = end - 8
         for count in counter(self._count):
             if position > last:
                 break
@@ -354,8 +358,8 @@ class HeaderScan:
             raise MalformedDataset("an item outside a sequence", tag=tag, offset=self._base + value)
         if tag > self._last_wanted:
             self.end_of_header = True
-            self._ceiling = _FIRST_PIXEL_TAG if tag < _FIRST_PIXEL_TAG else _GROUP_FFFE
-        if _FIRST_PIXEL_TAG <= tag <= PIXEL_DATA and self.pixel_data_offset is None:
+            self._ceiling = FIRST_PIXEL_TAG if tag < FIRST_PIXEL_TAG else _GROUP_FFFE
+        if FIRST_PIXEL_TAG <= tag <= PIXEL_DATA and self.pixel_data_offset is None:
             self.pixel_data_vr = vr or vr_of(tag)
             self.pixel_data_offset, self.pixel_data_length = self._base + value, length
         if tag > previous:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
 from strongroom.dimse.messages import RESPONSE_BIT, CStoreRq, Message, UnsupportedRq
@@ -17,6 +18,7 @@ MAX_COMMAND_ELEMENTS: Final = 64
 MAX_ERROR_COMMENT_CHARS: Final = 64
 MAX_AE_TITLE_CHARS: Final = 16
 MAX_UID_CHARS: Final = 64
+MAX_REMEMBERED_UIDS: Final = 256
 
 _COMMAND_FIELD_WORD: Final = 0x0100 << 16
 _NO_DATASET: Final = b"\x01\x01"
@@ -24,8 +26,8 @@ _SOME_DATASET: Final = b"\x01\x00"
 
 # Field name -> (element of group 0000, VR), PS3.7 tables E.1-1 and E.2-1.
 _ELEMENTS: Final[dict[str, tuple[int, str]]] = {
-    "affected_sop_class_uid": (0x0002, "UI"),
-    "requested_sop_class_uid": (0x0003, "UI"),
+    "affected_sop_class_uid": (0x0002, "SOP class"),
+    "requested_sop_class_uid": (0x0003, "SOP class"),
     "command_field": (0x0100, "US"),
     "message_id": (0x0110, "US"),
     "message_id_being_responded_to": (0x0120, "US"),
@@ -70,6 +72,16 @@ def _parse_ui(raw: bytes) -> Uid:
     return Uid.parse(raw.decode("latin-1"))
 
 
+@lru_cache(MAX_REMEMBERED_UIDS)
+def _remembered_ui(raw: bytes) -> Uid:
+    return _parse_ui(raw)
+
+
+def _parse_class_ui(raw: bytes) -> Uid:
+    """A SOP class UID: one of few, so what was read is remembered, unless padding makes it longer than any UID is."""
+    return _remembered_ui(raw) if len(raw) <= MAX_UID_CHARS else _parse_ui(raw)
+
+
 def _parse_ui_or_text(raw: bytes) -> Uid | str:
     try:
         return _parse_ui(raw)
@@ -104,6 +116,7 @@ def _parse_dataset_type(raw: bytes) -> bool:
 _PARSERS: Final[dict[str, Callable[[bytes], object]]] = {
     "US": _parse_us,
     "UI": _parse_ui,
+    "SOP class": _parse_class_ui,
     "AE": _parse_ae,
     "LO": _parse_lo,
     "AT": _parse_at,
@@ -144,6 +157,7 @@ def _raw_dataset_type(value: bool) -> bytes:
 
 _RAW: Final[dict[str, Callable[[Any], bytes]]] = {
     "UI": _raw_ui,
+    "SOP class": _raw_ui,
     "AE": _raw_ae,
     "LO": _raw_lo,
     "AT": _raw_at,

@@ -67,7 +67,8 @@ class Connection:
             event = association.next_event()
             if event is not None:
                 return event
-            self.flush()
+            if association.has_output:
+                self.flush()
             self._receive()
 
     def poll_event(self) -> Event | None:

@@ -16,6 +16,7 @@ from strongroom.archive.query import ExtendedNegotiation
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of, store_status
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
+from strongroom.dicom.runs import RunMemory
 from strongroom.dimse import (
     CCancelRq,
     CEchoRq,
@@ -111,6 +112,7 @@ class Session:
         self.counts = {"stored": 0, "refused": 0}
         self.ended_because = ""
         self._limits = limits
+        self._run_memory = RunMemory()
 
     # -- the loop
 
@@ -278,7 +280,7 @@ class Session:
         if not isinstance(sop_uid, Uid):
             raise Refused("affected-sop-instance-uid-invalid")
         syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
-        arrival = Arrival(request.affected_sop_class_uid, sop_uid, syntax, self.principal)
+        arrival = Arrival(request.affected_sop_class_uid, sop_uid, syntax, self.principal, run_memory=self._run_memory)
         return self.services.new_ingest(arrival)
 
     def _answer_store(

@@ -73,7 +73,7 @@ class Association:
     """
 
     __slots__ = (
-        "_abort_fields",
+        "_awaited_bytes",
         "_column",
         "_context_ids",
         "_deaf",
@@ -110,6 +110,7 @@ class Association:
         self._out: list[Buffer] = []
         self._queued_bytes = 0
         self._echo = b""
+        self._awaited_bytes = 0  # that the inbox has to hold before the PDU at its front, checked so far, is all there
         self._pdu_left = 0  # bytes of the P-DATA-TF being delivered that are still in the inbox
         self._skip_bytes = 0  # bytes of a PDU that is not wanted and still to come
         self._deaf = False  # framing is lost: whatever else comes is no PDU
@@ -187,6 +188,8 @@ class Association:
                     self._violate(Evt.INVALID_PDU, error)
                     continue
             held = inbox.end - start
+            if held < self._awaited_bytes and not self._end_of_input:
+                break
             if held >= _BOTH_HEADERS_BYTES and self._delivers_p_data:
                 # The hot path: a whole P-DATA-TF with one PDV, which is what nearly everybody sends.
                 pdu_type, body, length, context_id, control = _UNPACK_BOTH(inbox.raw, start)
@@ -199,6 +202,7 @@ class Association:
                     and context_id in self._context_ids
                 ):
                     end = inbox.start = start + 6 + body
+                    self._awaited_bytes = 0
                     return Pdv(context_id, control & 1 == 1, control & 2 == 2, inbox.view[start + 12 : end])
             if not self._take_pdu(held):
                 break
@@ -207,6 +211,7 @@ class Association:
     def shrink(self) -> None:
         """Give back a grown receive buffer; for the shell to call when the connection has gone quiet."""
         self._inbox.shrink()
+        self._awaited_bytes = 0  # the next look at the PDU asks for its room again
 
     def artim_expired(self) -> None:
         """Act on the expiry of the ARTIM timer; does nothing if it was stopped in the meantime (PS3.8 9.1.5)."""
@@ -232,6 +237,11 @@ class Association:
         out, self._out = self._out, []
         self._queued_bytes = 0
         return coalesce(out)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``data_to_send`` has anything to return."""
+        return bool(self._out)
 
     @property
     def queued_bytes(self) -> int:
@@ -330,6 +340,7 @@ class Association:
 
     def _enter(self, state: State) -> None:
         self.state = state
+        self._awaited_bytes = 0
         column = self._column = COLUMNS[state]
         delivery = column.get(Evt.P_DATA_TF_PDU)
         self._delivers_p_data = delivery is not None and delivery.action in _DELIVERS_P_DATA
@@ -400,6 +411,7 @@ class Association:
                 inbox.want_p_data(HEADER_BYTES + body_bytes, HEADER_BYTES + self._max_body_bytes)
             else:
                 inbox.want(HEADER_BYTES + body_bytes)
+            self._awaited_bytes = HEADER_BYTES + body_bytes
             return self._take_end_of_input()
         self._take_body(pdu_type, event, body_bytes)
         return True
@@ -413,6 +425,7 @@ class Association:
 
     def _take_body(self, pdu_type: PduType, event: Evt, body_bytes: int) -> None:
         inbox = self._inbox
+        self._awaited_bytes = 0
         start = inbox.start = inbox.start + HEADER_BYTES
         if pdu_type is PduType.P_DATA_TF:
             self._pdu_left = body_bytes

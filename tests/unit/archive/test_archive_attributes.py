@@ -6,11 +6,12 @@ import tracemalloc
 
 import pytest
 
-from strongroom.archive.attributes import decode_attributes, describe
+from strongroom.archive.attributes import MAX_REMEMBERED, decode_attributes, describe
+from strongroom.archive.keys import column_values
 from strongroom.archive.model import Level
-from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN
+from strongroom.dicom.dictionary import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from strongroom.dicom.elements import RawElement
-from strongroom.errors import Refused
+from strongroom.errors import MalformedDataset, Refused
 
 IDENTITY = {
     0x00080016: RawElement(b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
@@ -82,3 +83,84 @@ def test_a_patient_id_of_any_length_is_no_empty_one(size: int) -> None:
 def test_a_uid_that_would_not_be_kept_is_none(written: bytes) -> None:
     with pytest.raises(Refused, match="series-instance-uid-invalid"):
         describe(IDENTITY | {0x0020000E: RawElement(written, b"1.2.3.0\0")}, EXPLICIT_VR_LITTLE_ENDIAN)
+
+
+def upper_values(elements: dict[int, RawElement]) -> list[bytes]:
+    return [level.attributes for level in describe(IDENTITY | elements, EXPLICIT_VR_LITTLE_ENDIAN).levels[:3]]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "one", "other"),
+    [
+        (0x00100010, b"PN", b"Doe^Jane", b"Doe^Jans"),
+        (0x00100020, b"LO", b"1234", b"1235"),
+        (0x00081030, b"LO", b"Head", b"Heat"),
+        (0x0020000D, b"UI", b"1.2.4 ", b"1.2.5 "),
+    ],
+)
+def test_what_differs_in_one_byte_is_not_mixed_up(tag: int, vr: bytes, one: bytes, other: bytes) -> None:
+    first, second = upper_values({tag: RawElement(vr, one)}), upper_values({tag: RawElement(vr, other)})
+    assert first != second
+    assert upper_values({tag: RawElement(vr, one)}) == first
+    assert upper_values({tag: RawElement(vr, other)}) == second
+
+
+def test_the_same_bytes_in_another_character_set_or_byte_order_are_not_the_same() -> None:
+    name = {0x00100010: RawElement(b"PN", b"M\xfcller^A")}
+    latin = describe(IDENTITY | name | {0x00080005: RawElement(b"CS", b"ISO_IR 100")}, EXPLICIT_VR_LITTLE_ENDIAN)
+    greek = describe(IDENTITY | name | {0x00080005: RawElement(b"CS", b"ISO_IR 126")}, EXPLICIT_VR_LITTLE_ENDIAN)
+    assert latin.levels[0] != greek.levels[0]
+    item = {0x00081110: RawElement(b"SQ", bytes.fromhex("feff00e000000000"))}
+    describe(IDENTITY | item, EXPLICIT_VR_LITTLE_ENDIAN)
+    with pytest.raises(MalformedDataset):
+        describe(IDENTITY | item, EXPLICIT_VR_BIG_ENDIAN)
+
+
+def test_a_bounded_number_of_series_is_remembered() -> None:
+    def describe_series(number: int) -> None:
+        # 8 KiB, so that what is held shows
+        more = {
+            0x0020000E: RawElement(b"UI", b"1.2.3.%d" % number),
+            0x001021B0: RawElement(b"LT", b"%08d" % number * 1024),
+        }
+        assert describe(IDENTITY | more, EXPLICIT_VR_LITTLE_ENDIAN).series_uid == f"1.2.3.{number}"
+
+    for number in range(MAX_REMEMBERED):
+        describe_series(number)
+    tracemalloc.start()
+    try:
+        for number in range(MAX_REMEMBERED, 2 * MAX_REMEMBERED):
+            describe_series(number)
+        full, _ = tracemalloc.get_traced_memory()
+        for number in range(2 * MAX_REMEMBERED, 3 * MAX_REMEMBERED):
+            describe_series(number)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < full + 2**20
+
+
+@pytest.mark.parametrize("written", [b"UI", b"UN", b"LO"])
+@pytest.mark.parametrize(
+    ("vr", "number"),
+    [
+        (b"IS", b"7"),
+        (b"IS", b" 007 "),
+        (b"IS", b"7\\8"),
+        (b"IS", b"x"),
+        (b"IS", b""),
+        (b"IS", b"9" * 40),
+        (b"LO", b"12"),
+        (b"UN", b"12"),
+        (b"OB", b"12"),
+    ],
+)
+def test_the_columns_of_an_instance_are_those_of_its_attributes(written: bytes, vr: bytes, number: bytes) -> None:
+    elements = IDENTITY | {
+        0x00080016: RawElement(written, b"1.2.840.10008.5.1.4.1.1.2\0"),
+        0x00080018: RawElement(written, b"1.2.3.1 "),
+        0x00200013: RawElement(vr, number),
+    }
+    image = describe(elements, EXPLICIT_VR_LITTLE_ENDIAN).levels[Level.IMAGE]
+    assert image.columns == column_values(Level.IMAGE, decode_attributes(image.attributes))
+    assert all(type(text) is str for text in image.columns)

@@ -29,10 +29,11 @@ from strongroom.dimse import (
     NEventReportRsp,
     UnsupportedRq,
     UnsupportedRsp,
+    command_set,
     encode_command,
     parse_command,
 )
-from strongroom.errors import LocalProtocolError
+from strongroom.errors import LocalProtocolError, RemoteProtocolError
 from strongroom.types import Uid
 
 CT = Uid("1.2.840.10008.5.1.4.1.1.2")
@@ -305,3 +306,19 @@ def test_a_long_error_comment_is_cut_when_read_and_when_written() -> None:
 def test_a_value_that_does_not_fit_is_our_own_mistake(message: Message) -> None:
     with pytest.raises(LocalProtocolError):
         encode_command(message)
+
+
+def test_a_sop_class_is_read_the_same_however_often_and_however_padded() -> None:
+    def request(sop_class: bytes) -> bytes:
+        elements = [(0x0002, sop_class), (0x0100, b"\x30\0"), (0x0110, b"\1\0"), (0x0800, b"\1\1")]
+        body = b"".join(struct.pack("<HHI", 0, number, len(value)) + value for number, value in elements)
+        return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+    for padding in (b"\0", b" ", b"\0" * 101):
+        for _ in range(2):
+            assert parse_command(request(CT.encode() + padding)) == CEchoRq(1, CT)
+    for wrong in (b"1.2..3\0\0", b"1.2.3\\4", b"1" * 66):
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError):
+                parse_command(request(wrong))
+    assert 0 < command_set._remembered_ui.cache_info().currsize <= command_set.MAX_REMEMBERED_UIDS

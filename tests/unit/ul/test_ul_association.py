@@ -318,6 +318,23 @@ def test_shrinking_in_the_middle_of_a_large_pdu_keeps_it():
     assert receive(association, raw[30_000:]) == [Pdv(1, False, True, bytes(50_000))]
 
 
+def test_shrinking_when_little_of_a_large_pdu_has_come_gives_it_room_again():
+    association = established_acceptor()
+    raw = p_data(pdv(1, 2, bytes(50_000)))
+    receive(association, raw[:100])
+    assert buffer_bytes(association) == 200_048
+    association.shrink()
+    assert buffer_bytes(association) == 4096
+    assert receive(association, raw[100:]) == [Pdv(1, False, True, bytes(50_000))]
+
+
+def test_the_end_of_the_connection_within_a_pdu_is_told():
+    association = established_acceptor()
+    receive(association, p_data(pdv(1, 2, bytes(50_000)))[:30_000])
+    association.receive_data(0)
+    assert association.next_event() == ConnectionClosed(lost=True)
+
+
 def test_a_peer_that_is_given_up_has_no_large_buffer_left():
     association = established_acceptor()
     receive(association, p_data(pdv(1, 0, bytes(100_000)))[:50_000])
