@@ -107,11 +107,12 @@ TOUCHED_BY: dict[str, set[str]] = {
 """Outside modules that are used at a few places only, so that one can look there."""
 
 NOWHERE = {
-    "ftplib", "http.client", "http.cookiejar", "http.server", "marshal", "pickle", "pydicom", "pynetdicom", "random", "requests", "shelve", "smtplib",
-    "telnetlib", "urllib.error", "urllib.request", "urllib.robotparser", "xml.dom", "xml.parsers", "xml.sax",
-    "xmlrpc", "yaml",
+    "ftplib", "http.client", "http.cookiejar", "http.server", "marshal", "pickle", "pydicom", "pynetdicom", "random",
+    "requests", "shelve", "smtplib", "telnetlib", "urllib.error", "urllib.request", "urllib.robotparser", "xml.dom",
+    "xml.parsers", "xml.sax", "xmlrpc", "yaml",
 }  # fmt: skip
-"""Nothing here calls out, and no XML is read but by ``pyexpat``. Unpickling runs what it reads; ``random`` can be guessed; a data set is never handed to another parser."""
+"""Nothing here calls out, and XML is read by ``pyexpat`` only. Unpickling runs what it reads; ``random`` can be
+guessed; a data set is never handed to another parser."""
 
 
 @dataclass(frozen=True)
