@@ -84,6 +84,7 @@ CASES: Mapping[str, Case] = {
     "retrieveSeriesMetadata": RESOURCE,
     "retrieveInstanceMetadata": RESOURCE,
     "retrieveFrames": FRAME,
+    "retrievePixelData": PIXELS,
     "retrieveBulkdata": PIXELS,
     "retrieveInstanceBulkdata": PIXELS,
     "retrieveStudyBulkdata": RESOURCE,

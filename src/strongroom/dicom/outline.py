@@ -314,7 +314,8 @@ class _Walk:
         else:
             if length == UNDEFINED_LENGTH:
                 raise MalformedDataset("a sequence is not closed", tag=tag, offset=start)
-        return Element(tag, b"UN" if is_unknown else b"SQ", b"", tuple(items), start)  # type: ignore[arg-type]
+        found = tuple(items)
+        return Element(tag, b"UN" if is_unknown else b"SQ", b"", found, start)  # type: ignore[arg-type]  # may be bulk
 
 
 def _is_fragments(tag: int, vr: bytes, coding: Coding) -> bool:
