@@ -105,8 +105,10 @@ class Metadata:
         self._cache = cache
 
     def of(self, objects: Sequence[StoredObject]) -> Iterator[list[bytes]]:
-        """Yield the metadata of ``objects``, one or whole series, by series and within it in their order, some hundred at
-        a time. Raises as ``Outliner`` does."""
+        """Yield the metadata of ``objects``, one or whole series, by series and in their order, some hundred at a time.
+
+        Raises as ``Outliner`` does.
+        """
         groups: dict[tuple[str, bytes], list[StoredObject]] = {}
         for stored in objects:
             groups.setdefault((stored.series_uid, stored.key.key_id), []).append(stored)
