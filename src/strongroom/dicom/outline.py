@@ -172,8 +172,12 @@ class _Walk:
     ) -> Iterator[Outlined]:
         """Yield the elements up to ``end`` or, if ``delimited``, an item delimiter; the position is then behind it."""
         while self.position < end:
+            if coding.explicit and (plain := self._plain(end, coding)) is not None:
+                yield plain
+                continue
             if depth == 0 and end == _ENDLESS and not self._fill(1):
                 return
+            at = self.position
             tag, vr, length = self._header(end, coding)
             if tag >= _GROUP_FFFE:
                 if delimited and tag == ITEM_DELIMITER:
@@ -188,9 +192,26 @@ class _Walk:
                 if skip_pixels or tag not in PIXEL_TAGS:
                     self._skip(tag, length, coding)
             else:
-                yield Element(tag, vr, self._value(tag, length), None, self.position - length)
+                yield Element(tag, vr, self._value(tag, length), None, at)
         if delimited:
             raise MalformedDataset("an item is not closed", offset=self.position)
+
+    def _plain(self, end: int, coding: Coding) -> Element | None:
+        """Take the next element if it is as most are: of a VR with a short length, little, and in the window whole."""
+        at = self.position
+        start = at - self._base
+        if len(self._buffer) - start < 8:
+            return None
+        group, number, vr, length = coding.short_header.unpack_from(self._buffer, start)
+        stop = start + 8 + length
+        if vr not in SHORT_VRS or length > self._limits.least_bulk_bytes or stop > len(self._buffer) or group == 0xFFFE:
+            return None
+        if at + 8 + length > end or self._count >= self._limits.scan.max_element_count:
+            return None  # which the long way says what is wrong with
+        self._count += 1
+        self._inline += length
+        self.position = at + 8 + length
+        return Element(group << 16 | number, vr, self._buffer[start + 8 : stop], None, at)
 
     def _header(self, end: int, coding: Coding) -> tuple[int, bytes, int]:
         """Take an element's header; a delimiter has the VR UN."""
