@@ -40,6 +40,8 @@ FRAMES = st.lists(
 def test_frames_are_what_was_put_in_by_table_and_by_walk_in_any_order(
     frames: list[list[bytes]], table: str, data: st.DataObject
 ) -> None:
+    # A fragment within a frame that begins as a frame does cannot be told from one, and no encoder makes it.
+    frames = [[part for part in parts if not part.startswith(SOI[:3])] or [b""] for parts in frames]
     whole = [[SOI + parts[0], *parts[1:]] for parts in frames]
     sizes = [sum(8 + len(part) for part in parts) for parts in whole]
     starts = [0, *accumulate(sizes)][:-1]

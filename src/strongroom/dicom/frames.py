@@ -43,8 +43,22 @@ _EXTENDED: Final = Struct("<Q")
 # Chroma is shared by neighbouring pixels: how many samples one has on the average, in halves (PS3.3 C.7.6.3.1.2).
 _HALF_SAMPLES: Final[Mapping[str, int]] = {"YBR_FULL_422": 4, "YBR_PARTIAL_422": 4, "YBR_PARTIAL_420": 3}
 _RLE: Final = "1.2.840.10008.1.2.5"
-_BEGINNINGS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0c", b"\xff\x0a")
-"""How a JPEG or JPEG-LS stream begins, a JPEG 2000 code stream, a file of boxes, and a JPEG XL code stream."""
+_BOXES: Final = b"\0\0\0\x0c"
+_BEGINNINGS: Final = (
+    (range(50, 82), (b"\xff\xd8\xff",)),
+    (range(90, 94), (b"\xff\x4f\xff\x51", _BOXES)),
+    (range(110, 113), (b"\xff\x0a", _BOXES)),
+    (range(201, 204), (b"\xff\x4f\xff\x51", _BOXES)),
+)
+"""How code streams begin, by the last number of the transfer syntaxes 1.2.840.10008.1.2.4.n: JPEG and JPEG-LS,
+JPEG 2000, JPEG XL, HTJ2K."""
+
+
+def _beginnings(uid: str) -> tuple[bytes, ...]:
+    family, _, number = uid.rpartition(".")
+    if family != "1.2.840.10008.1.2.4":
+        return ()
+    return next((beginnings for numbers, beginnings in _BEGINNINGS if int(number) in numbers), ())
 
 
 class Span(NamedTuple):
@@ -177,6 +191,8 @@ class FragmentFrames:
 
     pixels: PixelData
     is_rle: bool
+    beginnings: tuple[bytes, ...]
+    """With which of these the first fragment of a frame begins."""
     end: int
     """Where the data set ends, in bytes."""
     max_fragments: int = 1 << 20
@@ -192,7 +208,8 @@ class FragmentFrames:
     def of(cls, pixels: PixelData, transfer_syntax: TransferSyntax, end: int, max_fragments: int) -> FragmentFrames:
         """Prepare to find the frames of ``pixels``; nothing is read yet."""
         assert coding_of(transfer_syntax).explicit
-        return cls(pixels, transfer_syntax.uid == _RLE, end, max_fragments)
+        uid = transfer_syntax.uid
+        return cls(pixels, uid == _RLE, _beginnings(uid), end, max_fragments)
 
     @property
     def held_bytes(self) -> int:
@@ -326,7 +343,7 @@ class FragmentFrames:
             if len(marks.offsets) == self.max_fragments:
                 raise LimitExceeded("max_pixel_fragments", self.max_fragments)
             start, length, marker = item
-            if rle or marker.startswith(_BEGINNINGS):  # a frame of RLE is one fragment (PS3.5 A.4.2)
+            if rle or marker.startswith(self.beginnings):  # a frame of RLE is one fragment (PS3.5 A.4.2)
                 marks.firsts.append(len(marks.offsets))
             marks.offsets.append(start)
             marks.lengths.append(length)

@@ -261,3 +261,20 @@ def test_a_number_of_frames_that_is_none_is_one(text: str) -> None:
     raw = element(0x00280008, "IS", text) + element(PIXEL_DATA, "OW", bytes(2))
     elements = outline_to_pixels(lambda at, size: raw[at : at + size], len(raw), EXPLICIT_VR_LITTLE_ENDIAN)
     assert pixel_data_of(elements, EXPLICIT_VR_LITTLE_ENDIAN).frames == 1
+
+
+@pytest.mark.parametrize(
+    ("uid", "beginning"),
+    [
+        ("1.2.840.10008.1.2.4.80", b"\xff\xd8\xff\xf7"),
+        ("1.2.840.10008.1.2.4.90", b"\xff\x4f\xff\x51"),
+        ("1.2.840.10008.1.2.4.201", b"\xff\x4f\xff\x51"),
+        ("1.2.840.10008.1.2.4.91", b"\0\0\0\x0cjP  "),
+        ("1.2.840.10008.1.2.4.110", b"\xff\x0a"),
+    ],
+)
+def test_each_family_of_codecs_begins_in_its_own_way(uid: str, beginning: bytes) -> None:
+    others = [SOI if beginning[:2] != b"\xff\xd8" else b"\xff\x4f\xff\x51"]
+    fragments = [beginning, *others, beginning + b"2", *others]
+    image = Image(fragments, 2, syntax=TRANSFER_SYNTAXES[uid])
+    assert image.all() == [b"".join(fragments[:2]), b"".join(fragments[2:])]
