@@ -183,14 +183,14 @@ class Worker:
 def pixel_limits(limits: LimitsSection) -> PixelLimits:
     """What the configuration says of pixel workers."""
     return PixelLimits(
-        max_workers=limits.max_pixel_workers,
-        max_waiting=limits.max_pixel_jobs_waiting,
-        wait_s=limits.pixel_wait_s,
-        worker_memory_bytes=limits.pixel_worker_bytes,
-        frame_cpu_s=limits.pixel_frame_cpu_s,
-        step_s=limits.pixel_step_timeout_s,
+        max_pixel_workers=limits.max_pixel_workers,
+        max_pixel_jobs_waiting=limits.max_pixel_jobs_waiting,
+        pixel_wait_s=limits.pixel_wait_s,
+        pixel_worker_bytes=limits.pixel_worker_bytes,
+        pixel_frame_cpu_s=limits.pixel_frame_cpu_s,
+        pixel_step_timeout_s=limits.pixel_step_timeout_s,
         max_frame_bytes=limits.max_frame_bytes,
-        max_frame_fragments=limits.max_pixel_fragments,
+        max_pixel_fragments=limits.max_pixel_fragments,
         max_rendered_pixels=limits.max_rendered_pixels,
         max_rendered_frames=limits.max_rendered_frames,
         max_rendered_bytes=limits.max_rendered_bytes,

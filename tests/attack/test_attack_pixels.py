@@ -36,7 +36,9 @@ ROUNDS = int(os.environ.get("STRONGROOM_ATTACK_ROUNDS", "12"))
 
 @pytest.fixture(scope="module")
 def pixels() -> Iterator[Pixels]:
-    pool = Pixels(PixelLimits(max_workers=2, worker_memory_bytes=512 << 20, frame_cpu_s=10, step_s=20.0))
+    pool = Pixels(
+        PixelLimits(max_pixel_workers=2, pixel_worker_bytes=512 << 20, pixel_frame_cpu_s=10, pixel_step_timeout_s=20.0)
+    )
     yield pool
     pool.close()
 
@@ -138,11 +140,26 @@ def test_a_bomb_in_each_lossless_syntax_is_bounded_by_the_frame(pixels: Pixels) 
     assert works(pixels)
 
 
+def test_an_animation_too_long_and_one_too_large(pool_of: Callable[[PixelLimits], Pixels]) -> None:
+    frames = native(64, 64, np.random.default_rng(3).integers(0, 256, 64 * 64 * 9, "u1").tobytes(), frames=9)
+    limits = PixelLimits(max_pixel_workers=1, max_rendered_frames=5, max_rendered_bytes=9000, max_rendered_pixels=5000)
+    pool = pool_of(limits)
+    for rendering, limit in (
+        (Rendering(GIF, frames=()), "max_rendered_frames"),
+        (Rendering(GIF, frames=(1, 2, 3)), "max_rendered_bytes"),
+        (Rendering(PNG, size=Size(71, 71)), "max_rendered_pixels"),
+    ):
+        with pytest.raises(LimitExceeded) as caught:
+            pool.render(frames, uid.EXPLICIT, rendering)
+        assert caught.value.limit_name == limit
+    assert works(pool)
+
+
 def test_a_deflated_bomb(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_frame_bytes=8 << 20, max_workers=1))
+    pool = pool_of(PixelLimits(max_frame_bytes=8 << 20, max_pixel_workers=1))
     packed = b"".join(pool.transcode(native(4000, 2000, bytes(8_000_000)), uid.EXPLICIT, uid.DEFLATED))
     assert len(packed) < 100_000
-    pool_small = pool_of(PixelLimits(max_frame_bytes=1 << 20, max_workers=1))
+    pool_small = pool_of(PixelLimits(max_frame_bytes=1 << 20, max_pixel_workers=1))
     with pytest.raises(LimitExceeded):
         pool_small.render(Held(packed), uid.DEFLATED, IMAGE)
     assert works(pool_small)
@@ -150,7 +167,7 @@ def test_a_deflated_bomb(pool_of: Callable[[PixelLimits], Pixels]) -> None:
 
 @pytest.mark.parametrize("to_uid", ENCAPSULATED)
 def test_cut_and_mutated_code_streams(pool_of: Callable[[PixelLimits], Pixels], to_uid: str) -> None:
-    pixels = pool_of(PixelLimits(max_workers=1, frame_cpu_s=1))
+    pixels = pool_of(PixelLimits(max_pixel_workers=1, pixel_frame_cpu_s=1))
     chance = random.Random(to_uid)
     stream = code_stream(pixels, to_uid)
     ends: Counter[str] = Counter()
@@ -225,7 +242,7 @@ def test_requests_that_make_no_sense(pixels: Pixels) -> None:
 
 
 def test_a_worker_that_is_killed_costs_one_request(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1))
+    pool = pool_of(PixelLimits(max_pixel_workers=1))
     before = children()
     assert works(pool)
     (worker,) = children() - before
@@ -236,7 +253,7 @@ def test_a_worker_that_is_killed_costs_one_request(pool_of: Callable[[PixelLimit
 
 
 def test_a_codec_that_crashes_costs_one_request(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1))
+    pool = pool_of(PixelLimits(max_pixel_workers=1))
     before = children()
     assert works(pool)
     (worker,) = children() - before
@@ -246,7 +263,7 @@ def test_a_codec_that_crashes_costs_one_request(pool_of: Callable[[PixelLimits],
 
 
 def test_a_codec_that_hangs_costs_one_request(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1, step_s=0.5))
+    pool = pool_of(PixelLimits(max_pixel_workers=1, pixel_step_timeout_s=0.5))
     before = children()
     assert works(pool)
     (worker,) = children() - before
@@ -256,7 +273,7 @@ def test_a_codec_that_hangs_costs_one_request(pool_of: Callable[[PixelLimits], P
 
 
 def test_a_codec_that_computes_for_ever_costs_one_request(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1, frame_cpu_s=1))
+    pool = pool_of(PixelLimits(max_pixel_workers=1, pixel_frame_cpu_s=1))
     noise = np.random.default_rng(5).integers(0, 65_536, 6000 * 6000, "u2").tobytes()
     with pytest.raises(CodecFailed, match=f"signal {int(signal.SIGXCPU)}"):
         list(pool.frames(native(6000, 6000, noise, allocated=16), uid.EXPLICIT, uid.JPEG_2000_LOSSLESS, [1]))
@@ -264,14 +281,14 @@ def test_a_codec_that_computes_for_ever_costs_one_request(pool_of: Callable[[Pix
 
 
 def test_a_codec_that_swells_costs_one_request(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1, worker_memory_bytes=64 << 20))
+    pool = pool_of(PixelLimits(max_pixel_workers=1, pixel_worker_bytes=64 << 20))
     with pytest.raises(CodecFailed):
         pool.render(native(8000, 8000, bytes(64_000_000)), uid.EXPLICIT, IMAGE)
     assert works(pool)
 
 
 def test_an_object_that_cannot_be_read_frees_its_worker(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1, wait_s=0.1))
+    pool = pool_of(PixelLimits(max_pixel_workers=1, pixel_wait_s=0.1))
 
     def fail() -> None:
         raise ConnectionError
@@ -283,7 +300,7 @@ def test_an_object_that_cannot_be_read_frees_its_worker(pool_of: Callable[[Pixel
 
 
 def test_whoever_stops_reading_frees_the_worker(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    pool = pool_of(PixelLimits(max_workers=1, wait_s=5.0))
+    pool = pool_of(PixelLimits(max_pixel_workers=1, pixel_wait_s=5.0))
     many = native(512, 512, bytes(512 * 512 * 8), frames=8)
     chunks = pool.transcode(many, uid.EXPLICIT, uid.RLE)
     assert next(chunks)
@@ -292,7 +309,7 @@ def test_whoever_stops_reading_frees_the_worker(pool_of: Callable[[PixelLimits],
 
 
 def test_a_hundred_at_once_are_bounded(pool_of: Callable[[PixelLimits], Pixels]) -> None:
-    limits = PixelLimits(max_workers=2, max_waiting=30, wait_s=30.0)
+    limits = PixelLimits(max_pixel_workers=2, max_pixel_jobs_waiting=30, pixel_wait_s=30.0)
     pool = pool_of(limits)
     before, most = children(), [0]
     start = threading.Barrier(100)
@@ -309,9 +326,9 @@ def test_a_hundred_at_once_are_bounded(pool_of: Callable[[PixelLimits], Pixels])
 
     with ThreadPoolExecutor(100) as threads:
         ends = Counter(threads.map(ask, range(100)))
-    assert ends["shown"] >= limits.max_workers + limits.max_waiting
+    assert ends["shown"] >= limits.max_pixel_workers + limits.max_pixel_jobs_waiting
     assert ends["shown"] + ends["busy"] == 100
-    assert most[0] <= limits.max_workers
+    assert most[0] <= limits.max_pixel_workers
     assert works(pool)
 
 

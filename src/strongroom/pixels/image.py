@@ -6,7 +6,7 @@ held against the caps and against what is there before any memory is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -76,7 +76,7 @@ WANTED: Final = frozenset(
     }
 )  # fmt: skip
 
-_BYTES_PER_CPU_S: Final = 4_000_000
+_BYTES_PER_CPU_S: Final = 2_000_000
 """Of decoded pixels: what the slowest codec does on a slow machine."""
 _ALLOCATED: Final = (1, 8, 16, 32, 64)
 
@@ -197,7 +197,7 @@ class StoredImage:
 
         CharLS takes seconds for some broken code streams of a hundred bytes.
         """
-        return min(self._limits.frame_cpu_s, 1 + self.form.decoded_bytes // _BYTES_PER_CPU_S)
+        return min(self._limits.pixel_frame_cpu_s, 2 + self.form.decoded_bytes // _BYTES_PER_CPU_S)
 
     def number(self, tag: int, default: int | None = None) -> int:
         """The first value of an unsigned short. Raises MalformedDataset if there is none and no default."""
@@ -288,15 +288,4 @@ class StoredImage:
 
     @cached_property
     def _fragments(self) -> FragmentFrames:
-        return FragmentFrames.of(self._pixels, self.syntax, self.size, self._limits.max_frame_fragments)
-
-
-def inflated_read(chunks: Iterator[bytes], limits: PixelLimits) -> tuple[Read, int]:
-    """A ``Read`` of a deflated data set, which is held whole, and its size. Raises LimitExceeded."""
-    held = bytearray()
-    for chunk in chunks:
-        held += chunk
-        if len(held) > limits.max_frame_bytes:
-            raise LimitExceeded("max_frame_bytes", limits.max_frame_bytes)
-    whole = memoryview(held)
-    return (lambda offset, length: bytes(whole[offset : offset + length])), len(held)
+        return FragmentFrames.of(self._pixels, self.syntax, self.size, self._limits.max_pixel_fragments)

@@ -90,7 +90,7 @@ class _Worker:
 
     def send(self, kind: Kind, body: bytes = b"") -> None:
         """Send a message. Raises CodecFailed if the worker does not take it."""
-        self._socket.settimeout(self._limits.step_s)
+        self._socket.settimeout(self._limits.pixel_step_timeout_s)
         try:
             self._socket.sendall(pack(kind, body))
         except OSError:
@@ -139,7 +139,7 @@ class Pixels:
 
     def __init__(self, limits: PixelLimits | None = None) -> None:
         self.limits = limits or PixelLimits()
-        self._turns = threading.Semaphore(self.limits.max_workers)
+        self._turns = threading.Semaphore(self.limits.max_pixel_workers)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._waiting = 0
@@ -219,7 +219,7 @@ class Pixels:
             worker.await_ready()
             worker.send(Kind.JOB, msgspec.json.encode(job))
             while True:
-                kind, body = worker.receive(self.limits.step_s)
+                kind, body = worker.receive(self.limits.pixel_step_timeout_s)
                 if kind is Kind.READ:
                     offset, length = unpack_range(body)
                     worker.send(Kind.BYTES, bytes(source.read(offset, length)) if offset < source.size else b"")
@@ -243,11 +243,11 @@ class Pixels:
     def _take(self) -> _Worker:
         if not self._turns.acquire(blocking=False):
             with self._lock:
-                if self._waiting >= self.limits.max_waiting:
+                if self._waiting >= self.limits.max_pixel_jobs_waiting:
                     raise Busy("too many images wait to be decoded")
                 self._waiting += 1
             try:
-                if not self._turns.acquire(timeout=self.limits.wait_s):
+                if not self._turns.acquire(timeout=self.limits.pixel_wait_s):
                     raise Busy("no pixel worker became free in time")
             finally:
                 with self._lock:

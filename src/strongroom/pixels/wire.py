@@ -55,17 +55,17 @@ MAX_BYTES: Final = {
 class PixelLimits(msgspec.Struct, frozen=True):
     """Caps of one pool of workers and of one job; times in seconds."""
 
-    max_workers: int = 2
-    max_waiting: int = 64
-    wait_s: float = 20.0
-    worker_memory_bytes: int = 1 << 30
+    max_pixel_workers: int = 2
+    max_pixel_jobs_waiting: int = 64
+    pixel_wait_s: float = 20.0
+    pixel_worker_bytes: int = 1 << 30
     """On top of what a worker takes once it has started."""
-    frame_cpu_s: int = 20
-    step_s: float = 60.0
+    pixel_frame_cpu_s: int = 20
+    pixel_step_timeout_s: float = 60.0
     """Without any word from the worker."""
     max_frame_bytes: int = 256 << 20
     """Of one frame, encoded or decoded."""
-    max_frame_fragments: int = 1 << 20
+    max_pixel_fragments: int = 1 << 20
     max_rendered_pixels: int = 16 << 20
     """Of one rendered frame."""
     max_rendered_frames: int = 2000

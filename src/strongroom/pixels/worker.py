@@ -113,7 +113,7 @@ def _inflated(chunks: Iterator[bytes], limits: PixelLimits) -> bytes:
 
 def work(job: Job, limits: PixelLimits) -> bytes:
     """Do one job; returns what is said at its end."""
-    allow_cpu(limits.frame_cpu_s)
+    allow_cpu(limits.pixel_frame_cpu_s)
     image, read = opened(job, limits)
     if job.rendering is not None:
         send_data(drawing.render(image, job.rendering, limits))
@@ -160,7 +160,7 @@ def main() -> None:
     assert kind is Kind.LIMITS
     limits = msgspec.json.decode(body, type=PixelLimits)
     warm_up()
-    lock_in(limits.worker_memory_bytes)
+    lock_in(limits.pixel_worker_bytes)
     send(Kind.READY)
     while True:
         kind, body = unpack(receive)
