@@ -1,4 +1,4 @@
-"""A plain HTTPS client for tests: one request, one connection, whatever method, path and headers it is told."""
+"""A plain HTTPS client for tests, which sends whatever method, path and headers it is told."""
 
 from __future__ import annotations
 
@@ -60,6 +60,9 @@ class WebClient:
     certificate: Path | None = None
     address: str = "127.0.0.1"
     """Where it calls from: any address of the loopback network."""
+    keeps_alive: bool = False
+    """Whether all requests go over one connection, which ``close`` ends."""
+    _kept: list[http.client.HTTPSConnection] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def base_url(self) -> str:
@@ -83,15 +86,33 @@ class WebClient:
         """Send a request to ``path``, which is below the root unless it is a whole one, and read the answer."""
         own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         target = path if path.startswith((ROOT, "/health")) else ROOT + path
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, context=self.context(), timeout=TIMEOUT_S, source_address=(self.address, 0)
-        )
+        connection = self._connection()
         try:
             connection.request(method, target, body=body, headers={**own, **(headers or {})})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
+        except BaseException:
+            self._kept.clear()
+            raise
         finally:
-            connection.close()
+            if connection not in self._kept:
+                connection.close()
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        if self._kept:
+            return self._kept[0]
+        source = (self.address, 0)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, context=self.context(), timeout=TIMEOUT_S, source_address=source
+        )
+        if self.keeps_alive:
+            self._kept.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close the connection that was kept."""
+        while self._kept:
+            self._kept.pop().close()
 
     def get(self, path: str, accept: str = "*/*", **headers: str) -> Answer:
         """GET; headers by their names with underscores."""
