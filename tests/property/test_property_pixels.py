@@ -32,7 +32,7 @@ RGB_OF_JPEG = {uid.JPEG_BASELINE}
 
 @pytest.fixture(scope="module")
 def pixels() -> Iterator[Pixels]:
-    pool = Pixels(PixelLimits(max_workers=1))
+    pool = Pixels(PixelLimits(max_pixel_workers=1))
     yield pool
     pool.close()
 
