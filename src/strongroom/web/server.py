@@ -26,6 +26,9 @@ CHECK_INTERVAL_S: Final = 1.0
 ACCEPT_PAUSE_S: Final = 0.1
 """After the system had no descriptor left for another connection."""
 
+ACCEPT_TURN_S: Final = 0.001
+"""Waited before accepting, for each connection up to four that a worker has: so they spread over the workers."""
+
 WRITE_BUFFER_BYTES: Final = 1 << 20
 """Of one connection, held until the client takes them: with more, its handler waits."""
 
@@ -93,6 +96,8 @@ class WebServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            if self.connections:  # another worker has fewer, perhaps: it comes first
+                await asyncio.sleep(ACCEPT_TURN_S * min(len(self.connections), 4))
             try:
                 connection, peer = await loop.sock_accept(listener)
             except OSError as error:
