@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 
 from harness.pixels import Held, element, encapsulated, image_header, native
-from strongroom.errors import Busy, CodecFailed, LimitExceeded, NotFound, NotRepresentable
+from strongroom.errors import Busy, CodecFailed, LimitExceeded, MalformedRequest, NotFound, NotRepresentable
 from strongroom.pixels import syntaxes as uid
 from strongroom.pixels.pool import Pixels
 from strongroom.pixels.rendering import GIF, MP4, PNG, Region, Rendering, Size, Window
 from strongroom.pixels.wire import PixelLimits
 
-EXPECTED = (NotRepresentable, LimitExceeded, CodecFailed, NotFound)
+EXPECTED = (NotRepresentable, LimitExceeded, CodecFailed, MalformedRequest, NotFound)
 NAME = "SECRET^PATIENT^NAME"
 ENCAPSULATED = [row.uid for row in uid.CODECS.values() if row.encodes and row.uid not in uid.NATIVE]
 DECODED_ONLY = [row.uid for row in uid.CODECS.values() if row.decodes and not row.encodes and row.uid not in uid.NATIVE]

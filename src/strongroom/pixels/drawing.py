@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageCms, ImageDraw, ImageFont
 
-from strongroom.errors import LimitExceeded, MalformedDataset, NotFound, NotRepresentable
+from strongroom.errors import LimitExceeded, MalformedDataset, MalformedRequest, NotFound, NotRepresentable
 from strongroom.pixels import image as tags
 from strongroom.pixels.codecs import decode_frame
 from strongroom.pixels.grayscale import to_display
@@ -90,7 +90,7 @@ def _cut(picture: Image.Image, region: Region) -> Image.Image:
     bottom = picture.height if region.height is None else top + region.height * down
     box = (round(left), round(top), round(right), round(bottom))
     if not (0 <= box[0] < box[2] <= picture.width and 0 <= box[1] < box[3] <= picture.height):
-        raise NotRepresentable("the region asked for is not within the image")
+        raise MalformedRequest("the region asked for is not within the image")
     picture = picture.crop(box)
     if region.flip_x:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

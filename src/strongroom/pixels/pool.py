@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from strongroom.errors import Busy, CodecFailed, LimitExceeded, NotFound, NotRepresentable
+from strongroom.errors import Busy, CodecFailed, LimitExceeded, MalformedRequest, NotFound, NotRepresentable
 from strongroom.pixels.rendering import Rendered, Rendering
 from strongroom.pixels.syntaxes import CODECS
 from strongroom.pixels.wire import (
@@ -306,6 +306,8 @@ def _error_of(body: bytes) -> Exception:
         return CodecFailed("a pixel worker said what it may not")
     if failure.kind == "limit":
         return LimitExceeded(failure.reason, failure.limit)
+    if failure.kind == "malformed-request":
+        return MalformedRequest(failure.reason)
     if failure.kind == "not-found":
         return NotFound(failure.reason)
     if failure.kind == "not-representable":

@@ -16,7 +16,7 @@ from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, vr_of
 from strongroom.dicom.elements import ScanLimits
 from strongroom.dicom.stream import Read, inflated
 from strongroom.dicom.text import decode
-from strongroom.errors import LimitExceeded, MalformedDataset, NotFound, NotRepresentable, Refused
+from strongroom.errors import LimitExceeded, MalformedDataset, MalformedRequest, NotFound, NotRepresentable, Refused
 from strongroom.pixels import codecs, drawing
 from strongroom.pixels import syntaxes as uid
 from strongroom.pixels.image import StoredImage
@@ -134,6 +134,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure("limit", error.limit_name, error.limit)
     if isinstance(error, NotRepresentable):
         return Failure("not-representable", error.reason)
+    if isinstance(error, MalformedRequest):
+        return Failure("malformed-request", str(error))
     if isinstance(error, NotFound):
         return Failure("not-found", str(error))
     if isinstance(error, MalformedDataset):
