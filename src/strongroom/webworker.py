@@ -104,7 +104,7 @@ class Worker:
         config = archive.config
         self._archive = archive
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
-        self._storing = ThreadPoolExecutor(config.https.threads, "https-store")
+        self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
         self._pixels = Pixels(pixel_limits(config.limits))
         self._drawing = ThreadPoolExecutor(config.limits.max_pixel_workers, "https-pixels")
         self._pixel_jobs = 0

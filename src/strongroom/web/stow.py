@@ -35,7 +35,7 @@ from strongroom.web.stow_report import response_dataset, response_status
 BATCH_BYTES: Final = 262_144
 """A hand-over to a thread costs about 100 us: it is paid for this many bytes at least."""
 
-COMMITS_AT_ONCE: Final = 4
+COMMITS_AT_ONCE: Final = 8
 """Of one request: enough that they share syncs, too few to keep others waiting."""
 
 TAKEN: Final = (*(f'{MULTIPART}; type="{essence}"' for essence in (DICOM, JSON, XML)), DICOM, JSON, XML)
