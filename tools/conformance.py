@@ -531,7 +531,7 @@ def _rights() -> str:
 
 def annexes() -> Iterator[str]:
     yield "## Annex A.A Storage SOP classes\n"
-    rows = sorted(((_name(uid), uid) for uid in STORAGE_SOP_CLASSES), key=lambda row: row[0])
+    rows = sorted((_name(uid), uid) for uid in STORAGE_SOP_CLASSES)
     yield from table(("SOP class", "UID"), rows)
     yield "## Annex A.B Transfer syntaxes\n\nOf stored objects, over DIMSE and STOW-RS.\n"
     yield from table(
