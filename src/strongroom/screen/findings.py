@@ -1,7 +1,7 @@
 """The words of screening: what a finding is, how bad and how sure, and where in the file it stands.
 
-Nothing here or in what is made of it holds a value of a patient: ``Finding.what`` says what the structure proves (sizes,
-offsets, machine types, names of formats), ``Place.path`` names attributes by their tags.
+Nothing here or in what is made of it holds a value of a patient: ``Finding.what`` says what the structure proves
+(sizes, offsets, machine types, names of formats), ``Place.path`` names attributes by their tags.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Confidence(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that is looked for. ``rule_id`` is stable ("SR-PE-001"): policies and reports name it.
+    """One thing that is looked for. ``id`` is stable ("SR-PE-001"): policies and reports name it.
 
     ``why`` says what harm it does, ``remedy`` what to do, ``clause`` where the standard speaks of it ("" if nowhere).
     """
 
-    rule_id: str
+    id: str
     title: str
     severity: Severity
     why: str
@@ -73,8 +73,8 @@ class Place:
 
     ``path`` is the tag, within sequences that of each with the number of the item from 1
     ("(5200,9230)[3].(0028,9110)[1].(0028,0030)"), "[2]" behind encapsulated Pixel Data for its second item (the first
-    one is the Basic Offset Table), or one of "preamble", "trailing" (behind the data set), "deflated" (behind the deflate
-    stream), "file". Offsets count from the first byte that was fed; within a deflated data set, and ``inflated`` says
+    one is the Basic Offset Table), or one of "preamble", "trailing" (behind the data set), "deflated" (behind the
+    deflate stream), "file". Offsets count from the first byte that was fed; within a deflated data set, and ``inflated`` says
     so, from the first byte that it inflates to.
     """
 
@@ -99,14 +99,14 @@ class Finding:
 class Report:
     """What one screening found, worst first, then by offset.
 
-    ``counts`` has how often each rule was met, by its id, also beyond what ``findings`` holds; ``is_truncated`` says
+    ``counts`` has how often each rule was met, by its id, also beyond what ``findings`` holds; ``truncated`` says
     that it holds less, or that a limit ended the walk before the end. ``size_bytes`` is what was fed.
     """
 
     findings: tuple[Finding, ...]
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     size_bytes: int = 0
-    is_truncated: bool = False
+    truncated: bool = False
     transfer_syntax: str = ""
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
@@ -124,5 +124,5 @@ class Report:
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return them as a report lists them."""
     return tuple(
-        sorted(findings, key=lambda each: (-each.severity, each.place.inflated, each.place.offset, each.rule.rule_id))
+        sorted(findings, key=lambda each: (-each.severity, each.place.inflated, each.place.offset, each.rule.id))
     )
