@@ -20,6 +20,7 @@ from harness.instances import (
     MASTER_ID,
     MODALITY,
     PATIENT_ID,
+    PATIENT_NAME,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -197,6 +198,17 @@ def test_one_patient_id_of_two_issuers_is_two_patients(index: Index) -> None:
     add(index, {PATIENT_ID: ["P1"], ISSUER_OF_PATIENT_ID: ["B"]})
     add(index, {PATIENT_ID: ["P1"]})
     assert [counters(record, Level.PATIENT) for record in records(index, Level.PATIENT)] == [(1, 1, 1)] * 3
+
+
+def test_studies_without_a_patient_id_have_nothing_in_common(index: Index) -> None:
+    """Else one person's name would stand over another's study."""
+    for study, name in (("1.1", "One"), ("1.2", "Two")):
+        for series in ("1", "2"):
+            uids = {STUDY_INSTANCE_UID: [study], SERIES_INSTANCE_UID: [f"{study}.{series}"]}
+            add(index, {PATIENT_ID: [], PATIENT_NAME: [name], **uids})
+    names = [record[f"{PATIENT_NAME:08X}"]["Value"] for record in records(index, Level.PATIENT)]
+    assert sorted(name["Alphabetic"] for (name,) in names) == ["One", "Two"]
+    assert [counters(record, Level.PATIENT) for record in records(index, Level.PATIENT)] == [(1, 2, 2)] * 2
 
 
 # --- what the index computes

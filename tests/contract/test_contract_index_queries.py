@@ -126,8 +126,11 @@ class Oracle:
         found = values.get(tag) or [""]
         return found[0]
 
-    def _identity(self, values: Values) -> tuple[str, str]:
-        return self._first(values, PATIENT_ID), self._first(values, ISSUER_OF_PATIENT_ID)
+    def _identity(self, values: Values) -> tuple[str, str, str]:
+        """Without a Patient ID, the study: there is nothing that says whose others are."""
+        patient_id = self._first(values, PATIENT_ID)
+        own = "" if patient_id else self._first(values, STUDY_INSTANCE_UID)
+        return patient_id, self._first(values, ISSUER_OF_PATIENT_ID), own
 
     def records(self, level: Level) -> Iterator[dict[str, Any]]:
         """Every record of a level in order of arrival, with all that stands above it."""

@@ -361,8 +361,9 @@ class Transaction:
         return place
 
     def _patient(self, new: NewInstance) -> int:
-        patient_id, issuer = new.levels[Level.PATIENT].columns[:2]
-        row = self.sql.find_patient.run(self.cursor, a=patient_id, b=issuer).fetchone()
+        """The patient of a new study. One without a Patient ID is nobody's twin: each such study has its own."""
+        patient_id, issuer = _identity(new)
+        row = self.sql.find_patient.run(self.cursor, a=patient_id, b=issuer).fetchone() if patient_id else None
         if row:
             return int(row[0])
         return self._insert_level(self.sql.add_patient, Level.PATIENT, new, {})

@@ -37,7 +37,7 @@ PATIENT = Table(
     _text("patient_name"),
     _text("birth_date"),
     _blob("attributes"),
-    Index("patient_identity", "patient_id", "issuer", unique=True),
+    Index("patient_identity", "patient_id", "issuer"),
     Index("patient_by_name", "patient_name"),
 )
 
