@@ -63,7 +63,7 @@ class Exchange:
     """One request, whose body arrives while it is answered."""
 
     __slots__ = (
-        "_app", "_arrived", "_body", "_chunked", "_head", "_left", "_told_end", "_wire", "body_ended", "complete",
+        "_app", "_arrived", "_chunked", "_head", "_held_bytes", "_left", "_pieces", "_told_end", "_wire", "body_ended", "complete",
         "expects_100", "gone", "keep_alive", "scope", "started", "task",
     )  # fmt: skip
 
@@ -77,7 +77,8 @@ class Exchange:
         self.gone = False
         self.task: asyncio.Task[None] | None = None
         self._app, self._wire = app, wire
-        self._body = bytearray()
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
         self._arrived = asyncio.Event()
         self._told_end = False
         self._head = b""
@@ -99,9 +100,10 @@ class Exchange:
     def feed(self, data: bytes) -> bool:
         """Take a piece of the body; whether reading may go on."""
         if not self.complete:
-            self._body += data
+            self._pieces.append(data)
+            self._held_bytes += len(data)
             self._arrived.set()
-        return len(self._body) < MAX_BUFFERED_BODY_BYTES
+        return self._held_bytes < MAX_BUFFERED_BODY_BYTES
 
     def end_body(self) -> None:
         """The body is complete."""
@@ -124,13 +126,14 @@ class Exchange:
             await self._arrived.wait()
         if self.complete or not self._has_news():
             return {"type": "http.disconnect"}
-        body, self._body = bytes(self._body), bytearray()
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self._held_bytes = [], 0
         self._told_end = self.body_ended
         self._wire.take_more()
         return {"type": "http.request", "body": body, "more_body": not self.body_ended}
 
     def _has_news(self) -> bool:
-        return bool(self._body) or (self.body_ended and not self._told_end)
+        return bool(self._pieces) or (self.body_ended and not self._told_end)
 
     async def send(self, message: Message) -> None:
         """Send a part of the response. Raises ClientGone."""
