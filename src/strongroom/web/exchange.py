@@ -63,8 +63,8 @@ class Exchange:
     """One request, whose body arrives while it is answered."""
 
     __slots__ = (
-        "_app", "_arrived", "_chunked", "_head", "_held_bytes", "_left", "_pieces", "_told_end", "_wire", "body_ended", "complete",
-        "expects_100", "gone", "keep_alive", "scope", "started", "task",
+        "_app", "_arrived", "_chunked", "_head", "_held_bytes", "_left", "_pieces", "_told_end", "_wire", "body_ended",
+        "complete", "expects_100", "gone", "keep_alive", "scope", "started", "task",
     )  # fmt: skip
 
     def __init__(self, app: App, wire: Wire, scope: Scope, *, keep_alive: bool, expects_100: bool) -> None:

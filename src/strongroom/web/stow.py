@@ -32,7 +32,7 @@ from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Intake, Si
 from strongroom.web.stow_metadata import JSON, METADATA, XML, IntakeLimits, MetadataBody, MetadataParts
 from strongroom.web.stow_report import response_dataset, response_status
 
-BATCH_BYTES: Final = 524_288
+BATCH_BYTES: Final = 393_216
 """A hand-over to a thread costs about 100 us: it is paid for this many bytes at least."""
 
 COMMITS_AT_ONCE: Final = 8
