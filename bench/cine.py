@@ -48,10 +48,10 @@ _HEADER: datasets.Header = (
 
 
 def frame(number: int, *, jpeg: bool) -> bytes:
-    """Return frame ``number`` (1 to FRAMES): noise with its number in front, between the marks of a JPEG if asked."""
-    noise = random.Random(number).randbytes(JPEG_BYTES - 8 if jpeg else ROWS * COLUMNS - 4)
+    """Return frame ``number`` (1 to FRAMES): noise with its number in front, in a JPEG's comment and marks if asked."""
+    noise = random.Random(number).randbytes(JPEG_BYTES - 12 if jpeg else ROWS * COLUMNS - 4)
     counted = struct.pack("<I", number) + noise.replace(b"\xff", b"\xfe")
-    return b"\xff\xd8" + counted + b"\xff\xd9" if jpeg else counted
+    return b"\xff\xd8\xff\xfe\x00\x06" + counted + b"\xff\xd9" if jpeg else counted
 
 
 def data_set(place: datasets.Place, *, jpeg: bool) -> bytes:
