@@ -308,7 +308,10 @@ class Connection(asyncio.Protocol):
         self.write(head.encode("ascii") + body)
         if self._current is not None:
             self._current.lose()
-        self._linger()
+        if unfit.status == 408 and self._in_head:
+            self.close()  # it sends nothing: what was written reaches it
+        else:
+            self._linger()
 
     def _close_after(self, exchange: Exchange) -> None:
         if exchange.body_ended:

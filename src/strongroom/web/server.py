@@ -153,7 +153,11 @@ class WebServer:
             self._tick()
             now = loop.time()
             for connection in tuple(self.connections):
-                connection.check(now)
+                try:
+                    connection.check(now)
+                except Exception:  # whoever watches must not stop watching
+                    log.exception("a connection could not be looked at, and was cut")
+                    connection.broken()
 
     async def _drain(self, drain_s: float) -> None:
         self.is_draining = True
