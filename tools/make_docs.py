@@ -104,7 +104,8 @@ def main() -> int:
     }
     if "--check" in sys.argv:
         old = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
-        print(*(f"docs/{name} is not what the code says" for name in old), sep="\n")
+        for name in old:
+            print(f"docs/{name} is not what the code says: run tools/make_docs.py")
         return int(bool(old))
     for path, text in pages.items():
         path.write_text(text)

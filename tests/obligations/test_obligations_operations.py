@@ -87,6 +87,7 @@ CASES: Mapping[str, Case] = {
     "retrievePixelData": PIXELS,
     "retrieveBulkdata": PIXELS,
     "retrieveInstanceBulkdata": PIXELS,
+    "retrievePixelData": RESOURCE,
     "retrieveStudyBulkdata": RESOURCE,
     "retrieveSeriesBulkdata": RESOURCE,
     "retrieveRenderedStudy": RESOURCE,
@@ -189,7 +190,7 @@ ALL = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: ope
 
 
 def test_every_operation_has_a_case() -> None:
-    assert [operation.name for operation in OPERATIONS if operation.name not in CASES] == []
+    assert {operation.name for operation in OPERATIONS} == set(CASES)
 
 
 @ALL
