@@ -15,6 +15,7 @@ import pytest
 
 from harness.archives import Credentials, add_peer, new_home, opened
 from harness.https import RunningHttps, serving_https
+from strongroom.web import http1, server
 
 HOST = b"Host: localhost\r\n"
 LIMITS = {
@@ -80,8 +81,12 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHttps]:
     home = new_home(tmp_path_factory.mktemp("web") / "home", {"limits": LIMITS, "https": {"names": ["pacs.example"]}})
     with opened(home) as archive:
         add_peer(archive, "READER", "echo,find,get")
-    with serving_https(home) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patched:
+        # An answer that refuses leaves its client some time to read it: here it reads at once.
+        patched.setattr(http1, "DISCARD_TIMEOUT_S", 0.2)
+        patched.setattr(server, "CHECK_INTERVAL_S", 0.05)
+        with serving_https(home) as running:
+            yield running
 
 
 @pytest.fixture
