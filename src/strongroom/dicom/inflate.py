@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from strongroom.errors import LimitExceeded, MalformedDataset
@@ -73,3 +73,16 @@ class Inflater:
             ratio = self._bytes_out // self._bytes_in
             if ratio > self._max_ratio:
                 raise LimitExceeded("max_inflate_ratio", self._max_ratio, ratio)
+
+
+def deflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield ``chunks`` as one deflate stream, padded to an even length (PS3.5 A.5)."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    length = 0
+    for chunk in chunks:
+        packed = packer.compress(chunk)
+        length += len(packed)
+        if packed:
+            yield packed
+    packed = packer.flush()
+    yield packed + b"\0" * ((length + len(packed)) & 1)
