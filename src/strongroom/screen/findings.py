@@ -74,8 +74,8 @@ class Place:
     ``path`` is the tag, within sequences that of each with the number of the item from 1
     ("(5200,9230)[3].(0028,9110)[1].(0028,0030)"), "[2]" behind encapsulated Pixel Data for its second item (the first
     one is the Basic Offset Table), or one of "preamble", "trailing" (behind the data set), "deflated" (behind the
-    deflate stream), "file". Offsets count from the first byte that was fed; within a deflated data set, and ``inflated`` says
-    so, from the first byte that it inflates to.
+    deflate stream), "file". Offsets count from the first byte that was fed; within a deflated data set,
+    and ``inflated`` says so, from the first byte that it inflates to.
     """
 
     path: str

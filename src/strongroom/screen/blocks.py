@@ -1,0 +1,114 @@
+"""One stream of bytes in blocks: walked, searched and judged. A file is one; what it inflates to is another."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.screen.findings import Confidence, Place
+from strongroom.screen.judge import Judge
+from strongroom.screen.limits import ScreenLimits
+from strongroom.screen.matches import Match
+from strongroom.screen.search import LOOK_AHEAD_BYTES, LOOK_BACK_BYTES, Search
+from strongroom.screen.text import TEXT_VRS
+from strongroom.screen.verdict import ENCAPSULATED_DOCUMENT, Verdict, severity_of
+from strongroom.screen.walk import Located, Walker
+
+BLOCK_BYTES: Final = 262_144
+CARRY_BYTES: Final = 73_728
+"""What is kept of the block before: an end record of ZIP with the longest comment is found in the last one."""
+
+_SAID_BY_TEXT_RULES: Final = frozenset({"SR-HTML-001", "SR-HTML-002", "SR-SCRIPT-001"})
+_WITHIN_DOCUMENTS: Final = frozenset({"SR-HTML-001", "SR-PDF-001", "SR-RTF-001"})
+_ARCHIVES: Final = frozenset({"SR-ZIP-001", "SR-ZIP-002"})
+
+
+class Blocks:
+    """Blocks are cut at fixed places of the stream, so that any chunking gives the same findings. Not thread-safe."""
+
+    def __init__(
+        self, limits: ScreenLimits, verdict: Verdict, syntax: TransferSyntax | None, *, inflated: bool = False
+    ) -> None:
+        self.judge = Judge(limits, verdict, syntax, inflated=inflated)
+        self.walker = Walker(self.judge, limits, syntax)
+        self.data = b""
+        self.base = 0
+        self.size = 0
+        self.search_until: int | None = None
+        """From there on the bytes are compressed, and searched when they are inflated."""
+        self._inflated = inflated
+        self._verdict = verdict
+        self._pending = bytearray()
+        self._search = Search()
+        self._searched = 0
+        self._archives: set[int] = set()
+
+    def take(self, data: memoryview) -> int:
+        """Take of ``data`` what the block at hand has room for; returns how much that is."""
+        taken = min(len(data), BLOCK_BYTES - len(self._pending))
+        self._pending += data[:taken]
+        self.size += taken
+        return taken
+
+    @property
+    def is_full(self) -> bool:
+        """A block is complete and waits for ``begin``."""
+        return len(self._pending) == BLOCK_BYTES
+
+    def begin(self) -> None:
+        """Put the next block, with the end of the one before, at hand as ``data``."""
+        carry = self.data[-CARRY_BYTES:]
+        self.base = self.size - len(self._pending) - len(carry)
+        self.data = carry + self._pending
+        self._pending.clear()
+
+    def process(self, *, is_last: bool) -> None:
+        """Walk, search and judge what is at hand."""
+        data, base = self.data, self.base
+        self.walker.walk(data, base)
+        if is_last:
+            self.walker.finish(base + len(data))
+        self.judge.captures.feed(data, base)
+        stop = base + len(data) - (0 if is_last else LOOK_AHEAD_BYTES)
+        if self.search_until is not None:
+            stop = min(stop, self.search_until)
+        if stop > self._searched:
+            for offset, match in self._search.block(data, base, self._searched - base, stop - base):
+                self._found(offset, match)
+            self._searched = stop
+        self.judge.end_of_buffer()
+        self.walker.forget(min(self._searched, base + len(data)) - LOOK_BACK_BYTES)
+
+    @property
+    def begun_at(self) -> int:
+        """Where the bytes begin that no block has had yet."""
+        return self.size - len(self._pending)
+
+    def search_from(self, offset: int) -> None:
+        """Search on from ``offset``: what lies before it is compressed."""
+        self._searched = max(self._searched, offset)
+
+    def finish(self) -> None:
+        """Declare the end."""
+        self.judge.finish()
+        if self._search.gave_up_at is not None:
+            place = Place("file", self._search.gave_up_at, 0, self._inflated)
+            self._verdict.add("SR-LIM-001", place, "more lures than are followed", Confidence.HIGH)
+
+    def report(self, offset: int, match: Match, at: Located | None = None) -> None:
+        """Report a payload that begins at ``offset``."""
+        at = at or self.walker.locate(offset)
+        place = Place(self.judge.path(at), offset, match.size_bytes, self._inflated)
+        self._verdict.add(match.rule, place, match.what, match.confidence, severity_of(match, at.label, at.tag))
+
+    def _found(self, offset: int, match: Match) -> None:
+        at = self.walker.locate(offset)
+        if at.vr in TEXT_VRS and match.rule in _SAID_BY_TEXT_RULES:
+            return
+        if at.tag == ENCAPSULATED_DOCUMENT and (offset == at.offset or match.rule in _WITHIN_DOCUMENTS):
+            return
+        if match.rule in _ARCHIVES:  # each member has a header: one of them is enough for each place
+            if at.offset in self._archives:
+                return
+            self._archives.add(at.offset)
+        self.report(offset, match, at)

@@ -1,0 +1,350 @@
+"""Look at what the walk comes to: each value, fragment and other part by the rules for its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from strongroom.dicom.dictionary import TransferSyntax, keyword_of
+from strongroom.dicom.elements import PIXEL_DATA, Coding
+from strongroom.screen import codestreams, encoded, text
+from strongroom.screen.captures import Captures
+from strongroom.screen.findings import Confidence, Place, Severity
+from strongroom.screen.formats import begins_as_text, identify, identify_end
+from strongroom.screen.limits import ScreenLimits
+from strongroom.screen.matches import Match
+from strongroom.screen.pixeldata import WANTED, Description, Fragments
+from strongroom.screen.scripts import script
+from strongroom.screen.verdict import (
+    ENCAPSULATED_DOCUMENT,
+    Verdict,
+    document_mismatch,
+    is_expected_document,
+    severity_of,
+)
+from strongroom.screen.walk import TRAILING_PADDING, Located, Node, path_of
+
+SOP_CLASS: Final = 0x00080016
+SOP_INSTANCE: Final = 0x00080018
+_MEDIA_TYPE: Final = 0x00420012
+_ICC_PROFILE: Final = 0x00282000
+_EXTENDED_OFFSETS: Final = 0x7FE00001
+_KEPT: Final = frozenset({SOP_CLASS, SOP_INSTANCE, _MEDIA_TYPE}) | WANTED
+_MAX_KEPT_BYTES: Final = 1024
+_MAX_TABLE_BYTES: Final = 1 << 20
+_PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
+_HEAD_BYTES: Final = 1 << 17
+_TAIL_BYTES: Final = 70_000
+_REST_BYTES: Final = 1 << 20
+_MIN_BLOB_BYTES: Final = 12
+_MIN_ENCODED_BYTES: Final = 40
+_META_KNOWN: Final = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013}) | {
+    0x00020016, 0x00020017, 0x00020018, 0x00020026, 0x00020027, 0x00020028, 0x00020031, 0x00020032, 0x00020033,
+    0x00020035, 0x00020036, 0x00020037, 0x00020038,
+}  # fmt: skip
+
+
+class Judge:
+    """The visitor of one walk. Not thread-safe."""
+
+    def __init__(
+        self, limits: ScreenLimits, verdict: Verdict, syntax: TransferSyntax | None, *, inflated: bool
+    ) -> None:
+        self.captures = Captures(4 * limits.max_value_bytes)
+        self.kept: dict[int, bytes] = {}
+        """Of the data set: the first values of the attributes that are compared."""
+        self.meta: dict[int, bytes] = {}
+        self.pixels = (0, 0)
+        """Where the value of Pixel Data begins and ends."""
+        self.meta_ends: Callable[[int], Coding | None] = lambda _: None
+        self.syntax = syntax
+        self._limits = limits
+        self._verdict = verdict
+        self._inflated = inflated
+        self._texts: list[tuple[Located, bytes]] = []
+        self._nested: tuple[Node | None, dict[int, bytes]] = (None, {})
+        self._fragments: Fragments | None = None
+        self._extended = b""
+        self._document: tuple[Located, Match] | None = None
+
+    # What the walk tells -------------------------------------------------------------------------------------------
+
+    def value(self, at: Located, data: bytes, start: int, stop: int) -> None:
+        """Look at a value that is whole at hand."""
+        tag, vr = at.tag, at.vr
+        if tag in _KEPT:
+            self._keep(at, data[start:stop])
+        if vr in text.TEXT_VRS:
+            if stop > start:
+                self._texts.append((at, data[start:stop]))
+        elif vr == b"UI":
+            found = text.check_uid(data[start:stop]) if stop > start else None
+            if found is not None:
+                self._text_finding(at, *found)
+        elif tag in _PIXELS:
+            self._native(at, stop - start)
+        elif stop - start >= _MIN_BLOB_BYTES:
+            self.blob(at, at.offset, data[start:stop])
+        if tag >> 16 == 2:
+            self._meta_element(at, data[start:stop])
+        elif tag == _EXTENDED_OFFSETS and at.node is None:
+            self._extended = data[start:stop][:_MAX_TABLE_BYTES]
+
+    def long_value(self, at: Located, length: int) -> None:
+        """Have a value looked at when it has come; of a very long one beginning and end."""
+        if at.tag in _PIXELS:
+            self._native(at, length)
+            return
+        if at.tag >> 16 == 2 and at.tag not in _META_KNOWN:
+            self._add("SR-META-001", self.place(at, length), f"{length} bytes", Confidence.HIGH)
+        limit = self._limits.max_value_bytes
+        self.captures.want(at.offset, min(length, limit), lambda offset, data: self._captured(at, offset, data))
+        if length > limit:
+            start = at.offset + length - _TAIL_BYTES
+            self.captures.want(start, _TAIL_BYTES, lambda offset, data: self._end_of(at, offset, data))
+
+    def _captured(self, at: Located, offset: int, data: bytes) -> None:
+        if at.vr in text.TEXT_VRS:
+            self._look_at_text(at, data)
+        elif at.vr == b"UI":
+            self._text_finding(at, *(text.check_uid(data) or (Match("SR-UID-002", Confidence.LOW, "long"), None)))
+        else:
+            self.blob(at, offset, data)
+
+    def fragment(self, at: Located, length: int, data: bytes, start: int) -> None:
+        """Note where a fragment is; have it looked at when it has come."""
+        assert at.node is not None
+        if at.node[2] == 1 or self._fragments is None:
+            self._fragments = Fragments()
+            self._description(at)
+            self.captures.want(at.offset, min(length, _MAX_TABLE_BYTES), self._offset_table)
+            if length and data[start : start + 4] and length % 4:
+                self.captures.want(at.offset, min(length, _HEAD_BYTES), lambda o, d: self.blob(at, o, d))
+            if at.tag == PIXEL_DATA and at.node[0] is None:
+                self.pixels = (at.offset, at.offset + length)
+            return
+        self._fragments.items.append(at.offset - 8)
+        if at.tag == PIXEL_DATA and at.node[0] is None:
+            self.pixels = (self.pixels[0], at.offset + length)
+        if length >= _MIN_BLOB_BYTES:
+            limit = min(length, self._limits.max_value_bytes)
+            if start + limit <= len(data):
+                self._code_stream(at, at.offset, data[start : start + limit])
+            else:
+                self.captures.want(at.offset, limit, lambda offset, part: self._code_stream(at, offset, part))
+
+    def _offset_table(self, offset: int, data: bytes) -> None:
+        if self._fragments is not None:
+            self._fragments.base, self._fragments.table = offset, data
+
+    def fragments_end(self, offset: int) -> None:
+        """Hold the offset tables against the fragments that were met."""
+        fragments, self._fragments = self._fragments, None
+        if fragments is None:
+            return
+        order = "<" if self.syntax is None or self.syntax.little_endian else ">"
+        for error in (fragments.table_error(order), fragments.extended_error(self._extended)):
+            if error:
+                place = Place("(7FE0,0010)[1]", fragments.base or offset, len(fragments.table), self._inflated)
+                self._add("SR-PIX-004", place, error, Confidence.HIGH)
+
+    def malformed(self, rule: str, at: Located, length: int, what: str) -> None:
+        """Report what does not hold together."""
+        self._add(rule, self.place(at, length), what, Confidence.HIGH)
+
+    def rest(self, at: Located, label: str) -> None:
+        """Have what follows looked at, in which nothing is known."""
+        place = at._replace(label=label, vr=b"")
+        start = at.offset
+
+        def look(offset: int, data: bytes) -> None:
+            if not data.strip(b"\0"):
+                return
+            if label == "trailing":
+                what = f"{len(data)} bytes" + (" or more" if len(data) == _REST_BYTES else "")
+                self._add("SR-TRAIL-001", self.place(place, len(data)), what, Confidence.HIGH)
+            self.blob(place, offset, data)
+
+        self.captures.want(start, _REST_BYTES, look)
+
+    def meta_end(self, offset: int) -> Coding | None:
+        """Return how the data set is encoded that begins at ``offset``."""
+        return self.meta_ends(offset)
+
+    # Values ----------------------------------------------------------------------------------------------------------
+
+    def _keep(self, at: Located, value: bytes) -> None:
+        if len(value) > _MAX_KEPT_BYTES:
+            return
+        if at.node is None:
+            self.kept.setdefault(at.tag, value)
+        elif at.tag in WANTED:
+            if self._nested[0] is not at.node:
+                self._nested = (at.node, {})
+            self._nested[1][at.tag] = value
+
+    def _meta_element(self, at: Located, value: bytes) -> None:
+        self.meta.setdefault(at.tag, value[:_MAX_KEPT_BYTES])
+        if at.tag not in _META_KNOWN and value.strip(b"\0"):
+            known = keyword_of(at.tag) or "unknown"
+            self._add("SR-META-001", self.place(at, len(value)), f"{known}, {len(value)} bytes", Confidence.HIGH)
+
+    def end_of_buffer(self) -> None:
+        """Look at the texts met since the last time, all at once first: nearly always there is nothing in them."""
+        texts, self._texts = self._texts, []
+        if not texts or text.is_plain(b" \n ".join([value.rstrip(b"\0") for _, value in texts])):
+            self._look_for_encoded(texts)
+            return
+        for at, value in texts:
+            if text.needs_a_look(value):
+                self._look_at_text(at, value)
+        self._look_for_encoded(texts)
+
+    def _look_for_encoded(self, texts: list[tuple[Located, bytes]]) -> None:
+        for at, value in texts:
+            if len(value) >= _MIN_ENCODED_BYTES:
+                found = encoded.encoded(value)
+                if found is not None:
+                    self._payload(at, at.offset, found)
+
+    def _look_at_text(self, at: Located, value: bytes) -> None:
+        for found, severity in text.check_text(value):
+            self._text_finding(at, found, severity)
+        begins = identify(value) if len(value) >= _MIN_BLOB_BYTES else None
+        if begins is None and len(value) >= 8:
+            begins = script(value, 0)
+        if begins is not None and begins.rule != "SR-COM-001":
+            self._payload(at, at.offset, begins)
+
+    def _text_finding(self, at: Located, match: Match, severity: Severity | None) -> None:
+        place = self.place(at, match.size_bytes, match.at)
+        self._add(match.rule, place, match.what, match.confidence, severity)
+
+    def blob(self, at: Located, offset: int, data: bytes) -> None:
+        """Look at bytes that are no text and no pixels: whole, or their beginning."""
+        stripped = data.lstrip(b"\0")
+        if not stripped:
+            return
+        if at.tag == _ICC_PROFILE:
+            self._icc(at, data)
+        if at.tag == TRAILING_PADDING:
+            self._add("SR-TRAIL-002", self.place(at, len(data)), f"{len(data)} bytes, not all zero", Confidence.HIGH)
+        found = identify(data)
+        if found is None and len(stripped) < len(data):
+            found = identify(stripped)
+            found = found._replace(at=found.at + len(data) - len(stripped)) if found else None
+        if found is None:
+            found = identify_end(data)
+        if found is None and len(data) >= _MIN_ENCODED_BYTES:
+            found = encoded.encoded(data) if begins_as_text(stripped) else encoded.under_xor(data)
+        if found is not None:
+            self._payload(at, offset, found)
+        elif at.vr in (b"UN", b"OB", b"") and begins_as_text(data):
+            for match, severity in text.check_text(data):
+                if match.rule in ("SR-TXT-002", "SR-TXT-006", "SR-TXT-003"):
+                    self._text_finding(at, match, severity)
+
+    def _end_of(self, at: Located, offset: int, data: bytes) -> None:
+        found = identify_end(data)
+        if found is not None:
+            self._payload(at, offset, found)
+
+    def _payload(self, at: Located, offset: int, match: Match) -> None:
+        """Report a payload, unless it is what an encapsulated document is: that is known once its type has come."""
+        if at.tag == ENCAPSULATED_DOCUMENT and at.node is None and match.at == 0:
+            self._document = (at, match)
+            return
+        place = Place(self.path(at), offset + match.at, match.size_bytes or 0, self._inflated)
+        severity = severity_of(match, at.label, at.tag)
+        self._add(match.rule, place, match.what, match.confidence, severity)
+
+    def _icc(self, at: Located, data: bytes) -> None:
+        if len(data) < 128 or data[36:40] != b"acsp" or not 0 <= len(data) - int.from_bytes(data[:4], "big") <= 3:
+            self._add("SR-ICC-001", self.place(at, len(data)), f"{len(data)} bytes", Confidence.MEDIUM)
+
+    # Pixel data ------------------------------------------------------------------------------------------------------
+
+    def _description(self, at: Located) -> Description:
+        node = at.node[0] if at.label == "fragment" and at.node else at.node
+        values = self.kept if node is None else self._nested[1] if self._nested[0] is node else {}
+        described = Description(values, little_endian=self.syntax is None or self.syntax.little_endian)
+        if described.is_impossible:
+            what = f"{described.frames} frames, {described.native_bytes} bytes of pixels"
+            self._add("SR-PIX-003", self.place(at, 0), what, Confidence.HIGH)
+        return described
+
+    def _native(self, at: Located, length: int) -> None:
+        """Have beginning and end of native pixel data looked at, and what is behind the declared pixels."""
+        described = self._description(at)
+        declared = described.native_bytes
+        if at.node is None and at.tag == PIXEL_DATA:
+            self.pixels = (at.offset, at.offset + length)
+        if declared and not described.is_impossible and length < declared:
+            far = described.is_far_more_than(length)
+            what = f"{length} bytes, of {declared} that the attributes declare"
+            self._add("SR-PIX-003" if far else "SR-PIX-002", self.place(at, length), what, Confidence.HIGH)
+        self.captures.want(at.offset, min(length, _HEAD_BYTES), lambda o, d: self._head_of_pixels(at, o, d))
+        if declared and length > declared + 1:
+            extra = min(length - declared, _REST_BYTES)
+            self.captures.want(at.offset + declared, extra, lambda o, d: self._behind_pixels(at, o, d))
+        elif length > _HEAD_BYTES:
+            tail = min(length, _TAIL_BYTES)
+            self.captures.want(at.offset + length - tail, tail, lambda o, d: self._end_of(at, o, d))
+
+    def _head_of_pixels(self, at: Located, offset: int, data: bytes) -> None:
+        found = identify(data)
+        if found is not None and found.confidence > Confidence.LOW:
+            self._payload(at, offset, found)
+
+    def _behind_pixels(self, at: Located, offset: int, data: bytes) -> None:
+        if data.strip(b"\0"):
+            what = f"{len(data)} bytes that no attribute accounts for"
+            self._add("SR-PIX-001", Place(self.path(at), offset, len(data), self._inflated), what, Confidence.HIGH)
+            self.blob(at, offset, data)
+
+    def _code_stream(self, at: Located, offset: int, data: bytes) -> None:
+        found = identify(data)
+        if found is not None and found.confidence > Confidence.LOW:
+            self._payload(at, offset, found)
+            return
+        for part in codestreams.extra_parts(data):
+            extra = data[part.start : part.stop]
+            place = Place(self.path(at), offset + part.start, len(extra), self._inflated)
+            if part.kind == "behind":
+                self._add("SR-PIX-005", place, f"{len(extra)} bytes behind {part.name}", Confidence.HIGH)
+            elif part.kind == "segment" and part.name.startswith("APP") and "usual" not in part.name:
+                self._add("SR-PIX-006", place, f"{part.name}, {len(extra)} bytes", Confidence.HIGH)
+            if len(extra) >= 8:
+                self.blob(at._replace(vr=b"", offset=offset + part.start), offset + part.start, extra)
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Judge what needed the whole data set."""
+        self.captures.finish()
+        self.end_of_buffer()
+        if self._document is None:
+            return
+        at, match = self._document
+        media_type = self.kept.get(_MEDIA_TYPE, b"").decode("ascii", "replace").strip(" \0").lower()
+        if is_expected_document(match, media_type):
+            return
+        place = Place(self.path(at), at.offset, match.size_bytes, self._inflated)
+        if document_mismatch(match, media_type):
+            self._add("SR-DOC-001", place, f"declared as another type, it is {match.what}", match.confidence)
+        self._add(match.rule, place, match.what, match.confidence, severity_of(match, at.label, at.tag))
+
+    def path(self, at: Located) -> str:
+        """Return the path of an element, or the name of another part."""
+        if at.label == "fragment" and at.node is not None:
+            return path_of(at.node[0], at.tag) + f"[{at.node[2]}]"
+        return at.label or path_of(at.node, at.tag)
+
+    def place(self, at: Located, length: int, inside: int = 0) -> Place:
+        """Return where this is, from ``inside`` bytes into the value on."""
+        return Place(self.path(at), at.offset + inside, length, self._inflated)
+
+    def _add(
+        self, rule: str, place: Place, what: str, confidence: Confidence, severity: Severity | None = None
+    ) -> None:
+        self._verdict.add(rule, place, what, confidence, severity)

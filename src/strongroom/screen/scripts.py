@@ -1,0 +1,227 @@
+"""Text that a machine runs: what a script begins with, and words that only scripts have.
+
+Text proves less than a header does. One line that no report of a physician holds (``#!/bin/sh``, ``<?php``,
+``@echo off``) is enough; of words that a report may hold two different ones have to come together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from strongroom.screen.matches import HIGH, LOW, MEDIUM, Match
+
+
+class _Language(NamedTuple):
+    name: str
+    strong: re.Pattern[bytes]
+    weak: re.Pattern[bytes]
+
+
+def _any(*patterns: bytes) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(patterns) or rb"(?!)", re.I)
+
+
+_LANGUAGES: Final = (
+    _Language(
+        "a shell script",
+        _any(
+            rb"#! ?/(?:usr/|bin/|sbin/|opt/|system/)[\w/.-]{1,40}",
+            rb"\b(?:curl|wget)\s[^\r\n]{3,200}\|\s*(?:sudo\s+)?(?:ba|z|k|da)?sh\b",
+            rb"/dev/tcp/\d",
+            rb"\b(?:ba)?sh\s+-i\s*>&",
+            rb"\brm\s+-rf?\s+[/~*]",
+            rb"\bchmod\s+(?:\+x|[0-7]{3,4})\s+[/.]",
+            rb"\bnc\s+-[a-z]*e\s",
+            rb"\bmkfifo\s+/",
+        ),
+        _any(
+            rb"\$\([a-z]{2,}[^)\r\n]{0,80}\)",
+            rb"\bexec\s+[\w./]",
+            rb"\b(?:export|unset)\s+\w+",
+            rb";\s*(?:then|do)\b",
+            rb"(?:^|[\n;])\s*(?:fi|done|esac)\b",
+            rb"\b(?:eval|source)\s+[\"'$\w]",
+            rb"(?:^|[\n;])\s*(?:echo|cat|cp|mv|exit|cd|touch|sleep)\s+[\"'$/\w-]",
+            rb"<<\s*'?EOF",
+            rb"/(?:bin|etc|tmp|dev)/\w+",
+        ),
+    ),
+    _Language(
+        "a batch file",
+        _any(rb"@echo\s+off\b", rb"\bcmd(?:\.exe)?\s+/[ck]\b", rb"%comspec%", rb"\bgoto\s+:?eof\b", rb"\bcertutil\s+-"),
+        _any(
+            rb"\bsetlocal\b",
+            rb"%~d?p?[0-9]",
+            rb"(?:^|[\r\n&])\s*@?(?:start|call|del|copy|set|if\s+exist|rem|pause|echo|type|for\s+/f)\s+\S",
+            rb"%(?:temp|appdata|systemroot|userprofile|windir)%",
+            rb"\b(?:reg\s+add|schtasks|bitsadmin|rundll32|regsvr32|mshta)\b",
+            rb"\bexit\s+/b\b",
+        ),
+    ),
+    _Language(
+        "PowerShell",
+        _any(
+            rb"\bpowershell(?:\.exe)?\s+-",
+            rb"\binvoke-(?:expression|webrequest|restmethod|command|mimikatz)\b",
+            rb"\bnew-object\s+(?:net|system|io|-com)",
+            rb"-encodedcommand\b",
+            rb"\bstart-process\b",
+            rb"\[system\.(?:net|reflection|convert|text|io)",
+            rb"\bset-executionpolicy\b",
+            rb"\badd-type\s+-",
+            rb"\.downloadstring\(",
+        ),
+        _any(
+            rb"\bwrite-(?:host|output)\b",
+            rb"\biex\s*[\s(]",
+            rb"\$(?:env:|psversion|true\b|null\b|_\.)",
+            rb"\bget-(?:process|item|content|childitem|wmiobject)\b",
+            rb"\bparam\s*\(",
+            rb"\$\w+\s*=\s*[\[\"'@(]",
+        ),
+    ),
+    _Language(
+        "a Windows script",
+        _any(
+            rb"\bcreateobject\s*\(\s*[\"']",
+            rb"\bwscript\s*\.\s*(?:shell|echo|createobject|sleep|quit|arguments|scriptfullname)",
+            rb"\bnew\s+activexobject\b",
+            rb"<hta:application",
+            rb"\bgetobject\s*\(\s*[\"']",
+            rb"\bexecuteglobal\b",
+            rb"\bmsgbox\s*[(\"]",
+        ),
+        _any(
+            rb"\bon\s+error\s+resume\s+next\b",
+            rb"\boption\s+explicit\b",
+            rb"(?:^|[\r\n:])\s*dim\s+\w+",
+            rb"(?:^|[\r\n:])\s*set\s+\w+\s*=",
+            rb"\bend\s+(?:sub|function|if)\b",
+            rb"\bexecute\s*\(",
+        ),
+    ),
+    _Language(
+        "JavaScript",
+        _any(
+            rb"\beval\s*\(\s*(?:atob|unescape|string|function|\()",
+            rb"\bnew\s+function\s*\(\s*[\"']",
+            rb"\bdocument\s*\.\s*(?:write|cookie|location|createelement|getelement|body)\b",
+            rb"\brequire\s*\(\s*[\"'](?:child_process|fs|net|http|os|vm)[\"']\s*\)",
+            rb"\bwindow\s*\.\s*(?:location|open|eval|onload)\b",
+            rb"\bxmlhttprequest\b",
+            rb"\bstring\s*\.\s*fromcharcode\b",
+            rb"\bprocess\s*\.\s*(?:mainmodule|binding|env|exit)\b",
+        ),
+        _any(
+            rb"\bfunction\s*\w*\s*\([^)]{0,80}\)\s*\{",
+            rb"\b(?:var|let|const)\s+\w+\s*=",
+            rb"\balert\s*\(",
+            rb"\bconsole\s*\.\s*log\s*\(",
+            rb"=>\s*\{",
+            rb"\beval\s*\(",
+            rb"\bfetch\s*\(\s*[\"'`]",
+            rb"['\"]use strict['\"]",
+            rb"\batob\s*\(",
+        ),
+    ),
+    _Language(
+        "PHP", _any(rb"<\?php\b", rb"<\?=\s*[`$\w]", rb"\$_(?:get|post|request|server|files|cookie)\s*\["), _any()
+    ),
+    _Language("a server page", _any(rb"<%\s*(?:@|=|eval|execute|response|runtime)", rb"<jsp:\w+"), _any()),
+    _Language(
+        "Python",
+        _any(
+            rb"\b__import__\s*\(",
+            rb"\bos\.(?:system|popen|exec[lv]p?e?)\s*\(",
+            rb"\bsubprocess\.(?:popen|run|call|check_\w+)\s*\(",
+            rb"\bif\s+__name__\s*==",
+            rb"\bexec\s*\(\s*(?:compile|base64|zlib|open|__)",
+            rb"\bpty\.spawn\s*\(",
+        ),
+        _any(
+            rb"(?:^|[\r\n;])\s*import\s+(?:os|sys|socket|subprocess|base64|ctypes|urllib|requests|pty)\b",
+            rb"(?:^|[\r\n])\s*from\s+[\w.]+\s+import\s+\w",
+            rb"(?:^|[\r\n])\s*def\s+\w+\s*\([^)\r\n]{0,200}\)\s*:",
+            rb"\bprint\s*\(",
+            rb"\bexec\s*\(",
+            rb"\bsocket\.socket\s*\(",
+            rb"\beval\s*\(",
+        ),
+    ),
+    _Language(
+        "Perl or Ruby",
+        _any(rb"\buse\s+(?:strict|warnings|socket)\s*;", rb"\brequire\s+['\"](?:socket|open3|net/http)['\"]"),
+        _any(
+            rb"\bmy\s+[$@%]\w+\s*=",
+            rb"\b(?:print|system|exec|unlink)\s+[\"'q]",
+            rb"\bsub\s+\w+\s*\{",
+            rb"\bIO\.popen\b",
+        ),
+    ),
+    _Language(
+        "a Windows settings file that starts programs",
+        _any(
+            rb"\A[\s\xff\xfe\xef\xbb\xbf]*(?:windows registry editor version|regedit4)",
+            rb"\[internetshortcut\]",
+            rb"\[desktop entry\]",
+            rb"\[autorun\]",
+            rb"\[shell\]\s*[\r\n]+command=",
+        ),
+        _any(),
+    ),
+)
+_RUN_BY: Final = re.compile(rb"\A(?:\xef\xbb\xbf)?#! ?/[\w/.-]{2,60}")
+_TEST_FILE: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
+_MAX_TEXT_BYTES: Final = 65536
+_MIN_TEXT_BYTES: Final = 6
+_NOT_TEXT: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 27})
+_QUICK: Final = re.compile(rb"[$%<>(){};=@`|&#\\]|\b(?:import|echo|dim|set|call|start|goto|exec)\b", re.I)
+
+
+def script(data: bytes, at: int) -> Match | None:
+    """Return which language the text at ``at`` is a program of, None if it is text for people, or no text."""
+    head = data[at : at + _MAX_TEXT_BYTES]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", "replace").encode("utf-8", "replace")
+    head = _text_of(head)
+    if len(head) < _MIN_TEXT_BYTES:
+        return None
+    if _TEST_FILE in head:
+        return Match("SR-SCRIPT-003", HIGH, "the EICAR test file for virus scanners", at)
+    run_by = _RUN_BY.match(head)
+    if run_by is not None:
+        return Match("SR-SCRIPT-001", HIGH, "a script that names its interpreter", at)
+    if _QUICK.search(head) is None:
+        return None
+    best: Match | None = None
+    for language in _LANGUAGES:
+        if language.strong.search(head):
+            return Match("SR-SCRIPT-001", HIGH, f"{language.name}: a line that only such programs have", at)
+        weak = {found[:5] for found in _limited(language.weak, head)}
+        if len(weak) >= 3:
+            best = best or Match("SR-SCRIPT-001", MEDIUM, f"{language.name}: {len(weak)} different words of it", at)
+        elif len(weak) == 2 and best is None:
+            best = Match("SR-SCRIPT-002", LOW, f"{language.name}, perhaps: two words of it", at)
+    return best
+
+
+def _limited(pattern: re.Pattern[bytes], text: bytes) -> list[bytes]:
+    found = []
+    for number, each in enumerate(pattern.finditer(text)):
+        if number == 64:
+            break
+        found.append(each[0].strip().lower())
+    return found
+
+
+def _text_of(head: bytes) -> bytes:
+    """Return the text that ``head`` begins with, up to the first bytes that no text has; b"" if that is too little."""
+    end = head.find(b"\0\0\0")
+    if end >= 0:
+        head = head[:end]
+    sample = head[:512]
+    odd = len(sample) - len(sample.translate(None, _NOT_TEXT + bytes(range(0x7F, 0xA0))))
+    if sample and odd * 8 > len(sample):
+        return b""
+    return head
