@@ -6,7 +6,9 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from harness.instances import (
 from strongroom.archive.model import Event, NewInstance, Outcome
 from strongroom.errors import ConfigError, StaleKey, StorageUnavailable
 from strongroom.store import backlog as backlog_module
+from strongroom.store import database as database_module
 from strongroom.store import turns as turns_module
 from strongroom.store.backlog import Backlog, decode_frame, encode_frame
 from strongroom.store.deletion import StudyDeletion
@@ -33,6 +36,7 @@ from strongroom.store.index import Index
 from strongroom.store.keys import KeyRing
 from strongroom.store.rewrapping import Rewrapping
 from strongroom.store.transaction import ACTIVE_MASTER, Shared, Transaction
+from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailReader
 from strongroom.trail.record import parse_record
 
@@ -399,6 +403,35 @@ def test_what_waited_at_a_crash_needs_no_master_key_from_before_a_rotation(
     crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
     assert numbers_in(crashed.index("first")) == {0, 1, 2}
     crashed.close()
+
+
+def test_senders_do_not_wait_one_after_the_other_for_a_process_that_hangs(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = shelf.index("first")
+    add(index, 0)
+    assert shelf.journal_folder is not None
+    monkeypatch.setattr(turns_module, "WAIT_S", 0.5)
+    monkeypatch.setattr(database_module, "DOOR_WAIT_S", 0.5)
+    waits: list[float] = []
+
+    def send(number: int) -> None:
+        since = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            index.add(*put(index, number))
+        waits.append(time.monotonic() - since)
+
+    with closing(Turns(shelf.journal_folder / "queue.lock", shelf.journal_folder / "turn.lock")) as other:
+        assert other.take()
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert len(waits) == 8
+    assert max(waits) < 2
+    add(index, 9)
+    assert numbers_in(index) == {0, 9}
 
 
 @pytest.mark.parametrize("details", [{"bytes": 2**60}, {"what": ("a", "b")}, {"what": "\ud800"}])
