@@ -337,7 +337,7 @@ class Archive:
 
     def forget_deleted(self) -> None:
         """Drop every data key from memory if some study was deleted since the last call, by whatever process."""
-        with self.index.database.read() as cursor:
+        with self.index.database.reading() as cursor:
             generation = self.index.registry.get_meta(cursor, GENERATION)
         if generation != self._generation:
             self._generation = generation

@@ -62,15 +62,15 @@ class DicomService:
         registry, database = archive.index.registry, archive.index.database
 
         def version() -> str:
-            with database.read() as cursor:
+            with database.reading() as cursor:
                 return registry.get_meta(cursor, REGISTRY_VERSION)
 
         def peers() -> dict[str, Peer]:
-            with database.read() as cursor:
+            with database.reading() as cursor:
                 return registry.peers(cursor)
 
         def account(name: str) -> tuple[str, bool] | None:
-            with database.read() as cursor:
+            with database.reading() as cursor:
                 for known, passcode_hash, _, _, disabled_us in registry.accounts(cursor):
                     if known == name:
                         return passcode_hash, not disabled_us

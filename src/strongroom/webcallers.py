@@ -68,13 +68,13 @@ class Callers:
         return JwtVerifier(rules, KeyFile(self._archive.home.root / jwt.keys).keys)
 
     def _find_token(self, digest: str) -> Token | None:
-        with self._archive.index.database.read() as cursor:
+        with self._archive.index.database.reading() as cursor:
             return self._tokens.find(cursor, digest)
 
     def _current_peers(self) -> Mapping[str, Peer]:
         """Every peer; read again whenever one of them has changed."""
         registry = self._archive.index.registry
-        with self._archive.index.database.read() as cursor:
+        with self._archive.index.database.reading() as cursor:
             version = registry.get_meta(cursor, REGISTRY_VERSION)
             with self._lock:
                 if version == self._version:

@@ -84,7 +84,7 @@ class Tls:
         """Make another one if the archive's certificate or the peers have changed."""
         archive = self._archive
         registry = archive.index.registry
-        with archive.index.database.read() as cursor:
+        with archive.index.database.reading() as cursor:
             version = registry.get_meta(cursor, REGISTRY_VERSION)
             seen = (version, sha256(archive.secrets.get(SERVER_SECRET)).digest())
             if seen == self._seen:

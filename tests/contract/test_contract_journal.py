@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from harness import instances
 from harness.instances import (
+    MASTER_ID,
     SERIES_INSTANCE_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
+    MasterKeys,
     Shelf,
     instance,
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Event, NewInstance
-from strongroom.errors import StaleKey, StorageUnavailable
+from strongroom.archive.model import Event, NewInstance, Outcome
+from strongroom.errors import ConfigError, StaleKey, StorageUnavailable
 from strongroom.store import backlog as backlog_module
+from strongroom.store import database as database_module
+from strongroom.store import turns as turns_module
 from strongroom.store.backlog import Backlog, decode_frame, encode_frame
 from strongroom.store.deletion import StudyDeletion
 from strongroom.store.index import Index
+from strongroom.store.keys import KeyRing
+from strongroom.store.rewrapping import Rewrapping
+from strongroom.store.transaction import ACTIVE_MASTER, Shared, Transaction
+from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailReader
 from strongroom.trail.record import parse_record
 
@@ -242,6 +255,184 @@ def test_a_row_that_cannot_be_written_sends_the_next_objects_to_the_index(
     monkeypatch.setattr(Backlog, "write", write)
     add(index, 2, 3)
     assert numbers_in(index) == {0, 1, 2, 3}
+
+
+def test_what_stops_waiting_while_its_copy_comes_in_is_not_taken_twice(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of the first copy is written after the second one has looked for it."""
+    index = shelf.index("first")
+    add(index, 0, 1)
+    place_of = Shared.place_of
+
+    def late(self: Shared, new: NewInstance) -> object:
+        index.database.write_waiting()
+        return place_of(self, new)
+
+    monkeypatch.setattr(Shared, "place_of", late)
+    assert not index.add(*put(index, 1))
+    add(index, 2)
+    assert numbers_in(index) == {0, 1, 2}
+    assert records(index) == 3
+
+
+def test_a_failed_sync_fails_everybody_whom_it_was_for(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of a failure once: who syncs next is told that all is well."""
+    index = shelf.index("first")
+    add(index, 0)
+    assert index.backlog is not None
+    journal, sync = index.backlog._journal, os.fdatasync
+    begun, go_on, syncs = threading.Event(), threading.Event(), []
+
+    def fail_once(fd: int) -> None:
+        if fd != journal._fd:
+            sync(fd)
+            return
+        syncs.append(fd)
+        if len(syncs) == 1:
+            begun.set()
+            go_on.wait(10)
+            raise OSError(errno.EIO, "EIO")
+
+    monkeypatch.setattr(os, "fdatasync", fail_once)
+    results: dict[int, bool] = {}
+
+    def send(number: int) -> None:
+        try:
+            results[number] = index.add(*put(index, number))
+        except StorageUnavailable:
+            results[number] = False
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in (1, 2)]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    while journal._written < 2:
+        threading.Event().wait(0.001)
+    threading.Event().wait(0.05)  # in which the second one would end, if it did not wait for the first
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert results == {1: False, 2: False}
+
+
+def test_who_only_reads_does_not_wait_for_rows_that_cannot_be_written(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, other = shelf.index("first"), shelf.index("second")
+    add(index, 0, 1)
+    write = Backlog.write
+
+    def full(self: Backlog, unit: object) -> int:
+        raise StorageUnavailable("the index cannot be written: database or disk is full")
+
+    monkeypatch.setattr(Backlog, "write", full)
+    monkeypatch.setattr(turns_module, "WAIT_S", 1.0)
+    assert numbers_in(index) == {0}
+    assert numbers_in(other) == {0}
+    monkeypatch.setattr(Backlog, "write", write)
+    assert numbers_in(index) == {0, 1}
+    assert numbers_in(other) == {0, 1}
+    add(index, 2)
+    assert numbers_in(other) == {0, 1, 2}
+
+
+def test_what_was_stuck_at_a_crash_is_written(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = shelf.index("first")
+    add(index, 0, 1)
+    with monkeypatch.context() as disk:
+        disk.setattr(Backlog, "write", lambda *_: 1 // 0)
+        assert numbers_in(index) == {0}
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    assert (tmp_path / "crashed" / "turn.lock").read_bytes() == b"S"
+    assert numbers_in(crashed.index("first")) == {0, 1}
+    assert (tmp_path / "crashed" / "turn.lock").read_bytes() == b"F"
+    crashed.close()
+
+
+def test_a_journal_from_before_a_deletion_does_not_keep_the_archive_shut(shelf: Shelf, tmp_path: Path) -> None:
+    """A backup of a running archive has its files of different moments."""
+    index, other = shelf.index("first"), shelf.index("second")
+    add(index, 0, 1, 2)
+    assert shelf.journal_folder is not None
+    mixed = tmp_path / "mixed"
+    shutil.copytree(shelf.journal_folder, mixed)
+    other.database.write(lambda unit: StudyDeletion(unit.sql.dialect, other.registry).run(unit, "2.25.1"))
+    assert other.erase_journal()
+    key, another = index._keys.new_data_key(), {STUDY_INSTANCE_UID: ["2.25.2"], SERIES_INSTANCE_UID: ["2.25.2.1"]}
+    for number in (1, 2):
+        new = instance({**another, SOP_INSTANCE_UID: [f"2.25.2.1.{number}"]}, key)
+        assert index.add(new, stored_event(new))
+    assert index.find_object("2.25.2.1.2")
+    for name in ("index.db", "index.db-wal"):
+        shutil.copy(shelf.journal_folder / name, mixed / name)
+    (mixed / "index.db-shm").unlink(missing_ok=True)
+    restored = Shelf(lambda: Shelf.open_file(mixed / "index.db"), mixed)
+    again = restored.index("first")
+    assert numbers_in(again) == set()
+    assert again.find_object("2.25.2.1.2")
+    reader = TrailReader(again.database.dialect)
+    with again.database.read() as cursor:
+        last = parse_record(reader.read(cursor, "first", 0, 20)[-1].raw).event
+    assert (last.outcome, "verdict" in last.details) == (Outcome.REFUSED, False)
+    restored.close()
+
+
+def test_what_waited_at_a_crash_needs_no_master_key_from_before_a_rotation(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, other = shelf.index("first"), shelf.index("second")
+    add(index, 0, 1)
+    other._keys.activate("mk-next")
+
+    def rotate(unit: Transaction) -> None:
+        unit.set_meta(ACTIVE_MASTER, "mk-next")
+        assert Rewrapping(unit.sql.dialect).batch(unit.cursor, other._keys, b"").rewrapped == 1
+
+    other.database.write(rotate)
+    assert other.erase_journal()
+    add(index, 2)
+    assert waiting(index), "its key is as this process has got it before"
+
+    class Left(MasterKeys):
+        def load(self, key_id: str) -> bytes:
+            if key_id == MASTER_ID:
+                raise ConfigError("the old master key was destroyed")
+            return super().load(key_id)
+
+    monkeypatch.setattr(instances, "new_ring", lambda: KeyRing(Left(), "mk-next"))  # type: ignore[arg-type]
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    assert numbers_in(crashed.index("first")) == {0, 1, 2}
+    crashed.close()
+
+
+def test_senders_do_not_wait_one_after_the_other_for_a_process_that_hangs(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = shelf.index("first")
+    add(index, 0)
+    assert shelf.journal_folder is not None
+    monkeypatch.setattr(turns_module, "WAIT_S", 0.5)
+    monkeypatch.setattr(database_module, "DOOR_WAIT_S", 0.5)
+    waits: list[float] = []
+
+    def send(number: int) -> None:
+        since = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            index.add(*put(index, number))
+        waits.append(time.monotonic() - since)
+
+    with closing(Turns(shelf.journal_folder / "queue.lock", shelf.journal_folder / "turn.lock")) as other:
+        assert other.take()
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert len(waits) == 8
+    assert max(waits) < 2
+    add(index, 9)
+    assert numbers_in(index) == {0, 9}
 
 
 @pytest.mark.parametrize("details", [{"bytes": 2**60}, {"what": ("a", "b")}, {"what": "\ud800"}])

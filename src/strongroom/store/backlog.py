@@ -21,7 +21,7 @@ import msgspec
 from sqlalchemy import bindparam, select
 
 from strongroom.archive.model import Action, DataKey, Event, LevelAttributes, NewInstance, Outcome, StoredObject
-from strongroom.errors import IntegrityError, StorageUnavailable, StrongroomError
+from strongroom.errors import IntegrityError, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.store.database import Database, Sql
 from strongroom.store.journal import MAX_FRAME_BYTES, Journal
 from strongroom.store.schema.tables import INSTANCE, META
@@ -171,7 +171,7 @@ class Backlog:
 
         Raises StorageUnavailable if the journal cannot be made.
         """
-        with self._database.door:
+        with self._database.deciding():
             self.begin()
             try:
                 self._journal.make()
@@ -192,10 +192,13 @@ class Backlog:
             return False
         version = self._version
         is_new = self._is_new(new.stored.sop_uid)
-        with self._database.door:
+        with self._database.deciding():
             self._database.require_sound()
             self.begin()
             try:
+                # In this order: what leaves `_uids`, at any moment, has moved `_version` on before (see `written`).
+                if new.stored.sop_uid in self._uids:
+                    return False
                 if version != self._version:
                     is_new = self._is_new(new.stored.sop_uid)
                 if not is_new or not self._is_journalled(new, event, payload):
@@ -213,7 +216,10 @@ class Backlog:
     def _is_new(self, sop_uid: str) -> bool:
         """Whether no row has this SOP Instance UID; that may change as soon as ``_version`` does."""
         try:
-            connection = self._idle.pop() if self._idle else self._database.connect()
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._database.connect()
+        try:
             found = self._has_instance.run(connection.cursor(), a=sop_uid).fetchone()
         except self._database.backend.error as error:
             raise StorageUnavailable("the index cannot be read") from error
@@ -222,7 +228,7 @@ class Backlog:
 
     def _is_journalled(self, new: NewInstance, event: Event, payload: bytes) -> bool:
         place = self._ordinary.place_of(new)
-        if place is None or new.stored.sop_uid in self._uids:
+        if place is None:
             return False
         if len(self._waiting) >= MAX_WAITING:
             self._database.write_waiting()
@@ -263,11 +269,17 @@ class Backlog:
         try:
             self._database.write_waiting()
         except StrongroomError as error:
-            self._is_stuck = True
+            self._get_stuck()
             log.error("what is stored cannot be indexed: %s", error)
         except Exception:
-            self._is_stuck = True
+            self._get_stuck()
             log.exception("what is stored cannot be indexed")
+
+    def _get_stuck(self) -> None:
+        with self._state:
+            if self._waiting:
+                self._is_stuck = True
+                self._turns.mark_stuck()
 
     def _linger(self) -> None:
         """Let more come: rows written together share pages. Not while another process waits."""
@@ -304,7 +316,9 @@ class Backlog:
             done = [each for each in self._waiting if each.number < mark]
             del self._waiting[: len(done)]
             self._version += 1
-            self._is_stuck = False
+            if self._is_stuck:
+                self._is_stuck = False
+                self._turns.mark_unfinished()
             self._uids.difference_update([each.new.stored.sop_uid for each in done])
             self._leave_if_idle()
 
@@ -356,7 +370,7 @@ class Backlog:
 
     def replay(self) -> None:
         """Write the rows that the index lacks of what the journal holds. Raises StorageUnavailable, IntegrityError."""
-        with self._database.door:
+        with self._database.deciding():
             with self._state:
                 self._busy += 1
             try:
@@ -369,17 +383,25 @@ class Backlog:
         if frames:
             self._database.write_alone(lambda unit: self._replay_into(unit, frames))
             self._journal.begin()
+        self._turns.mark_finished()
 
     def _replay_into(self, unit: Any, frames: Sequence[tuple[NewInstance, Event]]) -> None:
         done = self._indexed(unit.meta(INDEXED))
         for new, event in frames[done:]:
-            if unit.store(new):
-                unit.record(event, at_s=new.stored.received_us / 1e6)
+            try:
+                if unit.store(new):
+                    unit.record(event, at_s=new.stored.received_us / 1e6)
+            except (Refused, StaleKey) as error:
+                # Index and journal are copies of different times, and the study was deleted, or made another patient's,
+                # in between. That must not keep the archive shut; the trail says what is not there.
+                log.error("an object in the journal has no place in the index: %s", error)
+                details = {name: value for name, value in event.details.items() if name != "verdict"}
+                unit.record(Event(event.action, Outcome.REFUSED, event.principal, details | {"reason": str(error)}))
         self._note(unit, len(frames))
 
     def erase(self) -> None:
         """Let the journal hold nothing of what was ever in it. Raises StorageUnavailable."""
-        with self._database.door:
+        with self._database.deciding():
             self.begin()
             try:
                 self._begin_epoch()

@@ -31,6 +31,8 @@ from strongroom.store.groups import GroupCommit, Job
 T = TypeVar("T")
 MAX_IDLE_READERS = 8
 BUSY_TIMEOUT_MS = 30_000
+DOOR_WAIT_S = 30.0
+"""The longest wait for this process's other writers, each of which may wait for another process as long."""
 TAKE_WRITE_LOCK = "SELECT pg_advisory_xact_lock(8319400234579358317)"
 """What BEGIN IMMEDIATE is on SQLite: one writer at a time, of all processes, so that no two make the same study."""
 
@@ -162,8 +164,8 @@ class Database:
         self.backend = backend
         self.dialect = backend.dialect
         self.beforehand: Beforehand | None = None
-        self.door = threading.Lock()
-        """Held by whoever decides what is written: one transaction, or a group that goes to the journal."""
+        self._door = threading.Lock()
+        """Held by whoever decides what is written: one transaction, or one frame of the journal."""
         self._unit_of_work = unit_of_work
         self._commits: GroupCommit[Callable[[Any], Any]] = GroupCommit(self._run_group)
         self._writer_lock = threading.Lock()
@@ -184,8 +186,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
-        """The same, of the rows that are there already."""
-        connection = self._readers.pop() if self._readers else self.connect()
+        """The same, without a wait for what lies in the journal: objects, their counts and their trail records."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self.connect()
         keep = False
         try:
             cursor = connection.cursor()
@@ -212,21 +217,31 @@ class Database:
         """
         return cast(T, self._commits.do(work))
 
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Hold the door. Raises StorageUnavailable if others hold it for too long."""
+        if not self._door.acquire(timeout=DOOR_WAIT_S):
+            raise StorageUnavailable("the index is being written by others for too long")
+        try:
+            yield
+        finally:
+            self._door.release()
+
     def _run_group(self, batch: Sequence[Job[Callable[[Any], Any]]]) -> None:
-        with self.door:
-            try:
+        try:
+            with self.deciding():
                 if self.beforehand is not None:
                     self.beforehand.begin()
-            except BaseException as error:
-                for job in batch:
+                try:
+                    with self._writing():
+                        self._run(batch)
+                finally:
+                    if self.beforehand is not None:
+                        self.beforehand.end()
+        except BaseException as error:
+            for job in batch:
+                if not job.done:
                     job.error, job.done = error, True
-                return
-            try:
-                with self._writing():
-                    self._run(batch)
-            finally:
-                if self.beforehand is not None:
-                    self.beforehand.end()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -180,7 +180,7 @@ class Index:
 
     def small_object(self, row: int) -> bytes:
         """The sealed bytes of a small object. Raises NotFound."""
-        with self.database.read() as cursor:
+        with self.database.reading() as cursor:  # whoever knows the row has seen it
             found = self._small_object.run(cursor, a=row).fetchone()
         if found is None:
             raise NotFound("the row of a small object is gone")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,9 @@ class Journal:
         self._key = key
         self._size = size
         self._fd = -1
+        self._syncing = threading.Lock()
+        self._written = self._synced = 0
+        self._is_broken = False
         self._use(bytes(EPOCH_BYTES))
         self._open(_OPEN)
 
@@ -121,6 +125,7 @@ class Journal:
 
     def write(self, payload: bytes) -> int:
         """Write a frame, durable after `sync`; returns its number. Raises StorageUnavailable."""
+        self._require_sound()
         number = self.number
         sealed = self._cipher.encrypt(number.to_bytes(12, "big"), payload, None)
         data = len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed
@@ -131,17 +136,31 @@ class Journal:
             raise _unavailable("written", error) from None
         self._end += len(data)
         self.number += 1
+        self._written += 1
         return number
 
     def sync(self) -> None:
         """Return when all frames written until now are durable. Thread-safe. Raises StorageUnavailable.
 
-        After a failure nobody knows what the disk holds: nothing more may be written.
+        After a failure nobody knows what the disk holds: nothing more is written. The kernel tells of it once for each
+        open file, so there is one sync at a time, and whoever waits for it learns how it ended.
         """
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise _unavailable("made durable", error) from None
+        mine = self._written
+        with self._syncing:
+            self._require_sound()
+            if mine <= self._synced:
+                return
+            until = self._written
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                self._is_broken = True
+                raise _unavailable("made durable", error) from None
+            self._synced = until
+
+    def _require_sound(self) -> None:
+        if self._is_broken:
+            raise StorageUnavailable("the journal could not be made durable: restart the archive")
 
     def frames(self) -> Iterator[bytes]:
         """Yield the payload of every frame of the file's epoch, in order; the next frame goes behind them."""

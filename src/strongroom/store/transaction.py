@@ -90,6 +90,9 @@ class WriteStatements:
         )
         self.kinds_of_study = Sql(select(*kinds).where(STUDY.c.id == bindparam("a")), dialect)
         self.keys_of_study = Sql(select(DATA_KEY.c.key_id).where(DATA_KEY.c.study == bindparam("a")), dialect)
+        self.has_key = Sql(
+            select(DATA_KEY.c.key_id).where(DATA_KEY.c.key_id == bindparam("a"), DATA_KEY.c.study.is_not(None)), dialect
+        )
         self.is_destroyed = Sql(select(DESTROYED_KEY.c.key_id).where(DESTROYED_KEY.c.key_id == bindparam("a")), dialect)
 
     def _prepare_adding(self, dialect: Dialect) -> None:
@@ -381,7 +384,9 @@ class Transaction:
         if self.sql.is_destroyed.run(self.cursor, a=key.key_id).fetchone():
             raise StaleKey("the study was deleted while this object arrived: send it again")
         active = self.meta(ACTIVE_MASTER)
-        if key.master_id != active:  # the master key was rotated after this data key was made
+        # The master key was rotated after this data key was made; if the key has its row, the rotation has seen to it,
+        # and the old master key may be gone.
+        if key.master_id != active and not self.sql.has_key.run(self.cursor, a=key.key_id).fetchone():
             self._shared.keys.activate(active)
             key = self._shared.keys.rewrap(key.key_id, key.wrapped, key.master_id)
         return key

@@ -19,7 +19,8 @@ WAIT_S = 30.0
 """The longest wait for another process's turn to end."""
 _LOOK_AGAIN_S = 0.0002
 _OPEN = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-_UNFINISHED, _FINISHED = b"U", b"F"
+_UNFINISHED, _STUCK, _FINISHED = b"U", b"S", b"F"
+_LEFT = (_UNFINISHED, _STUCK)
 
 
 class Turns:
@@ -45,7 +46,7 @@ class Turns:
         finally:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
         self.is_ours = True
-        return os.pread(self._turn, 1, 0) != _UNFINISHED
+        return os.pread(self._turn, 1, 0) not in _LEFT
 
     def mark_unfinished(self) -> None:
         """Say that the index would not be complete if this process died now. Raises StorageUnavailable."""
@@ -56,12 +57,22 @@ class Turns:
                 raise StorageUnavailable(f"the index's lock cannot be written: {error.strerror}") from None
             self._is_unfinished = True
 
+    def mark_stuck(self) -> None:
+        """Say that this turn cannot end for now: who only reads need not wait for it."""
+        self._is_unfinished = False
+        with contextlib.suppress(OSError):  # then they wait, and are told so
+            os.pwrite(self._turn, _STUCK, 0)
+
+    def mark_finished(self) -> None:
+        """Say that the index is complete, whatever was left of the turn before. Raises nothing."""
+        self._is_unfinished = False
+        with contextlib.suppress(OSError):  # then the next one looks for itself
+            os.pwrite(self._turn, _FINISHED, 0)
+
     def leave(self) -> None:
         """End the turn. Everything that was begun in it is done."""
         if self._is_unfinished:
-            with contextlib.suppress(OSError):  # then the next one looks for itself
-                os.pwrite(self._turn, _FINISHED, 0)
-            self._is_unfinished = False
+            self.mark_finished()
         self.is_ours = False
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
@@ -69,13 +80,13 @@ class Turns:
         """Whether another process waits for the turn to end."""
         try:
             fcntl.flock(self._queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:  # if locks fail altogether, who takes the next turn says so
             return True
         fcntl.flock(self._queue, fcntl.LOCK_UN)
         return False
 
     def wait(self) -> bool:
-        """Return when the turn that is another process's now, if one is, has ended; False if it died in it.
+        """Return when the turn that is another process's now, if one is, has ended or is stuck; False if it died in it.
 
         Raises StorageUnavailable after WAIT_S.
         """
@@ -87,9 +98,11 @@ class Turns:
             opened.callback(os.close, queue)
             opened.callback(os.close, turn)
             deadline = time.monotonic() + WAIT_S
-            _lock(queue, fcntl.LOCK_EX, deadline)
-            _lock(turn, fcntl.LOCK_SH, deadline)
-            return os.pread(turn, 1, 0) != _UNFINISHED
+            while not (_is_locked(queue, fcntl.LOCK_EX) and _is_locked(turn, fcntl.LOCK_SH)):
+                if os.pread(turn, 1, 0) == _STUCK:
+                    return not _is_locked(turn, fcntl.LOCK_SH)  # else it died
+                _pause(deadline)
+            return os.pread(turn, 1, 0) not in _LEFT
 
     def close(self) -> None:
         """Close the files, which ends the turn. Safe to call twice."""
@@ -100,12 +113,22 @@ class Turns:
 
 
 def _lock(fd: int, how: int, deadline: float) -> None:
-    while True:
-        try:
-            return fcntl.flock(fd, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StorageUnavailable("another process holds the index: see `ps` for strongroom commands") from None
-        except OSError as error:
-            raise StorageUnavailable(f"the index cannot be locked: {error.strerror}") from None
-        time.sleep(_LOOK_AGAIN_S)
+    while not _is_locked(fd, how):
+        _pause(deadline)
+
+
+def _is_locked(fd: int, how: int) -> bool:
+    """Lock it, unless another holds it; also if it is locked by this descriptor already."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StorageUnavailable(f"the index cannot be locked: {error.strerror}") from None
+    return True
+
+
+def _pause(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise StorageUnavailable("another process holds the index: see `ps` for strongroom commands")
+    time.sleep(_LOOK_AGAIN_S)

@@ -176,6 +176,25 @@ def test_who_died_in_its_turn_is_noticed(two: tuple[Turns, Turns]) -> None:
     assert second.wait()
 
 
+def test_who_reads_does_not_wait_for_a_turn_that_is_stuck(two: tuple[Turns, Turns]) -> None:
+    first, second = two
+    first.take()
+    first.mark_unfinished()
+    first.mark_stuck()
+    assert second.wait()
+    first.mark_unfinished()
+    first.leave()
+    assert second.wait()
+    first.take()
+    first.mark_stuck()
+    first.close()
+    assert not second.wait(), "who died so has to be seen to as well"
+    assert not second.take()
+    second.mark_finished()
+    second.leave()
+    assert second.wait()
+
+
 def test_nobody_waits_for_ever(two: tuple[Turns, Turns], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = two
     first.take()
