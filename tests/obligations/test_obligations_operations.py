@@ -87,7 +87,6 @@ CASES: Mapping[str, Case] = {
     "retrievePixelData": PIXELS,
     "retrieveBulkdata": PIXELS,
     "retrieveInstanceBulkdata": PIXELS,
-    "retrievePixelData": RESOURCE,
     "retrieveStudyBulkdata": RESOURCE,
     "retrieveSeriesBulkdata": RESOURCE,
     "retrieveRenderedStudy": RESOURCE,
