@@ -17,6 +17,8 @@ EXPLICIT_VR_LITTLE_ENDIAN = Uid("1.2.840.10008.1.2.1")
 SMALL_PIXELS, LARGE_PIXELS = 600, 90_000
 """Bytes of pixel data that make an object small enough for a row of the index, or big enough for a file of segments."""
 
+SENDER = Principal("CT1")
+
 _LONG_LENGTH = frozenset({"OB", "OW", "UN", "SQ", "UT"})
 
 
@@ -80,7 +82,7 @@ class Sample:
         return hashlib.sha256(self.dataset).digest()
 
 
-def store(archive: Archive, sample: Sample, sender: Principal = Principal("CT1")) -> Verdict:
+def store(archive: Archive, sample: Sample, sender: Principal = SENDER) -> Verdict:
     """Store an instance. Raises what ``Ingest`` raises."""
     syntax = TRANSFER_SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]
     ingest = archive.new_ingest(Arrival(CT_IMAGE_STORAGE, sample.sop_uid, syntax, sender))
