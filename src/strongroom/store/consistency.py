@@ -79,13 +79,15 @@ def check_pages(cursor: Any, dialect: Dialect, findings: Findings) -> None:
     """Add damaged pages of an SQLCipher file; another database looks after its own."""
     if dialect.name != "sqlite":
         return
-    # The first one reads the file itself, and may meet a page that a running server is writing: what is damaged is
-    # damaged twice.
-    twice = [{str(row[0]) for row in cursor.execute("PRAGMA cipher_integrity_check").fetchall()} for _ in range(2)]
-    for what in sorted(twice[0] & twice[1]):
-        findings.add(Finding("index-damaged", what))
-    if findings.by_kind["index-damaged"]:
-        return  # what hangs on a page that cannot be read would only be said again
-    for (what,) in cursor.execute("PRAGMA quick_check(100)").fetchall():
-        if what != "ok":
-            findings.add(Finding("index-damaged", " ".join(str(what).splitlines())[:MAX_WORDS_CHARS]))
+    # It reads every page in use the way a query does. What only the second one finds, which reads the file itself, is
+    # a page that a running server is about to write, or that its log replaces.
+    driver: Any = dialect.dbapi
+    try:
+        found = [str(what) for (what,) in cursor.execute("PRAGMA quick_check(100)").fetchall() if what != "ok"]
+    except driver.Error as error:
+        found = [str(error)]
+    if found:
+        pages = {str(row[0]) for row in cursor.execute("PRAGMA cipher_integrity_check").fetchall()}
+        # What hangs on a page that cannot be read would only be said again.
+        for what in sorted(pages) or found:
+            findings.add(Finding("index-damaged", " ".join(what.splitlines())[:MAX_WORDS_CHARS]))
