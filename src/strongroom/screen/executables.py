@@ -2,8 +2,8 @@
 
 Each parser takes bytes and a position, and answers only where the header holds together: a magic number alone proves
 nothing. With the fields that are compared, a random position matches with a chance of less than 2**-56, so that
-5,000 images of 525 KB (2**31.3 positions) have a wrong match with a chance below 2**-24; the few formats that prove less
-(COM, a DOS header alone, pickles) are looked for at beginnings only.
+5,000 images of 525 KB (2**31.3 positions) have a wrong match with a chance below 2**-24; the few formats that prove
+less (COM, a DOS header alone, pickles) are looked for at beginnings only.
 """
 
 from __future__ import annotations

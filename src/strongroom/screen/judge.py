@@ -7,10 +7,10 @@ from typing import Final
 
 from strongroom.dicom.dictionary import TransferSyntax, keyword_of
 from strongroom.dicom.elements import PIXEL_DATA, Coding
-from strongroom.screen import codestreams, encoded, text
+from strongroom.screen import codestreams, encoded, executables, text
 from strongroom.screen.captures import Captures
 from strongroom.screen.findings import Confidence, Place, Severity
-from strongroom.screen.formats import begins_as_text, identify, identify_end
+from strongroom.screen.formats import begins_as_text, identify, identify_end, parsed
 from strongroom.screen.limits import ScreenLimits
 from strongroom.screen.matches import Match
 from strongroom.screen.pixeldata import WANTED, Description, Fragments
@@ -192,12 +192,10 @@ class Judge:
     def end_of_buffer(self) -> None:
         """Look at the texts met since the last time, all at once first: nearly always there is nothing in them."""
         texts, self._texts = self._texts, []
-        if not texts or text.is_plain(b" \n ".join([value.rstrip(b"\0") for _, value in texts])):
-            self._look_for_encoded(texts)
+        if not texts:
             return
-        for at, value in texts:
-            if text.needs_a_look(value):
-                self._look_at_text(at, value)
+        for number in text.suspicious([value for _, value in texts]):
+            self._look_at_text(*texts[number])
         self._look_for_encoded(texts)
 
     def _look_for_encoded(self, texts: list[tuple[Located, bytes]]) -> None:
@@ -233,6 +231,8 @@ class Judge:
         if found is None and len(stripped) < len(data):
             found = identify(stripped)
             found = found._replace(at=found.at + len(data) - len(stripped)) if found else None
+        if found is None:
+            found = parsed(executables.shortcut, data, data.find(executables.LNK_HEADER))
         if found is None:
             found = identify_end(data)
         if found is None and len(data) >= _MIN_ENCODED_BYTES:

@@ -102,7 +102,7 @@ _SIGNATURES: Final[dict[bytes, _Parser]] = {
 _LEADS: Final = frozenset(signature[0] for signature in _SIGNATURES)
 _FOLLOWERS: Final = frozenset(b"".join(signature[1:] for signature in _SIGNATURES))
 _CLASSES: Final = bytes(2 if byte in _FOLLOWERS - _LEADS else 1 if byte in _LEADS else 0 for byte in range(256))
-_SHAPE: Final = b"\1\2\2\2"
+_SHAPE: Final = re.compile(rb"\x01\x02\x02\x02")
 _SECOND_SHAPE: Final = re.compile(rb"P[EK][\x00\x03\x05]")
 _SECOND: Final[dict[bytes, _Parser]] = {
     b"PE\0\0": executables.pe_around,
@@ -135,12 +135,14 @@ class Search:
         left = MAX_CANDIDATES_PER_BLOCK
         part = data[start : stop + 8]
         classes = part.translate(_CLASSES)
-        at = -1
-        while (at := classes.find(_SHAPE, at + 1)) >= 0 and left:
+        for found in _SHAPE.finditer(classes):
+            at = found.start()
             parser = _SIGNATURES.get(part[at : at + 4])
             if parser is not None and start + at < stop:
                 left -= 1
                 yield start + at, parser
+                if left <= 0:
+                    break
         for found in _SECOND_SHAPE.finditer(part):
             at = found.start()
             parser = _SECOND.get(part[at : at + 4])
@@ -149,9 +151,5 @@ class Search:
                 yield start + at, parser
             if left <= 0:
                 break
-        at = -1
-        while (at := part.find(executables.LNK_HEADER, at + 1)) >= 0 and left > 0:
-            left -= 1
-            yield start + at, executables.shortcut
         if left <= 0 and self.gave_up_at is None:
             self.gave_up_at = base + start

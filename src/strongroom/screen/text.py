@@ -57,14 +57,21 @@ _TURNED: Final = re.compile(rb"\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 _MAX_LENGTH_BYTES: Final = 1 << 16
 
 
-def is_plain(joined: bytes) -> bool:
-    """Whether no value of those joined needs a closer look; joined by anything that is no character of text."""
-    return not joined.translate(None, _UNSUSPICIOUS) and _WORDS.search(joined) is None
+def suspicious(values: list[bytes]) -> list[int]:
+    """Return which of ``values`` have more than letters, digits and the usual punctuation, or a word to look at.
 
-
-def needs_a_look(value: bytes) -> bool:
-    """Whether ``value`` has more than letters, digits and the usual punctuation."""
-    return bool(value.rstrip(b"\0").translate(None, _UNSUSPICIOUS)) or _WORDS.search(value) is not None
+    They are looked at all at once first: nearly always there is nothing in them.
+    """
+    bare = [value.rstrip(b"\0") for value in values]
+    joined = b" \n ".join(bare)
+    has_words = _WORDS.search(joined) is not None
+    if not has_words and not joined.translate(None, _UNSUSPICIOUS):
+        return []
+    return [
+        number
+        for number, value in enumerate(bare)
+        if value.translate(None, _UNSUSPICIOUS) or (has_words and _WORDS.search(value))
+    ]
 
 
 def check_text(value: bytes) -> list[tuple[Match, Severity | None]]:

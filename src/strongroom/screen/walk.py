@@ -8,7 +8,7 @@ list, so that depth is bounded by memory only, and that by ``ScreenLimits``.
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, Protocol
 
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
@@ -86,6 +86,10 @@ class Located(NamedTuple):
     vr: bytes
     label: str
     """"" for an element; "preamble", "trailing" and so on for what is none."""
+
+
+# What Located(...) does, of a tuple and in half the time: there is one for each element.
+_located: Final = partial(tuple.__new__, Located)
 
 
 class Visitor(Protocol):
@@ -229,7 +233,7 @@ class Walker:
             frame.coding.long_header.unpack_from,
             frame.coding.long_length.unpack_from,
         )
-        node, end, visit = frame.node, len(data), self._visitor.value
+        node, end, visit, located = frame.node, len(data), self._visitor.value, _located
         stop = None if frame.end is None else frame.end - base
         position = self.position - base
         while stop is None or position < stop:
@@ -260,7 +264,7 @@ class Walker:
             if self._in_meta and group != 2:
                 self.position = base + position
                 return self._leave_meta()
-            place = Located(base + value, tag, node, vr, "")
+            place = located((base + value, tag, node, vr, ""))
             if tag <= frame.previous or (tag > PIXEL_DATA and node is None):
                 if self._ends_here(frame, place, position + base):
                     return False
