@@ -28,10 +28,11 @@ ROOMS: dict[str, set[str]] = {
     "store": {"archive", "dicom"},
     "net": {"archive", "dicom", "dimse", "ul"},
     "pixels": {"dicom"},
+    "screen": {"dicom"},
     "web": {"archive", "config", "dicom", "pixels"},
     "checkpoints": {"store", "trail"},
     "app": {"archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
-    "admin": {"app", "archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
+    "admin": {"app", "archive", "checkpoints", "config", "dicom", "net", "screen", "store", "trail"},
     "service": {"app", "archive", "config", "dicom", "dimse", "net", "store", "ul"},
     "webcallers": {"app", "archive", "config", "net", "store", "web"},
     "webworker": {
@@ -48,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
         "webcallers",
     },
     "webservice": {"app", "archive", "config", "webworker"},
-    "cli": {"admin", "app", "archive", "config", "service", "store", "trail", "webservice"},
+    "cli": {"admin", "app", "archive", "config", "screen", "service", "store", "trail", "webservice"},
     "__main__": {"cli"},
     "strongroom": set(),
 }

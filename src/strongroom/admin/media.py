@@ -78,6 +78,22 @@ def walk(paths: Sequence[Path]) -> Iterator[Found]:
         yield from _walk_root(root)
 
 
+def walk_everything(paths: Sequence[Path]) -> Iterator[Found]:
+    """Every file below ``paths``, also those that a DICOMDIR does not reference; of a DICOMDIR that is named itself, it
+    and what it references. Raises as ``walk`` does."""
+    roots = list(dict.fromkeys(os.path.realpath(path) for path in paths))
+    for root in roots:
+        if not os.path.exists(root):
+            raise ConfigError(f"there is no {root}")
+    for root in roots:
+        if os.path.isdir(root):
+            yield from _walk_folder(root)
+        else:
+            yield _entry(root)
+            if _is_dicomdir(root):
+                yield from _walk_root(root)
+
+
 def _walk_root(root: str) -> Iterator[Found]:
     if os.path.isdir(root):
         listed = _entry(os.path.join(root, DICOMDIR))

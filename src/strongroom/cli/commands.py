@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import check, deletion, keys, media, new_group, peers, serving, tokens, trail, users
+from strongroom.cli import check, deletion, keys, media, new_group, peers, screening, serving, tokens, trail, users
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
@@ -14,6 +14,8 @@ app.command("import")(media.import_)
 app.command("export")(media.export)
 app.command("delete")(deletion.delete)
 app.command("check")(check.check)
+app.command("screen")(screening.screen)
+app.command("disarm")(screening.disarm)
 app.add_typer(peers.group, name="peer")
 app.add_typer(users.group, name="user")
 app.add_typer(tokens.group, name="token")

@@ -142,11 +142,7 @@ class _Disarming:
             found = after.at_least(CLEAN_BELOW)
             if not found:
                 return Disarmed(self._before, after, tuple(self._removed), self._pieces)
-            done: set[str] = set()
-            for finding in found:
-                if finding.place.path not in done:
-                    done.add(finding.place.path)
-                    self._take_out(finding)
+            self._take_out_all(found)
         raise Refused("not-rebuilt", f"{found[0].rule.title} at {found[0].place.path} is still there")
 
     def _pieces(self) -> Iterator[bytes]:
@@ -209,6 +205,15 @@ class _Disarming:
                 self._leave_out_twice(item)
 
     # -- what a finding stands in
+
+    def _take_out_all(self, found: tuple[Finding, ...]) -> None:
+        """Take out what these stand in, once for each place; what went with another one is gone already."""
+        before, done = len(self._removed), set[str]()
+        for finding in found:
+            path = finding.place.path
+            if path not in done and (self._chain(path) or len(self._removed) == before):
+                self._take_out(finding)
+            done.add(path)
 
     def _take_out(self, finding: Finding) -> None:
         path = finding.place.path

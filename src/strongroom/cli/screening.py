@@ -1,0 +1,230 @@
+"""``screen`` and ``disarm``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from strongroom import __version__
+from strongroom.admin.screening import Screened, Written, count_files, disarm_file, screen_paths
+from strongroom.cli import BAD_NEWS
+from strongroom.cli.options import Format, FormatOption
+from strongroom.cli.progress import State, Work, counted, printable, size
+from strongroom.errors import LimitExceeded, MalformedDataset, Refused
+from strongroom.screen import sarif
+from strongroom.screen.findings import Finding, Rule, Severity
+from strongroom.screen.report_json import finding_json, removed_json, report_json
+
+
+class ReportFormat(StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+class Level(StrEnum):
+    """A severity as an option has it."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What was screened so far."""
+
+    screened: int = 0
+    screened_bytes: int = 0
+    passed_over: int = 0
+    unreadable: int = 0
+    by_severity: dict[Severity, int] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+
+    def add(self, each: Screened) -> None:
+        """Count one file."""
+        if each.report is None:
+            self.unreadable += bool(each.reason)
+            self.passed_over += not each.reason
+            return
+        self.screened += 1
+        self.screened_bytes += each.size_bytes
+        for finding in each.report.findings:
+            self.by_severity[finding.severity] = self.by_severity.get(finding.severity, 0) + 1
+            self.rules.setdefault(finding.rule.id, finding.rule)
+
+    def as_json(self) -> dict[str, object]:
+        """The counts, findings by severity."""
+        return {
+            "files": self.screened,
+            "bytes": self.screened_bytes,
+            "not_dicom": self.passed_over,
+            "unreadable": self.unreadable,
+            "findings": {str(severity): self.by_severity.get(severity, 0) for severity in Severity},
+        }
+
+
+def screen(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders, or media with a DICOMDIR.")],
+    fail_on: Annotated[Level, typer.Option(help="Exit 1 from a finding of this severity on.")] = Level.HIGH,
+    every_file: Annotated[
+        bool, typer.Option("--all", help="Screen the files in folders that are not DICOM as well.")
+    ] = False,
+    output: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TEXT,
+) -> None:
+    """Look for programs, archives and malformed structure in images; needs no archive, and changes nothing."""
+    sums = _Sums()
+    total, total_bytes = count_files(paths)
+    with Work("screen", "files") as work:
+        writer = {ReportFormat.TEXT: _as_text, ReportFormat.JSON: _as_json, ReportFormat.SARIF: _as_sarif}[output]
+        for line in writer(
+            _watched(screen_paths(paths, every_file=every_file), work, sums, (total, total_bytes)), sums
+        ):
+            print(line, flush=output is ReportFormat.TEXT)
+    worst = max(sums.by_severity, default=None)
+    if sums.unreadable or (worst is not None and worst >= Severity.parse(fail_on.value)):
+        raise typer.Exit(BAD_NEWS)
+
+
+def _watched(files: Iterator[Screened], work: Work, sums: _Sums, total: tuple[int, int]) -> Iterator[Screened]:
+    """The same files, counted, and shown as they are done."""
+    done = done_bytes = 0
+    for each in files:
+        sums.add(each)
+        yield each
+        done, done_bytes = done + 1, done_bytes + each.size_bytes
+        work.show(State(done, max(done, total[0]), done_bytes, max(done_bytes, total[1])))
+
+
+# -- text
+
+
+def _as_text(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+    for each in files:
+        name = printable(each.path)
+        if each.report is None:
+            if each.reason:
+                yield f"unreadable {name}: {printable(each.reason)}"
+            continue
+        if each.report.findings:
+            yield name
+        for finding in each.report.findings:
+            yield _line(finding)
+        if each.report.truncated:
+            yield "  and more, which the report has no room for"
+    for rule in sorted(sums.rules.values(), key=lambda rule: (-rule.severity, rule.id)):
+        clause = f" ({rule.clause})" if rule.clause else ""
+        yield f"{rule.id} {rule.title}: {rule.why}{clause} {rule.remedy}"
+    yield from _summary(sums)
+
+
+def _line(finding: Finding) -> str:
+    place = finding.place
+    where = "inflated byte" if place.inflated else "byte"
+    return printable(
+        f"  {finding.severity!s:<8} {finding.rule.id:<13} {place.path} {where} {place.offset}, {place.length} bytes, "
+        f"confidence {finding.confidence}: {finding.what or finding.rule.title}"
+    )
+
+
+def _summary(sums: _Sums) -> Iterator[str]:
+    found = ", ".join(
+        f"{sums.by_severity[severity]} {severity}" for severity in reversed(Severity) if severity in sums.by_severity
+    )
+    yield f"screened {counted(sums.screened, 'file')} ({size(sums.screened_bytes)}): {found or 'nothing found'}"
+    if sums.passed_over:
+        yield f"{sums.passed_over} not DICOM, passed over; --all screens them too"
+    if sums.unreadable:
+        yield f"{sums.unreadable} UNREADABLE"
+
+
+# -- JSON, SARIF: written as it is found, so that millions of files need no memory
+
+
+def _as_json(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+    yield '{"results": ['
+    before = ""
+    for each in files:
+        if each.report is not None or each.reason:
+            said = {"reason": each.reason} if each.report is None else report_json(each.report)
+            yield before + json.dumps({"path": each.path} | said)
+            before = ","
+    yield f'], "summary": {json.dumps(sums.as_json())}}}'
+
+
+def _as_sarif(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+    yield f'{{"$schema": {json.dumps(sarif.SCHEMA)}, "version": "{sarif.VERSION}", "runs": [{{"results": ['
+    before = ""
+    unreadable: list[dict[str, object]] = []
+    for each in files:
+        if each.reason:
+            location = {"physicalLocation": {"artifactLocation": {"uri": _uri(each.path)}}}
+            text = {"text": f"cannot be read: {each.reason}"}
+            unreadable.append({"level": "error", "message": text, "locations": [location]})
+        for finding in each.report.findings if each.report else ():
+            yield before + json.dumps(sarif.result(finding, _uri(each.path)))
+            before = ","
+    invocation = {"executionSuccessful": not unreadable, "toolExecutionNotifications": unreadable}
+    yield f'], "invocations": [{json.dumps(invocation)}], "columnKind": "utf16CodeUnits", '
+    yield f'"tool": {json.dumps(sarif.driver(__version__, sums.rules.values()))}}}]}}'
+
+
+def _uri(path: str) -> str:
+    return "file://" + quote(os.fsencode(path))
+
+
+# -- disarm
+
+
+def disarm(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The file to make a clean copy of; it is not changed.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The copy, a file that is not there yet.")],
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Make a clean copy of a file, its pixels and clinical attributes the same, and list what it lacks."""
+    try:
+        written = disarm_file(source, target)
+    except (Refused, MalformedDataset, LimitExceeded) as error:
+        reason = error.reason if isinstance(error, Refused) else "malformed"
+        if output is Format.JSON:
+            print(json.dumps({"disarmed": False, "reason": reason, "words": str(error)}))
+        else:
+            print(f"not disarmed ({reason}): {printable(str(error))}", file=sys.stderr)
+        raise typer.Exit(BAD_NEWS) from None
+    if output is Format.JSON:
+        print(json.dumps(_disarmed_json(written), indent=2))
+        return
+    for removed in written.disarmed.removed:
+        where = "inflated byte" if removed.inflated else "byte"
+        print(
+            printable(f"removed {removed.path} {where} {removed.offset}, {removed.length} bytes: {removed.what}"),
+            f"sha256 {removed.sha256}",
+        )
+    parts = counted(len(written.disarmed.removed), "part")
+    print(f"{parts} removed; {printable(str(target))}, {size(written.size_bytes)}")
+    print(f"sha256 of the original {written.original_sha256}")
+    print(f"sha256 of the copy     {written.sha256}")
+
+
+def _disarmed_json(written: Written) -> dict[str, object]:
+    return {
+        "disarmed": True,
+        "original_sha256": written.original_sha256,
+        "sha256": written.sha256,
+        "bytes": written.size_bytes,
+        "removed": [removed_json(removed) for removed in written.disarmed.removed],
+        "found": [finding_json(finding) for finding in written.disarmed.before.findings],
+    }
