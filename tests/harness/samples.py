@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pydicom.data
@@ -25,3 +26,12 @@ def sample_files() -> tuple[Path, ...]:
 def sample(name: str) -> Path:
     """One of pydicom's test files by its name."""
     return SAMPLES_ROOT / "test_files" / name
+
+
+@cache
+def data_files() -> tuple[Path, ...]:
+    """Every DICOM file of the ``pydicom-data`` package, sorted by path; none if it is not here."""
+    found = find_spec("data_store")
+    roots = [Path(root) for root in (found.submodule_search_locations or ()) if found] if found else []
+    files = (path for root in roots for path in root.rglob("*") if path.is_file())
+    return tuple(sorted(path for path in files if _is_part10(path)))
