@@ -183,11 +183,13 @@ class _Disarming:
             self._note_at(PREAMBLE, "preamble", 0, file.preamble)
         for path, offset, value in file.left_out:
             self._note_at(path or META, "an element of the file meta information", offset, value)
-        for finding in self._before.findings:
-            if finding.place.path == DEFLATED and not finding.place.inflated:
-                raw = file.raw_read(finding.place.offset, finding.place.length)
-                self._note_at(DEFLATED, "bytes behind the deflate stream", finding.place.offset, raw)
-                break
+        if file.is_inflated:
+            behind = (DEFLATED, TRAILING)
+            places = [each.place for each in self._before.findings if each.place.path in behind]
+            offsets = [place.offset for place in places if not place.inflated]
+            if offsets:
+                raw = file.raw_read(min(offsets), file.size_bytes - min(offsets))
+                self._note_at(DEFLATED, "bytes behind the deflate stream", min(offsets), raw)
 
     def _leave_out_padding(self, tree: Tree) -> None:
         self._leave_out_twice(tree.elements)
@@ -207,13 +209,22 @@ class _Disarming:
     # -- what a finding stands in
 
     def _take_out_all(self, found: tuple[Finding, ...]) -> None:
-        """Take out what these stand in, once for each place; what went with another one is gone already."""
+        """Take out what these stand in, once for each place; what went with another one is gone already.
+
+        Raises Refused if nothing can go any more.
+        """
         before, done = len(self._removed), set[str]()
+        refusal: Refused | None = None
         for finding in found:
-            path = finding.place.path
-            if path not in done and (self._chain(path) or len(self._removed) == before):
+            if finding.place.path in done:
+                continue
+            done.add(finding.place.path)
+            try:
                 self._take_out(finding)
-            done.add(path)
+            except Refused as error:
+                refusal = refusal or error
+        if refusal is not None and len(self._removed) == before:
+            raise refusal
 
     def _take_out(self, finding: Finding) -> None:
         path = finding.place.path
@@ -314,7 +325,7 @@ class _Disarming:
         if not self._tree.drop(node):
             return
         raw_digest, is_used = self._digest(node)
-        if is_used and not is_length_of_others(node.tag):
+        if not is_length_of_others(node.tag) and (is_used or node.tag != _TRAILING_PADDING):
             self._list(node.path, what, node.offset, node.length, raw_digest)
 
     def _empty(self, node: Node, what: str) -> None:

@@ -34,6 +34,7 @@ class Opened:
     """
 
     raw_read: Read
+    size_bytes: int
     read: Read
     base: int
     end: int
@@ -75,6 +76,7 @@ def open_file(read: Read, size_bytes: int) -> Opened:
         raise Refused("unknown-transfer-syntax", "a transfer syntax that the standard does not have")
     opened = Opened(
         read,
+        size_bytes,
         lambda offset, length: read(base + offset, length),
         base,
         size_bytes - base,
@@ -86,12 +88,13 @@ def open_file(read: Read, size_bytes: int) -> Opened:
         left_out,
     )
     if transfer_syntax.deflated:
-        _inflate(opened, size_bytes)
+        _inflate(opened)
     return opened
 
 
-def _inflate(opened: Opened, size_bytes: int) -> None:
-    chunks = SeekableSource(opened.raw_read, opened.base, size_bytes).pieces(size_bytes - opened.base)
+def _inflate(opened: Opened) -> None:
+    source = SeekableSource(opened.raw_read, opened.base, opened.size_bytes)
+    chunks = source.pieces(opened.size_bytes - opened.base)
     data = b"".join(inflated(chunks, TREE_LIMITS))
     opened.read = lambda offset, length: data[offset : offset + length]
     opened.base, opened.end = 0, len(data)

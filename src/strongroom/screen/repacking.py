@@ -64,6 +64,7 @@ def _outlined(tree: Tree) -> list[Outlined]:
 
 def _trim(read: Read, node: Node, pixels: PixelData, note: Note) -> None:
     declared = (pixels.frame_bits * pixels.frames + 7) // 8
+    declared += declared & 1  # a whole word: in big endian the last byte stands behind the padding
     if not declared or node.length <= declared:
         return
     behind = read(node.offset + declared, node.length - declared)
