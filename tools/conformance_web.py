@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from strongroom.archive.tokens import RIGHTS
 from strongroom.web.operation import COMMON_STATUSES, PREFIX, Operation
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.problem import PROBLEMS
@@ -38,6 +39,9 @@ def _cells(items: Iterable[object]) -> str:
 def web_services(table: Table) -> Iterator[str]:
     """Chapter 5.3: every operation with its parameters and media types."""
     yield f"### 5.3 DICOM web services\n\nThe root of the service is `{PREFIX}` (PS3.18 8.2); HTTP/1.1 over TLS only.\n"
+    words = ", ".join(f"{word} for {right.value}" for word, right in RIGHTS.items() if word != right.value)
+    yield f"Rights are named as those of peers. Tokens and JWTs say {words}.\n"
+    yield "Searches match by any attribute of [5.2.7](#527-queryretrieve), as `KEYWORD=value` or `TAG=value`.\n"
     yield from table(
         ("operation", "request", "right", "request body", "answers with", "statuses"),
         (

@@ -62,7 +62,7 @@ def _table(title: str, section: str, struct: Any) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
-        return "[]"
+        return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -87,7 +87,11 @@ class JwtSection(_Section, frozen=True):
     audience: Annotated[str, _key("What the claim `aud` has to be, or has to have in it.")] = ""
     keys: Annotated[str, _key("File of the provider's public keys: a JSON Web Key Set or PEM.")] = ""
     algorithms: Annotated[
-        tuple[JwtAlgorithm, ...], _key("Signature algorithms that are taken. None of them has a shared secret.")
+        tuple[JwtAlgorithm, ...],
+        _key(
+            "Signature algorithms that are taken, of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, "
+            "EdDSA and Ed25519. None of them has a shared secret."
+        ),
     ] = ("ES256", "RS256")
     rights_claim: Annotated[
         str, _key("Claim with the words `search`, `read`, `store`, `delete`: a list, or a text with spaces.")

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from strongroom import __version__
+from strongroom.archive.tokens import RIGHTS
+from strongroom.types import Right
 from strongroom.web.operation import COMMON_STATUSES, Operation
 from strongroom.web.problem import MEDIA_TYPE
 
@@ -34,6 +36,7 @@ _SCHEMAS: Final[Json] = {
             "detail": {"type": "string"},
             "limit": {"type": "string", "description": "The key of [limits] that was passed."},
             "available": {"type": "array", "items": {"type": "string"}, "description": "Media types that can be sent."},
+            "supported": {"type": "array", "items": {"type": "string"}, "description": "Media types that are taken."},
         },
     },
     "DataSet": {
@@ -95,7 +98,7 @@ def _operation(operation: Operation) -> Json:
     if operation.public:
         described["security"] = []
     elif operation.right is not None:
-        described["description"] = f"Takes the right {operation.right.value}."
+        described["description"] = _right_taken(operation.right)
     parameters = [*_path_parameters(operation), *_other_parameters(operation)]
     if parameters:
         described["parameters"] = parameters
@@ -105,6 +108,12 @@ def _operation(operation: Operation) -> Json:
     statuses = sorted({*operation.statuses, *COMMON_STATUSES})
     described["responses"] = {str(status): _response(operation, status) for status in statuses}
     return described
+
+
+def _right_taken(right: Right) -> str:
+    """Under both its names: peers have the rights of DIMSE, tokens those of ``strongroom token add --allow``."""
+    word = next(word for word, granted in RIGHTS.items() if granted is right)
+    return f"Takes the right {right.value}" + (f", of a token {word}." if word != right.value else ".")
 
 
 def _path_parameters(operation: Operation) -> list[Json]:

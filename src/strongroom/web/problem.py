@@ -46,8 +46,8 @@ PROBLEMS: Mapping[type[StrongroomError], Problem] = {
     MalformedRequest: Problem(400, "Malformed request"),
     MalformedDataset: Problem(400, "Malformed data set"),
     InvalidQuery: Problem(400, "Invalid query"),
-    Unauthenticated: Problem(401, "Who are you?", says_why=False),
-    Throttled: Problem(429, "Too many credentials that are not good", says_why=False),
+    Unauthenticated: Problem(401, "No valid token or certificate", says_why=False),
+    Throttled: Problem(429, "Too many bad credentials: try again later", says_why=False),
     Denied: Problem(403, "Not allowed"),
     NotFound: Problem(404, "Not found", says_why=False),
     NotAcceptable: Problem(406, "Not acceptable"),
@@ -83,6 +83,8 @@ def problem_response(error: Exception) -> Response:
         extra["limit"] = error.limit_name
     if isinstance(error, NotAcceptable):
         extra["available"] = list(error.available)
+    if isinstance(error, UnsupportedMediaType) and error.supported:
+        extra["supported"] = list(error.supported)
     detail = str(error) if found.says_why else ""
     retry = {"retry_after": str(error.retry_after_s)} if isinstance(error, Busy | Throttled) else {}
     return plain_problem(found.status, found.title, detail, extra, **retry)

@@ -306,7 +306,7 @@ OPERATIONS: Final = (
     *(
         Operation(
             f"retrieve{level}Thumbnail", "GET", f"{path}/thumbnail", thumbnail,
-            f"A small image that stands for a {level.lower()}.", Right.GET,
+            f"A small image that stands for one {level.lower()}.", Right.GET,
             (*ACCEPT, *THUMBNAIL_RENDERING, *CONDITIONS), produces=IMAGE_TYPES, statuses=_STATUSES,
         )
         for level, path in _LEVELS.items()

@@ -52,7 +52,7 @@ async def store_instances(call: Call) -> Response:
     accept = ", ".join(headers.getlist("accept"))
     answer_type = negotiate(accept, ANSWERS, call.request.query_params.get("accept"))[0].media_type
     if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
-        raise UnsupportedMediaType("a body is stored as it is: no Content-Encoding is taken", TAKEN)
+        raise UnsupportedMediaType("a body is stored as it is: no Content-Encoding is taken")
     if int(headers.get("content-length", 0)) > limits.max_request_bytes:
         raise LimitExceeded("max_request_bytes", limits.max_request_bytes)
     intake = _intake(call, headers.get("content-type", ""))
@@ -101,7 +101,7 @@ def _intake(call: Call, content_type: str) -> Intake:
     if essence in METADATA:
         return MetadataBody(door, essence, _intake_limits(limits))
     if essence != MULTIPART:
-        raise UnsupportedMediaType("a body of another media type", TAKEN)
+        raise UnsupportedMediaType("a body of a media type that is not taken", TAKEN)
     boundary, part_type = parse_multipart(content_type)
     caps = MultipartLimits(limits.max_request_parts, limits.max_part_header_bytes, limits.max_part_header_fields)
     reader = MultipartReader(boundary, caps)
@@ -109,7 +109,7 @@ def _intake(call: Call, content_type: str) -> Intake:
         return DicomParts(door, reader)
     if part_type in METADATA:
         return MetadataParts(door, part_type, _intake_limits(limits), reader)
-    raise UnsupportedMediaType("parts of another media type", TAKEN)
+    raise UnsupportedMediaType("parts of a media type that is not taken", TAKEN)
 
 
 def _intake_limits(limits: LimitsSection) -> IntakeLimits:

@@ -114,7 +114,7 @@ def test_who_is_not_known_learns_nothing(app: WebApp, method: str, path: str, st
     assert asked.status == status
     if status == 401:
         assert (b"www-authenticate", b'Bearer realm="strongroom"') in asked.headers
-        assert asked.body == b'{"status":401,"title":"Who are you?"}'
+        assert asked.body == b'{"status":401,"title":"No valid token or certificate"}'
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,8 @@ def test_what_is_not_taken_is_said_in_words(client: Client, headers: dict[str, s
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["status"] == status
+    if status == 415 and "content_encoding" not in headers:
+        assert "application/dicom" in answer.json["supported"]
 
 
 def test_parts_may_name_their_type_or_not(running: RunningHttps, client: Client) -> None:
