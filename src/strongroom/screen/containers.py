@@ -164,6 +164,18 @@ def iso(data: bytes, at: int) -> Match | None:
     return None
 
 
+def iso_within(data: bytes, at: int) -> Match | None:
+    """A primary volume descriptor from ``at`` on whose two counts of blocks agree, wherever it is."""
+    for _ in range(16):
+        at = data.find(b"CD001\1\0", at + 1)
+        if at < 1:
+            return None
+        blocks, blocks_big = unpack_from("<L", data, at + 79)[0], unpack_from(">L", data, at + 83)[0]
+        if data[at - 1] in (1, 2) and blocks == blocks_big:
+            return Match("SR-ISO-001", MEDIUM, f"an ISO 9660 volume descriptor of {blocks} blocks", at - 1)
+    return None
+
+
 def tar(data: bytes, at: int) -> Match | None:
     """A header block whose checksum is right."""
     block = data[at : at + 512]

@@ -16,8 +16,9 @@ from strongroom.screen.findings import Confidence
 from strongroom.screen.formats import binary_at, identify
 from strongroom.screen.matches import LOW, MEDIUM, Match
 
-_BASE64_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]|\\?[\r\n]{1,2}[ \t]{0,8}){38,}")
-_HEX_RUN: Final = re.compile(rb"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:\r\n-]{0,2}){24,}")
+# One class each and no group within a repetition: that one keeps state for every round, some 300 bytes of it.
+_BASE64_RUN: Final = re.compile(rb"[A-Za-z0-9+/_\-\\\r\n]{40,}")
+_HEX_RUN: Final = re.compile(rb"[0-9A-Fa-fxX\\ ,:\r\n-]{48,}")
 _SEPARATORS: Final = b" ,:\r\n-\t\\"
 _MAX_RUNS: Final = 32
 _DECODED_BYTES: Final = 65536
@@ -91,7 +92,12 @@ def under_xor(data: bytes) -> Match | None:
     At its beginning any key is tried that makes a known signature of it; within its first MiB a program is found by
     the differences of neighbouring bytes, which no key changes.
     """
-    if len(data) < 48:
+    return begins_under_xor(data) or (_program_under_xor(data[:_XOR_WINDOW_BYTES]) if len(data) >= 64 else None)
+
+
+def begins_under_xor(data: bytes) -> Match | None:
+    """Return the payload that begins ``data`` under XOR with one key, None if none does."""
+    if len(data) < 32:
         return None
     for signature in _XOR_HEADS:
         key = data[0] ^ signature[0]
@@ -100,7 +106,7 @@ def under_xor(data: bytes) -> Match | None:
             found = identify(plain)
             if found is not None and found.rule not in _WEAK:
                 return Match("SR-ENC-003", LOW, f"XOR with 0x{key:02X}, under which it is {found.what}", 0, len(data))
-    return _program_under_xor(data[:_XOR_WINDOW_BYTES])
+    return None
 
 
 def _program_under_xor(data: bytes) -> Match | None:

@@ -64,6 +64,7 @@ _MACHO_ORDERS: Final = {
 }
 LNK_HEADER: Final = b"\x4c\0\0\0\x01\x14\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46"
 _FAR_LOOK_BACK_BYTES: Final = 4096
+_MAX_DOS_HEADERS: Final = 16
 _JAVA_CONSTANT_BYTES: Final = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4} | {
     15: 3,
     16: 2,
@@ -105,7 +106,10 @@ def pe_around(data: bytes, at: int) -> Match | None:
     if found is None:
         return None
     start = at
-    while (start := data.rfind(b"MZ", max(0, at - _FAR_LOOK_BACK_BYTES), start)) >= 0:
+    for _ in range(_MAX_DOS_HEADERS):
+        start = data.rfind(b"MZ", max(0, at - _FAR_LOOK_BACK_BYTES), start)
+        if start < 0:
+            break
         if start + 64 <= at and U32.unpack_from(data, start + 0x3C)[0] == at - start:
             return pe(data, start)
     return found._replace(confidence=MEDIUM, what=found.what + ", without the DOS header that belongs to it")
@@ -229,7 +233,9 @@ def com(data: bytes, at: int) -> Match | None:
     calls = min((place for place in (head.find(b"\xcd\x21"), head.find(b"\xcd\x20")) if place > 0), default=-1)
     if target < 0 or calls < 0 or calls > 512 + target:
         return None
-    return Match("SR-COM-001", LOW, "16-bit machine code: an entry and a call of DOS behind it", at)
+    ends = b"\x4c\xcd\x21" in head[:2048] or b"\xb4\x09" in head[target : target + 512]
+    sure = MEDIUM if ends and head[0] in (0xEB, 0xE9) else LOW
+    return Match("SR-COM-001", sure, "16-bit machine code: an entry and a call of DOS behind it", at)
 
 
 def pickle(data: bytes, at: int) -> Match | None:

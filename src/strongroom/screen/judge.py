@@ -7,7 +7,7 @@ from typing import Final
 
 from strongroom.dicom.dictionary import TransferSyntax, keyword_of
 from strongroom.dicom.elements import PIXEL_DATA, Coding
-from strongroom.screen import codestreams, encoded, executables, text
+from strongroom.screen import codestreams, containers, encoded, executables, text
 from strongroom.screen.captures import Captures
 from strongroom.screen.findings import Confidence, Place, Severity
 from strongroom.screen.formats import begins_as_text, identify, identify_end, parsed
@@ -37,6 +37,7 @@ _HEAD_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 70_000
 _REST_BYTES: Final = 1 << 20
 _MIN_BLOB_BYTES: Final = 12
+_TEXT_SAMPLE_BYTES: Final = 64
 _MIN_ENCODED_BYTES: Final = 40
 _META_KNOWN: Final = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013}) | {
     0x00020016, 0x00020017, 0x00020018, 0x00020026, 0x00020027, 0x00020028, 0x00020031, 0x00020032, 0x00020033,
@@ -65,6 +66,8 @@ class Judge:
         self._nested: tuple[Node | None, dict[int, bytes]] = (None, {})
         self._fragments: Fragments | None = None
         self._extended = b""
+        self._looks = 0
+        self._is_over = False
         self._document: tuple[Located, Match] | None = None
 
     # What the walk tells -------------------------------------------------------------------------------------------
@@ -117,9 +120,7 @@ class Judge:
         if at.node[2] == 1 or self._fragments is None:
             self._fragments = Fragments()
             self._description(at)
-            self.captures.want(at.offset, min(length, _MAX_TABLE_BYTES), self._offset_table)
-            if length and data[start : start + 4] and length % 4:
-                self.captures.want(at.offset, min(length, _HEAD_BYTES), lambda o, d: self.blob(at, o, d))
+            self.captures.want(at.offset, min(length, _MAX_TABLE_BYTES), lambda o, d: self._offset_table(at, o, d))
             if at.tag == PIXEL_DATA and at.node[0] is None:
                 self.pixels = (at.offset, at.offset + length)
             return
@@ -133,9 +134,11 @@ class Judge:
             else:
                 self.captures.want(at.offset, limit, lambda offset, part: self._code_stream(at, offset, part))
 
-    def _offset_table(self, offset: int, data: bytes) -> None:
+    def _offset_table(self, at: Located, offset: int, data: bytes) -> None:
         if self._fragments is not None:
             self._fragments.base, self._fragments.table = offset, data
+        if data[:4].strip(b"\0"):  # the first frame is where the fragments begin: this is no table
+            self.blob(at, offset, data)
 
     def fragments_end(self, offset: int) -> None:
         """Hold the offset tables against the fragments that were met."""
@@ -150,6 +153,9 @@ class Judge:
 
     def malformed(self, rule: str, at: Located, length: int, what: str) -> None:
         """Report what does not hold together."""
+        if self._verdict.is_full(rule):
+            self._verdict.count(rule)
+            return
         self._add(rule, self.place(at, length), what, Confidence.HIGH)
 
     def rest(self, at: Located, label: str) -> None:
@@ -195,12 +201,13 @@ class Judge:
         if not texts:
             return
         for number in text.suspicious([value for _, value in texts]):
-            self._look_at_text(*texts[number])
+            if self._may_look(texts[number][0], Severity.MEDIUM):
+                self._look_at_text(*texts[number])
         self._look_for_encoded(texts)
 
     def _look_for_encoded(self, texts: list[tuple[Located, bytes]]) -> None:
         for at, value in texts:
-            if len(value) >= _MIN_ENCODED_BYTES:
+            if len(value) >= _MIN_ENCODED_BYTES and self._may_look(at, Severity.LOW):
                 found = encoded.encoded(value)
                 if found is not None:
                     self._payload(at, at.offset, found)
@@ -208,11 +215,26 @@ class Judge:
     def _look_at_text(self, at: Located, value: bytes) -> None:
         for found, severity in text.check_text(value):
             self._text_finding(at, found, severity)
+        if b"\0" in value.rstrip(b"\0"):
+            self.blob(at, at.offset, value)
+            return
         begins = identify(value) if len(value) >= _MIN_BLOB_BYTES else None
         if begins is None and len(value) >= 8:
-            begins = script(value, 0)
+            begins = script(value, 0) or encoded.begins_under_xor(value)
         if begins is not None and begins.rule != "SR-COM-001":
             self._payload(at, at.offset, begins)
+
+    def _may_look(self, at: Located, severity: Severity) -> bool:
+        """Whether one more close look is in proportion to the size of the file; says so once if not."""
+        if self._looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
+            self._looks += 1
+            return True
+        if not self._is_over:
+            self._is_over = True
+            what = f"after {self._looks} values that needed a close look"
+            self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, severity)
+            self._verdict.truncated = True
+        return False
 
     def _text_finding(self, at: Located, match: Match, severity: Severity | None) -> None:
         place = self.place(at, match.size_bytes, match.at)
@@ -221,7 +243,7 @@ class Judge:
     def blob(self, at: Located, offset: int, data: bytes) -> None:
         """Look at bytes that are no text and no pixels: whole, or their beginning."""
         stripped = data.lstrip(b"\0")
-        if not stripped:
+        if not stripped or not self._may_look(at, Severity.LOW):
             return
         if at.tag == _ICC_PROFILE:
             self._icc(at, data)
@@ -235,8 +257,13 @@ class Judge:
             found = parsed(executables.shortcut, data, data.find(executables.LNK_HEADER))
         if found is None:
             found = identify_end(data)
+        if found is None:
+            found = parsed(containers.iso_within, data, -1)
         if found is None and len(data) >= _MIN_ENCODED_BYTES:
-            found = encoded.encoded(data) if begins_as_text(stripped) else encoded.under_xor(data)
+            found = (encoded.encoded(data) if begins_as_text(stripped) else None) or encoded.under_xor(stripped)
+        if found is None:
+            found = parsed(executables.com, stripped, 0)
+            found = found if found is not None and found.confidence > Confidence.LOW else None
         if found is not None:
             self._payload(at, offset, found)
         elif at.vr in (b"UN", b"OB", b"") and begins_as_text(data):
@@ -292,8 +319,8 @@ class Judge:
             self.captures.want(at.offset + length - tail, tail, lambda o, d: self._end_of(at, o, d))
 
     def _head_of_pixels(self, at: Located, offset: int, data: bytes) -> None:
-        found = identify(data)
-        if found is not None and found.confidence > Confidence.LOW:
+        found = _payload_at_beginning(data)
+        if found is not None:
             self._payload(at, offset, found)
 
     def _behind_pixels(self, at: Located, offset: int, data: bytes) -> None:
@@ -303,8 +330,10 @@ class Judge:
             self.blob(at, offset, data)
 
     def _code_stream(self, at: Located, offset: int, data: bytes) -> None:
-        found = identify(data)
-        if found is not None and found.confidence > Confidence.LOW:
+        if not self._may_look(at, Severity.LOW):
+            return
+        found = _payload_at_beginning(data) or identify_end(data)
+        if found is not None:
             self._payload(at, offset, found)
             return
         for part in codestreams.extra_parts(data):
@@ -348,3 +377,13 @@ class Judge:
         self, rule: str, place: Place, what: str, confidence: Confidence, severity: Severity | None = None
     ) -> None:
         self._verdict.add(rule, place, what, confidence, severity)
+
+
+def _payload_at_beginning(data: bytes) -> Match | None:
+    """Return the payload that pixels begin with: those of an image may be anything, and are looked at less closely."""
+    found = identify(data)
+    if found is None or found.confidence is Confidence.LOW:
+        found = encoded.begins_under_xor(data)
+    if found is None and begins_as_text(data[:_TEXT_SAMPLE_BYTES]):
+        found = encoded.encoded(data)
+    return found

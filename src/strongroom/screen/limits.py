@@ -13,9 +13,12 @@ class ScreenLimits:
     max_depth: int = 64
     """Nested sequences that are no finding; deeper ones are walked all the same."""
     max_walked_depth: int = 200_000
-    max_elements: int = 150_000
+    max_elements: int = 120_000
     """Elements and items that are walked; what follows is searched as plain bytes."""
-    max_fragments: int = 500_000
+    max_fragments: int = 400_000
+    min_looks: int = 3_000
+    """Values, texts and fragments that are looked at closely; one more for each ``bytes_per_look`` of the file."""
+    bytes_per_look: int = 2_048
     max_value_bytes: int = 8 << 20
     """Of a value, pixel data excepted, that is judged whole; of a longer one its beginning is, and every byte of it is
     searched."""

@@ -40,9 +40,9 @@ _LANGUAGES: Final = (
             rb"\bexec\s+[\w./]",
             rb"\b(?:export|unset)\s+\w+",
             rb";\s*(?:then|do)\b",
-            rb"(?:^|[\n;])\s*(?:fi|done|esac)\b",
+            rb"(?:^|[\n;])[ \t]{0,16}(?:fi|done|esac)\b",
             rb"\b(?:eval|source)\s+[\"'$\w]",
-            rb"(?:^|[\n;])\s*(?:echo|cat|cp|mv|exit|cd|touch|sleep)\s+[\"'$/\w-]",
+            rb"(?:^|[\n;])[ \t]{0,16}(?:echo|cat|cp|mv|exit|cd|touch|sleep)\s+[\"'$/\w-]",
             rb"<<\s*'?EOF",
             rb"/(?:bin|etc|tmp|dev)/\w+",
         ),
@@ -53,7 +53,7 @@ _LANGUAGES: Final = (
         _any(
             rb"\bsetlocal\b",
             rb"%~d?p?[0-9]",
-            rb"(?:^|[\r\n&])\s*@?(?:start|call|del|copy|set|if\s+exist|rem|pause|echo|type|for\s+/f)\s+\S",
+            rb"(?:^|[\r\n&])[ \t]{0,16}@?(?:start|call|del|copy|set|if\s+exist|rem|pause|echo|type|for\s+/f)\s+\S",
             rb"%(?:temp|appdata|systemroot|userprofile|windir)%",
             rb"\b(?:reg\s+add|schtasks|bitsadmin|rundll32|regsvr32|mshta)\b",
             rb"\bexit\s+/b\b",
@@ -95,8 +95,8 @@ _LANGUAGES: Final = (
         _any(
             rb"\bon\s+error\s+resume\s+next\b",
             rb"\boption\s+explicit\b",
-            rb"(?:^|[\r\n:])\s*dim\s+\w+",
-            rb"(?:^|[\r\n:])\s*set\s+\w+\s*=",
+            rb"(?:^|[\r\n:])[ \t]{0,16}dim\s+\w+",
+            rb"(?:^|[\r\n:])[ \t]{0,16}set\s+\w+\s*=",
             rb"\bend\s+(?:sub|function|if)\b",
             rb"\bexecute\s*\(",
         ),
@@ -140,9 +140,9 @@ _LANGUAGES: Final = (
             rb"\bpty\.spawn\s*\(",
         ),
         _any(
-            rb"(?:^|[\r\n;])\s*import\s+(?:os|sys|socket|subprocess|base64|ctypes|urllib|requests|pty)\b",
-            rb"(?:^|[\r\n])\s*from\s+[\w.]+\s+import\s+\w",
-            rb"(?:^|[\r\n])\s*def\s+\w+\s*\([^)\r\n]{0,200}\)\s*:",
+            rb"(?:^|[\r\n;])[ \t]{0,16}import\s+(?:os|sys|socket|subprocess|base64|ctypes|urllib|requests|pty)\b",
+            rb"(?:^|[\r\n])[ \t]{0,16}from\s+[\w.]+\s+import\s+\w",
+            rb"(?:^|[\r\n])[ \t]{0,16}def\s+\w+\s*\([^)\r\n]{0,200}\)\s*:",
             rb"\bprint\s*\(",
             rb"\bexec\s*\(",
             rb"\bsocket\.socket\s*\(",
@@ -175,6 +175,8 @@ _RUN_BY: Final = re.compile(rb"\A(?:\xef\xbb\xbf)?#! ?/[\w/.-]{2,60}")
 _TEST_FILE: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
 _MAX_TEXT_BYTES: Final = 65536
 _MIN_TEXT_BYTES: Final = 6
+_MIN_PREFIX_BYTES: Final = 20
+_BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f-\xff]")
 _NOT_TEXT: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 27})
 _QUICK: Final = re.compile(rb"[$%<>(){};=@`|&#\\]|\b(?:import|echo|dim|set|call|start|goto|exec)\b", re.I)
 
@@ -223,5 +225,6 @@ def _text_of(head: bytes) -> bytes:
     sample = head[:512]
     odd = len(sample) - len(sample.translate(None, _NOT_TEXT + bytes(range(0x7F, 0xA0))))
     if sample and odd * 8 > len(sample):
-        return b""
+        binary = _BINARY.search(head)
+        head = head[: binary.start()] if binary is not None and binary.start() >= _MIN_PREFIX_BYTES else b""
     return head

@@ -44,6 +44,15 @@ class Verdict:
         """How often each rule was met."""
         return dict(self._counts)
 
+    def is_full(self, rule_id: str) -> bool:
+        """Whether no more findings of that rule are kept."""
+        return self._counts[rule_id] >= self._limits.max_findings_per_rule
+
+    def count(self, rule_id: str) -> None:
+        """Count one that is not kept."""
+        self._counts[rule_id] += 1
+        self.truncated = True
+
     def findings(self) -> tuple[Finding, ...]:
         """Return them, worst first; of one structure that was met in two ways the better proven one."""
         kept = [
@@ -80,7 +89,9 @@ def severity_of(match: Match, label: str, tag: int) -> Severity | None:
     if match.confidence is Confidence.LOW and match.rule not in ("SR-ENC-003", "SR-SCRIPT-002"):
         # In the preamble nothing else stands to reason; elsewhere such bytes come about by chance.
         return None if label in ("preamble", "trailing") else Severity.LOW
-    if match.rule in ("SR-PE-002", "SR-COM-001") and label not in ("preamble", "trailing"):
+    if match.rule == "SR-COM-001":
+        return rule.severity if label in ("preamble", "trailing") else Severity.MEDIUM
+    if match.rule == "SR-PE-002" and label not in ("preamble", "trailing"):
         return Severity.LOW
     if tag == ENCAPSULATED_DOCUMENT and match.rule == "SR-PACK-001":
         return Severity.LOW

@@ -124,7 +124,7 @@ class Walker:
         self.position = 0
         self.ended = False
         """The rest is not walked."""
-        self.elements = 0
+        self.elements = self.items = 0
         self._visitor = visitor
         self._limits = limits
         self._known: list[Located] = []
@@ -219,10 +219,10 @@ class Walker:
         self._visitor.rest(place, "trailing" if place.label else "")
 
     def _count(self, place: Located) -> bool:
-        self.elements += 1
-        if self.elements <= self._limits.max_elements:
+        self.items += 1
+        if self.items <= self._limits.max_elements:
             return True
-        self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
+        self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} items")
         return False
 
     def _walk_elements(self, frame: Frame, data: bytes, base: int) -> bool:
