@@ -103,7 +103,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "typer": {"cli"},
     "uvloop": {"webworker"},
     "xml": {"web.wadl"},
-    "zlib": {"dicom.inflate", "web.coding", "pixels.transcoding"},
+    "zlib": {"dicom.inflate", "pixels.transcoding", "screen.documents", "screen.inflating", "web.coding"},
 }
 """Outside modules that are used at a few places only, so that one can look there."""
 

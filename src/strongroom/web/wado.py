@@ -7,7 +7,7 @@ parts is one too, and the same request gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple, cast
 
@@ -27,7 +27,7 @@ from strongroom.types import Right
 from strongroom.web.call import Call
 from strongroom.web.conditional import strong_tag
 from strongroom.web.multipart import MultipartWriter, boundary_of
-from strongroom.web.negotiation import MULTIPART, STORED, Choice, Offer, negotiate
+from strongroom.web.negotiation import MULTIPART, STORED, Choice, Offer, available, negotiate
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.retrieving import (
     ACCEPT,
@@ -103,10 +103,14 @@ async def retrieve_instance(call: Call) -> Response:
 def _retrieve(call: Call) -> Delivered:
     accept, query = accepted(call)
     # What is not taken whatever is stored is refused before anything is looked up.
-    negotiate(accept, _offers(call, ()), query)
+    try:
+        negotiate(accept, _offers(call, TRANSFER_SYNTAXES), query)
+    except NotAcceptable:
+        raise NotAcceptable(available(_offers(call, ()))) from None
     retrieved = retrieve(call, "instances")
     with recorded(retrieved.delivery):
-        choices = negotiate(accept, _offers(call, retrieved.objects), query)
+        stored = dict.fromkeys(each.transfer_syntax for each in retrieved.objects)
+        choices = negotiate(accept, _offers(call, stored), query)
         if choices[0].media_type == ZIP:
             return _zip(call, retrieved)
         parts = _agreed(retrieved.objects, choices)
@@ -115,10 +119,9 @@ def _retrieve(call: Call) -> Delivered:
         return _multipart(call, retrieved.delivery, parts)
 
 
-def _offers(call: Call, objects: Sequence[StoredObject]) -> tuple[Offer, ...]:
-    stored = [uid for uid in dict.fromkeys(each.transfer_syntax for each in objects) if uid not in _NAMED]
-    # Before the objects are known, all that is known could be theirs.
-    syntaxes = (STORED, *_NAMED, *(stored if objects else [uid for uid in TRANSFER_SYNTAXES if uid not in _NAMED]))
+def _offers(call: Call, stored: Iterable[str]) -> tuple[Offer, ...]:
+    """What can be sent of objects in these transfer syntaxes, as far as one knows without decoding any."""
+    syntaxes = (STORED, *dict.fromkeys((*_NAMED, *stored)))
     offers = [Offer(DICOM, is_multipart=True, transfer_syntaxes=syntaxes)]
     if "instance" in call.uids:
         offers.append(Offer(DICOM, transfer_syntaxes=syntaxes))
