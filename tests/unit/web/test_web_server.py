@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -318,6 +319,27 @@ def test_a_reader_slower_than_min_send_bytes_per_s_is_cut(monkeypatch: pytest.Mo
         line.sendall(b"GET / " + HEAD + b"\r\n")
         line.recv(1)
         assert ended.wait(TIMEOUT_S)
+
+
+def test_memory_stays_bounded_while_nobody_reads_the_answers() -> None:
+    answered: list[int] = []
+
+    async def much(_scope: Any, _receive: Any, send: Any) -> None:
+        answered.append(1)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4194304")]})
+        await send({"type": "http.response.body", "body": bytes(4 << 20)})
+
+    with served(much) as server, closing(server.line()) as line:
+        for _ in range(8):
+            line.sendall(b"GET / " + HEAD + b"\r\n")
+        time.sleep(1.0)
+        assert len(answered) < 4, "answers pile up for a client that takes none"
+        got = 0
+        while got < 8 * (4 << 20):  # once they are taken, the next ones are made
+            data = line.recv(1 << 20)
+            assert data
+            got += len(data)
+    assert len(answered) == 8
 
 
 def test_what_is_under_way_is_finished_before_the_end() -> None:
