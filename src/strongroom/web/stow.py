@@ -28,7 +28,7 @@ from strongroom.web.multipart import MultipartLimits, MultipartReader, parse_mul
 from strongroom.web.negotiation import MULTIPART, Offer, negotiate, parse_media_type
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_of
-from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Intake, SingleFile
+from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Fate, Intake, SingleFile
 from strongroom.web.stow_metadata import JSON, METADATA, XML, IntakeLimits, MetadataBody, MetadataParts
 from strongroom.web.stow_report import response_dataset, response_status
 
@@ -69,9 +69,14 @@ async def store_instances(call: Call) -> Response:
         if not stored:
             raise
         return _broken_off(error, stored)
-    dataset = response_dataset(intake.fates, (call.study_url, call.instance_url))
+    return await call.services.run_storing(_report, call, intake.fates, answer_type)
+
+
+def _report(call: Call, fates: Sequence[Fate], answer_type: str) -> Response:
+    """What became of each instance. Of many thousand it takes too long for the event loop."""
+    dataset = response_dataset(fates, (call.study_url, call.instance_url))
     body = to_xml(dataset) if answer_type == XML else msgspec.json.encode(dataset)
-    return Response(body, response_status(intake.fates), media_type=answer_type)
+    return Response(body, response_status(fates), media_type=answer_type)
 
 
 def _broken_off(error: StrongroomError, stored: int) -> Response:
