@@ -283,7 +283,9 @@ class Connection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._window = (self._loop.time(), self._received, self._sent())
-        exchange.task = self._loop.create_task(exchange.run())
+        exchange.task = task = self._loop.create_task(exchange.run())
+        self._server.answering.add(task)
+        task.add_done_callback(self._server.answering.discard)
 
     def _go_on(self) -> None:
         if self._waiting:

@@ -321,6 +321,27 @@ def test_a_reader_slower_than_min_send_bytes_per_s_is_cut(monkeypatch: pytest.Mo
         assert ended.wait(TIMEOUT_S)
 
 
+def test_an_answer_that_is_cut_at_the_end_may_still_say_so() -> None:
+    began, said = threading.Event(), threading.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+                began.set()
+        finally:
+            await asyncio.sleep(0.3)  # a thread writes the record
+            said.set()
+
+    with served(endless, drain_s=0.1) as server, closing(server.line()) as line:
+        line.sendall(b"GET / " + HEAD + b"\r\n")
+        assert began.wait(TIMEOUT_S)
+        server.stop()
+        server.thread.join(TIMEOUT_S)
+        assert said.is_set()
+
+
 def test_memory_stays_bounded_while_nobody_reads_the_answers() -> None:
     answered: list[int] = []
 
