@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from harness import archives
 from harness.archives import Credentials, RunningArchive, add_peer, new_home, opened
 from harness.https import Client, RunningHttps, serving_https
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, Sample, element, store
+from strongroom.admin.peers import revoke
 from strongroom.app import Archive
 from strongroom.archive.ingest import Arrival
-from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.metadata import Outliner
+from strongroom.archive.model import Action, Event, Outcome, StoredObject
 from strongroom.config import Home
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.types import Principal, Uid
@@ -276,3 +279,32 @@ def test_large_objects_pass_in_little_memory(tmp_path: Path) -> None:
                 assert response.status == 200, path
                 assert received >= HUGE_FRAMES * MIB
     assert most - before < 64 * MIB
+
+
+def test_a_caller_who_is_revoked_while_something_is_looked_up_gets_nothing_and_the_trail_says_so(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home) as archive:
+        store(archive, Sample(1))
+    made = threading.Event()
+    to_json = Outliner.to_json
+
+    def slowly(outliner: Outliner, stored: StoredObject) -> bytes:
+        made.wait(WAIT_S)
+        return to_json(outliner, stored)
+
+    monkeypatch.setattr(Outliner, "to_json", slowly)
+    with reading(home) as (served, client):
+        client.connection.request("GET", f"/dicomweb/studies/{Sample(1).study_uid}/metadata")
+        while not any(event.action is Action.RETRIEVE for event in served.events()):
+            time.sleep(0.05)
+        with opened(home) as archive:
+            revoke(archive, "READER")
+        while not any(event.action is Action.AUTHENTICATION for event in served.events()):
+            time.sleep(0.05)
+        made.set()
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            client.connection.getresponse()
+        end = end_of(served)
+    assert (end.outcome, end.details["objects"], end.details["bytes"]) == (Outcome.FAILED, 0, 0)
+    assert end.details["reason"] == "caller-not-good-any-more"
