@@ -28,6 +28,7 @@ from strongroom.web.multipart import MultipartLimits, MultipartReader, parse_mul
 from strongroom.web.negotiation import MULTIPART, Offer, negotiate, parse_media_type
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_of
+from strongroom.web.room import Room
 from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Fate, Intake, SingleFile
 from strongroom.web.stow_metadata import JSON, METADATA, XML, IntakeLimits, MetadataBody, MetadataParts
 from strongroom.web.stow_report import response_dataset, response_status
@@ -69,6 +70,8 @@ async def store_instances(call: Call) -> Response:
         if not stored:
             raise
         return _broken_off(error, stored)
+    finally:
+        intake.release()
     return await call.services.run_storing(_report, call, intake.fates, answer_type)
 
 
@@ -104,7 +107,7 @@ def _intake(call: Call, content_type: str) -> Intake:
     if essence == DICOM:
         return SingleFile(door)
     if essence in METADATA:
-        return MetadataBody(door, essence, _intake_limits(limits))
+        return MetadataBody(door, essence, _intake_limits(limits, services.room))
     if essence != MULTIPART:
         raise UnsupportedMediaType("a body of another media type", TAKEN)
     boundary, part_type = parse_multipart(content_type)
@@ -113,17 +116,18 @@ def _intake(call: Call, content_type: str) -> Intake:
     if part_type in (DICOM, ""):
         return DicomParts(door, reader)
     if part_type in METADATA:
-        return MetadataParts(door, part_type, _intake_limits(limits), reader)
+        return MetadataParts(door, part_type, _intake_limits(limits, services.room), reader)
     raise UnsupportedMediaType("parts of another media type", TAKEN)
 
 
-def _intake_limits(limits: LimitsSection) -> IntakeLimits:
+def _intake_limits(limits: LimitsSection, room: Room) -> IntakeLimits:
     return IntakeLimits(
         MetadataLimits(limits.max_metadata_values, limits.max_element_depth),
         ScanLimits(max_element_depth=limits.max_element_depth, max_element_count=limits.max_metadata_values),
         limits.max_metadata_bytes,
         limits.max_held_bulk_bytes,
         limits.max_request_parts,
+        room,
     )
 
 
