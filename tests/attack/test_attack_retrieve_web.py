@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,7 @@ def home(tmp_path: Path) -> Home:
         "max_request_ranges": 3,
         "max_pixel_fragments": 100,
         "max_frame_index_bytes": 8192,
+        "max_inflated_bytes": 20 * MIB,
     }
     made = new_home(tmp_path / "home", {"limits": limits, "https": {"metadata_cache_mib": 1}})
     with opened(made) as archive:
@@ -308,3 +310,16 @@ def test_a_caller_who_is_revoked_while_something_is_looked_up_gets_nothing_and_t
         end = end_of(served)
     assert (end.outcome, end.details["objects"], end.details["bytes"]) == (Outcome.FAILED, 0, 0)
     assert end.details["reason"] == "caller-not-good-any-more"
+
+
+def test_a_deflated_object_is_not_inflated_again_for_each_of_its_frames(home: Home) -> None:
+    with opened(home) as archive:
+        pixels = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 8 * MIB) + os.urandom(MIB) * 8
+        compress = zlib.compressobj(wbits=-15)
+        deflated = compress.compress(head_of(1, 8) + pixels) + compress.flush()
+        path = take_in(archive, 1, "1.2.840.10008.1.2.1.99", iter((deflated,)))
+    with reading(home) as (_, client):
+        assert client.request("GET", f"{path}/frames/1,2,3,4,5,6,7,8").status == 200
+        assert client.request("GET", f"{path}/frames/2,1,4,3").status == 200
+        refused = client.request("GET", f"{path}/frames/8,7,6,5,4,3,2,1")
+        assert (refused.status, refused.json["limit"]) == (413, "max_inflated_bytes")
