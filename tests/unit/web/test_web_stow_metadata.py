@@ -356,4 +356,3 @@ def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
