@@ -68,6 +68,8 @@ class Callers:
         return JwtVerifier(rules, KeyFile(self._archive.home.root / jwt.keys).keys)
 
     def _find_token(self, digest: str) -> Token | None:
+        # Not ``read``, which waits for the rows of what another process has acknowledged: none of them is a token, and
+        # this is asked on the event loop.
         with self._archive.index.database.reading() as cursor:
             return self._tokens.find(cursor, digest)
 

@@ -40,6 +40,7 @@ from strongroom.web.app import WebApp
 from strongroom.web.call import Authenticator, Deleted, Services
 from strongroom.web.frametables import FrameTables
 from strongroom.web.operations import OPERATIONS
+from strongroom.web.room import Room
 from strongroom.web.server import WebServer
 from strongroom.webcallers import Callers
 
@@ -123,6 +124,7 @@ class Worker:
             outliner=archive.outliner,
             metadata=archive.metadata,
             frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
+            room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
         )
         self._app = WebApp(OPERATIONS, services)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import os
 import struct
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,11 @@ from harness import archives
 from harness.archives import Credentials, RunningArchive, add_peer, new_home, opened
 from harness.https import Client, RunningHttps, serving_https
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, Sample, element, store
+from strongroom.admin.peers import revoke
 from strongroom.app import Archive
 from strongroom.archive.ingest import Arrival
-from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.metadata import Outliner
+from strongroom.archive.model import Action, Event, Outcome, StoredObject
 from strongroom.config import Home
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.types import Principal, Uid
@@ -84,6 +88,7 @@ def home(tmp_path: Path) -> Home:
         "max_request_ranges": 3,
         "max_pixel_fragments": 100,
         "max_frame_index_bytes": 8192,
+        "max_inflated_bytes": 20 * MIB,
     }
     made = new_home(tmp_path / "home", {"limits": limits, "https": {"metadata_cache_mib": 1}})
     with opened(made) as archive:
@@ -276,3 +281,45 @@ def test_large_objects_pass_in_little_memory(tmp_path: Path) -> None:
                 assert response.status == 200, path
                 assert received >= HUGE_FRAMES * MIB
     assert most - before < 64 * MIB
+
+
+def test_a_caller_who_is_revoked_while_something_is_looked_up_gets_nothing_and_the_trail_says_so(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home) as archive:
+        store(archive, Sample(1))
+    made = threading.Event()
+    to_json = Outliner.to_json
+
+    def slowly(outliner: Outliner, stored: StoredObject) -> bytes:
+        made.wait(WAIT_S)
+        return to_json(outliner, stored)
+
+    monkeypatch.setattr(Outliner, "to_json", slowly)
+    with reading(home) as (served, client):
+        client.connection.request("GET", f"/dicomweb/studies/{Sample(1).study_uid}/metadata")
+        while not any(event.action is Action.RETRIEVE for event in served.events()):
+            pass
+        with opened(home) as archive:
+            revoke(archive, "READER")
+        while not any(event.action is Action.AUTHENTICATION for event in served.events()):
+            pass
+        made.set()
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            client.connection.getresponse()
+        end = end_of(served)
+    assert (end.outcome, end.details["objects"], end.details["bytes"]) == (Outcome.FAILED, 0, 0)
+    assert end.details["reason"] == "caller-not-good-any-more"
+
+
+def test_a_deflated_object_is_not_inflated_again_for_each_of_its_frames(home: Home) -> None:
+    with opened(home) as archive:
+        pixels = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 8 * MIB) + os.urandom(MIB) * 8
+        compress = zlib.compressobj(wbits=-15)
+        deflated = compress.compress(head_of(1, 8) + pixels) + compress.flush()
+        path = take_in(archive, 1, "1.2.840.10008.1.2.1.99", iter((deflated,)))
+    with reading(home) as (_, client):
+        assert client.request("GET", f"{path}/frames/1,2,3,4,5,6,7,8").status == 200
+        assert client.request("GET", f"{path}/frames/2,1,4,3").status == 200
+        refused = client.request("GET", f"{path}/frames/8,7,6,5,4,3,2,1")
+        assert (refused.status, refused.json["limit"]) == (413, "max_inflated_bytes")

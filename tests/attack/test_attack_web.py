@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import socket
 import ssl
@@ -324,6 +325,21 @@ def test_one_address_gets_max_http_connections_per_address(worker: RunningHttps,
     for each in held:
         each.close()
     _until_answered(worker)
+
+
+def test_an_index_that_keeps_one_caller_waiting_keeps_nobody_else(
+    worker: RunningHttps, line: Callable[..., Line]
+) -> None:
+    """Another process may have its turn at the index for as long as it needs: a search waits, the worker does not."""
+    searching, other = line(), line()
+    with (worker.archive.home.data / "turn.lock").open("r+b") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        searching.send(b"GET /dicomweb/studies HTTP/1.1\r\n" + HOST + b"\r\n")
+        other.socket.settimeout(2.0)
+        for _ in range(5):
+            other.send(b"OPTIONS /dicomweb/none HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert statuses(other.head()) == [404]
+    assert statuses(searching.head()) == [204]
 
 
 def _until_answered(worker: RunningHttps) -> None:

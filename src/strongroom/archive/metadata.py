@@ -30,6 +30,10 @@ SERVICE_ROOT: Final = b"\xff"
 ENTRY_OBJECTS: Final = 256
 """Of one series in one cache entry, in order of arrival."""
 
+ENTRY_BYTES: Final = 8 * 2**20
+"""Metadata that are held at a time, and kept in one cache entry: some thirty KiB of each object. What is more is made
+anew each time, one object after the other: an object may have as much inline as ``OutlineLimits`` lets it."""
+
 _VERSION: Final = b"1"
 """Of what entries hold: to be changed with anything that changes what is made of an object."""
 _PART: Final = Struct("<16sL")
@@ -105,7 +109,8 @@ class Metadata:
         self._cache = cache
 
     def of(self, objects: Sequence[StoredObject]) -> Iterator[list[bytes]]:
-        """Yield the metadata of ``objects``, one or whole series, by series and in their order, some hundred at a time.
+        """Yield the metadata of ``objects``, one or whole series, by series and in their order, as many at a time as
+        ENTRY_OBJECTS and ENTRY_BYTES allow.
 
         Raises as ``Outliner`` does.
         """
@@ -115,19 +120,26 @@ class Metadata:
         for (series, _), members in groups.items():
             if len(objects) == 1 or not members[0].key.key:
                 # One instance is read faster than a cache entry with all of its series.
-                yield [self._outliner.to_json(each) for each in members]
+                yield from ([self._outliner.to_json(each)] for each in members)
                 continue
             for number, start in enumerate(range(0, len(members), ENTRY_OBJECTS)):
-                yield self._entry(f"{series}/{number}", members[start : start + ENTRY_OBJECTS])
+                yield from self._entry(f"{series}/{number}", members[start : start + ENTRY_OBJECTS])
 
-    def _entry(self, name: str, objects: Sequence[StoredObject]) -> list[bytes]:
+    def _entry(self, name: str, objects: Sequence[StoredObject]) -> Iterator[list[bytes]]:
         key = objects[0].key
         known = dict(_parts(self._cache.get(key, name) or b""))
-        made = [known.get(each.object_id) or self._outliner.to_json(each) for each in objects]
-        if any(each.object_id not in known for each in objects):
+        made: list[bytes] = []
+        held_bytes, is_whole = 0, True
+        for each in objects:
+            if held_bytes > ENTRY_BYTES:
+                yield made
+                made, held_bytes, is_whole = [], 0, False
+            made.append(known.get(each.object_id) or self._outliner.to_json(each))
+            held_bytes += len(made[-1])
+        if is_whole and held_bytes <= ENTRY_BYTES and any(each.object_id not in known for each in objects):
             packed = [_PART.pack(each.object_id, len(one)) + one for each, one in zip(objects, made, strict=True)]
             self._cache.put(key, name, _VERSION + b"".join(packed))
-        return made
+        yield made
 
 
 def _parts(entry: bytes) -> Iterator[tuple[bytes, bytes]]:

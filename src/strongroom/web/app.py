@@ -119,23 +119,36 @@ def _parts(raw_path: bytes) -> list[str]:
     return parts
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """A request that is answered. ``is_over``: its caller may not have the answer any more."""
+
+    request: Request
+    principal: Principal
+    may_be_cancelled: bool
+    """Not while a thread looks up what is asked for: what it finds has a beginning in the trail, and needs its end."""
+    is_over: bool = False
+
+
 class WebApp:
     """The application of one worker: ASGI 3, HTTP only."""
 
     def __init__(self, operations: Iterable[Operation], services: Services) -> None:
         self._router = Router(operations)
         self._services = services
-        self._under_way: dict[asyncio.Task[Any], tuple[Request, Principal]] = {}
+        self._under_way: dict[asyncio.Task[Any], _UnderWay] = {}
 
     async def end_revoked(self) -> None:
         """End every answer under way whose caller is not known any more, or may do or see something else now."""
-        for task, (request, principal) in tuple(self._under_way.items()):
+        for task, under_way in tuple(self._under_way.items()):
             try:
-                is_same = await self._authenticate(request) == principal
+                is_same = await self._authenticate(under_way.request) == under_way.principal
             except (Unauthenticated, Denied):
                 is_same = False
             if not is_same:
-                task.cancel()
+                under_way.is_over = True
+                if under_way.may_be_cancelled:
+                    task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -144,6 +157,10 @@ class WebApp:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if (under_way := self._under_way.get(_task())) is not None:
+                    if under_way.is_over:
+                        raise asyncio.CancelledError
+                    under_way.may_be_cancelled = True
                 message["headers"] = _with_defaults(message.get("headers", ()))
             await send(message)
 
@@ -165,7 +182,8 @@ class WebApp:
         if operation is None or not operation.public:
             principal = await self._authenticate(request)
             refuse_query_credentials(request.query_params.keys())
-            self._under_way[_task()] = (request, principal)
+            takes_body = operation is not None and bool(operation.consumes)
+            self._under_way[_task()] = _UnderWay(request, principal, takes_body)
         if match is None:
             raise trouble or NotFound("no such path")
         if method == "OPTIONS" and operation is None:

@@ -16,6 +16,7 @@ from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
 from strongroom.web.frametables import FrameTables
+from strongroom.web.room import Room
 
 if TYPE_CHECKING:  # the pool starts processes: a handler only needs to know what it can ask for
     from strongroom.pixels.pool import Pixels
@@ -66,7 +67,7 @@ class Services:
 
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
     waiting. ``run_pixels`` is it on as many threads as there are pixel workers: it raises Busy when too many wait.
-    ``storage_classes`` are the SOP classes that are taken in.
+    ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     """
 
     reader: Reader
@@ -83,6 +84,7 @@ class Services:
     outliner: Outliner
     metadata: Metadata
     frames: FrameTables
+    room: Room
     pixels: Pixels | None = None
 
 

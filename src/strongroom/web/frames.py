@@ -168,6 +168,8 @@ def deliver_frames(
         raise NotAcceptable(available((Offer(source.media_type, transfer_syntaxes=(named,)),)))
     pieces = _located(source, blob)
     stored = source.stored
+    if TRANSFER_SYNTAXES[stored.transfer_syntax].deflated:
+        _require_inflatable(pieces, call.services.limits.max_inflated_bytes)
     tag = strong_tag("frames", stored.object_id, content_type, repr(source.numbers), repr(choice.is_multipart))
     if not choice.is_multipart:
         (piece,) = pieces
@@ -219,6 +221,22 @@ def _located(source: Source, blob: BlobReader) -> list[_Piece]:
                 if spans > MAX_SPANS:
                     raise LimitExceeded("max_pixel_fragments", MAX_SPANS)
     return [found[number] for number in numbers]
+
+
+def _require_inflatable(pieces: Sequence[_Piece], max_bytes: int) -> None:
+    """Return if frames of a deflated object are named in an order in which it need not be inflated again and again.
+
+    Raises LimitExceeded.
+    """
+    inflated = reached = 0
+    for piece in pieces:
+        start, end = piece.spans[0].offset, piece.spans[-1].offset + piece.spans[-1].length
+        if start < reached:
+            inflated += reached
+            if inflated > max_bytes:
+                raise LimitExceeded("max_inflated_bytes", max_bytes)
+            reached = 0
+        reached = max(reached, end)
 
 
 def _numbers(source: Source) -> tuple[int, ...]:

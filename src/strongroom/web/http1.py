@@ -128,6 +128,8 @@ class Connection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        if self._current is None and not self._is_closing and not self._ends_at:
+            self._go_on()
 
     # What the parser calls.
 
@@ -166,7 +168,7 @@ class Connection(asyncio.Protocol):
         keep_alive = scope["http_version"] == "1.1" and self._parser.should_keep_alive()
         exchange = Exchange(self._app, self, scope, keep_alive=keep_alive, expects_100=bool(expects))
         self._arriving = exchange
-        if self._current is None:
+        if self._current is None and self._writable is None:
             self._start(exchange)
         elif len(self._waiting) < MAX_PIPELINED:
             self._waiting.append(exchange)
@@ -216,17 +218,18 @@ class Connection(asyncio.Protocol):
         return self._server.date
 
     def completed(self, exchange: Exchange) -> None:
-        """Begin the next request, or end the connection."""
+        """Begin the next request, or end the connection. The next one waits until most of this answer is taken: else
+        the answers to a client that asks and never reads would pile up."""
         self._current = None
         self._since = self._loop.time()
         if self._is_closing:
             return
         if not exchange.keep_alive or self._server.is_draining:
             self._close_after(exchange)
-        elif self._waiting:
-            self._start(self._waiting.popleft())
+        elif self._writable is None:
+            self._go_on()
         else:
-            self.take_more()
+            self._pause_reading()
 
     def broken(self) -> None:
         """Cut the connection: a response that ends otherwise would look whole."""
@@ -280,7 +283,15 @@ class Connection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._window = (self._loop.time(), self._received, self._sent())
-        exchange.task = self._loop.create_task(exchange.run())
+        exchange.task = task = self._loop.create_task(exchange.run())
+        self._server.answering.add(task)
+        task.add_done_callback(self._server.answering.discard)
+
+    def _go_on(self) -> None:
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        else:
+            self.take_more()
 
     def _sent(self) -> int:
         return self._written - self._transport.get_write_buffer_size()

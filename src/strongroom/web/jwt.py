@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from math import isfinite
+from math import inf, isfinite
 from threading import Lock
 from typing import Any, Final
 
@@ -190,9 +190,15 @@ def _read_claims(claims: Mapping[str, Any], rules: JwtRules, now: float) -> Clai
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unauthenticated("jwt-times")
-    return float(value)
+    try:
+        time = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        time = inf
+    if not isfinite(time):
+        raise Unauthenticated("jwt-times")
+    return time
 
 
 def _rights(value: Any) -> frozenset[Right]:

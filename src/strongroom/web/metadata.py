@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
-from strongroom.archive.metadata import ENTRY_OBJECTS, with_root
+from strongroom.archive.metadata import with_root
 from strongroom.dicom.xmlmodel import to_xml
 from strongroom.types import Right
 from strongroom.web.call import Call
@@ -26,6 +27,9 @@ _PLAIN_JSON: Final = "application/json"
 _OFFERS: Final = (Offer(JSON), Offer(XML, is_multipart=True), Offer(_PLAIN_JSON))
 _FORM: Final = "1"
 """Of the answers: part of their entity tags, to be changed when the same objects give other bytes."""
+
+WHOLE_BYTES: Final = 4 * 2**20
+"""An answer up to this size is made before it leaves, and says how long it is."""
 
 
 async def retrieve_metadata(call: Call) -> Response:
@@ -53,11 +57,30 @@ def _retrieve(call: Call) -> Response:
         if coded:
             said["Content-Encoding"] = GZIP
             body = gzipped(body)
-        if len(objects) <= ENTRY_OBJECTS and not is_head(call):
-            whole = b"".join(body)
-            said["Content-Length"] = str(len(whole))
-            return Delivered(delivery, call.services.run_blocking, 200, said, (whole,)).begin(is_head=False)
+        if not is_head(call):
+            first, is_whole = _begun(body)
+            if is_whole:
+                said["Content-Length"] = str(len(first))
+            body = _after(first, body)
         return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
+
+
+def _begun(body: Body) -> tuple[bytes, bool]:
+    """The first WHOLE_BYTES of a body and a little more, and whether that is all of it."""
+    held, size = [], 0
+    for chunk in body:
+        held.append(chunk)
+        size += len(chunk)
+        if size > WHOLE_BYTES:
+            return b"".join(held), False
+    return b"".join(held), True
+
+
+def _after(first: bytes, body: Body) -> Body:
+    """``first`` in one piece, so that its objects count as sent with all of it, and what follows."""
+    with closing(body):
+        yield first
+        yield from body
 
 
 def _json(some: Iterable[Iterable[bytes]], delivery: Delivery) -> Body:

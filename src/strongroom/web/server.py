@@ -29,6 +29,9 @@ ACCEPT_PAUSE_S: Final = 0.1
 ACCEPT_TURN_S: Final = 0.001
 """Waited before accepting, for each connection up to four that a worker has: so they spread over the workers."""
 
+LAST_WORDS_S: Final = 3.0
+"""For answers that were cut at the end of draining to say in the trail what they had sent."""
+
 WRITE_BUFFER_BYTES: Final = 1 << 20
 """Of one connection, held until the client takes them: with more, its handler waits."""
 
@@ -51,6 +54,8 @@ class WebServer:
         self._app, self._limits, self._names, self._tls = app, limits, names, tls
         self._public_port = public_port
         self.connections: set[Connection] = set()
+        self.answering: set[asyncio.Task[None]] = set()
+        """One task per request, which may outlive its connection: it has to say how it ended."""
         self.is_draining = False
         self.date = b""
         self.address: tuple[str, int] = ("", 0)
@@ -172,3 +177,5 @@ class WebServer:
         for connection in tuple(self.connections):
             connection.broken()
         await asyncio.sleep(0)
+        if self.answering:
+            await asyncio.wait(self.answering, timeout=LAST_WORDS_S)

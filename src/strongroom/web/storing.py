@@ -125,6 +125,9 @@ class Intake(Protocol):
     def abandon(self) -> None:
         """The rest of the body does not come: forget what is not complete, and record that. Called at most once."""
 
+    def release(self) -> None:
+        """Give back the memory that was taken from what all requests share: at the end, however it comes about."""
+
 
 class DicomStream:
     """One DICOM file (PS3.10) on its way into the archive."""
@@ -254,6 +257,9 @@ class DicomFiles:
                 self._stream.cut()
                 self.end_file()
             self.end()
+
+    def release(self) -> None:
+        """Nothing is held but what passes."""
 
 
 class SingleFile(DicomFiles):

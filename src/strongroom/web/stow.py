@@ -28,7 +28,8 @@ from strongroom.web.multipart import MultipartLimits, MultipartReader, parse_mul
 from strongroom.web.negotiation import MULTIPART, Offer, negotiate, parse_media_type
 from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_of
-from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Intake, SingleFile
+from strongroom.web.room import Room
+from strongroom.web.storing import DICOM, Complete, DicomParts, Door, Fate, Intake, SingleFile
 from strongroom.web.stow_metadata import JSON, METADATA, XML, IntakeLimits, MetadataBody, MetadataParts
 from strongroom.web.stow_report import response_dataset, response_status
 
@@ -69,9 +70,16 @@ async def store_instances(call: Call) -> Response:
         if not stored:
             raise
         return _broken_off(error, stored)
-    dataset = response_dataset(intake.fates, (call.study_url, call.instance_url))
+    finally:
+        intake.release()
+    return await call.services.run_storing(_report, call, intake.fates, answer_type)
+
+
+def _report(call: Call, fates: Sequence[Fate], answer_type: str) -> Response:
+    """What became of each instance. Of many thousand it takes too long for the event loop."""
+    dataset = response_dataset(fates, (call.study_url, call.instance_url))
     body = to_xml(dataset) if answer_type == XML else msgspec.json.encode(dataset)
-    return Response(body, response_status(intake.fates), media_type=answer_type)
+    return Response(body, response_status(fates), media_type=answer_type)
 
 
 def _broken_off(error: StrongroomError, stored: int) -> Response:
@@ -99,7 +107,7 @@ def _intake(call: Call, content_type: str) -> Intake:
     if essence == DICOM:
         return SingleFile(door)
     if essence in METADATA:
-        return MetadataBody(door, essence, _intake_limits(limits))
+        return MetadataBody(door, essence, _intake_limits(limits, services.room))
     if essence != MULTIPART:
         raise UnsupportedMediaType("a body of a media type that is not taken", TAKEN)
     boundary, part_type = parse_multipart(content_type)
@@ -108,17 +116,18 @@ def _intake(call: Call, content_type: str) -> Intake:
     if part_type in (DICOM, ""):
         return DicomParts(door, reader)
     if part_type in METADATA:
-        return MetadataParts(door, part_type, _intake_limits(limits), reader)
+        return MetadataParts(door, part_type, _intake_limits(limits, services.room), reader)
     raise UnsupportedMediaType("parts of a media type that is not taken", TAKEN)
 
 
-def _intake_limits(limits: LimitsSection) -> IntakeLimits:
+def _intake_limits(limits: LimitsSection, room: Room) -> IntakeLimits:
     return IntakeLimits(
         MetadataLimits(limits.max_metadata_values, limits.max_element_depth),
         ScanLimits(max_element_depth=limits.max_element_depth, max_element_count=limits.max_metadata_values),
         limits.max_metadata_bytes,
         limits.max_held_bulk_bytes,
         limits.max_request_parts,
+        room,
     )
 
 

@@ -18,11 +18,14 @@ from strongroom.errors import LimitExceeded, MalformedRequest, Refused, StorageU
 from strongroom.web.assembly import Bulk, Flow, Instance, media_of
 from strongroom.web.multipart import MultipartReader, PartEnd, PartStart
 from strongroom.web.negotiation import MediaType, parse_media_type
+from strongroom.web.room import Room
 from strongroom.web.storing import Complete, Door, Fate
 
 JSON: Final = "application/dicom+json"
 XML: Final = "application/dicom+xml"
 METADATA: Final = frozenset((JSON, XML))
+BYTES_OF_TEXT: Final = 8
+"""Memory for a byte of metadata, about, until its instances are stored: it becomes objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class IntakeLimits:
     max_held_bulk_bytes: int
     max_request_parts: int
     """Of instances as well: each has its place in the answer."""
+    room: Room
+    """For what this request and all others hold."""
 
 
 class _Sink(Protocol):
@@ -61,6 +66,7 @@ class MetadataBody:
         self._limits = limits
         self._sink: _Sink | None = None
         self._text_bytes = self._held_bytes = 0
+        self._room_bytes = 0
         self._has_metadata = False
         self._waiting: dict[str, Instance] = {}
         self._early: dict[str, Bulk] = {}
@@ -98,6 +104,15 @@ class MetadataBody:
             self._refuse_waiting("incomplete")
             self._door.record_unnamed(self._never_began)
 
+    def release(self) -> None:
+        """Nothing is held any more."""
+        self._limits.room.give(self._room_bytes)
+        self._room_bytes = 0
+
+    def _take_room(self, count: int) -> None:
+        self._limits.room.take(count)
+        self._room_bytes += count
+
     def _refuse_waiting(self, reason: str) -> None:
         for instance in self._waiting.values():
             if instance.fate.failure is None:  # it waits under each of its URIs
@@ -120,12 +135,14 @@ class MetadataBody:
         self._text_bytes += more_bytes
         if self._text_bytes > self._limits.max_metadata_bytes:
             raise LimitExceeded("max_metadata_bytes", self._limits.max_metadata_bytes)
+        self._take_room(more_bytes * BYTES_OF_TEXT)
 
     def count_held(self, more_bytes: int) -> None:
         """Count bulk data that are held. Raises LimitExceeded."""
         self._held_bytes += more_bytes
         if self._held_bytes > self._limits.max_held_bulk_bytes:
             raise LimitExceeded("max_held_bulk_bytes", self._limits.max_held_bulk_bytes)
+        self._take_room(more_bytes)
 
     def take_text(self, raw: bytes) -> None:
         """Metadata have come whole. Raises MalformedDataset, LimitExceeded, MalformedRequest."""
@@ -163,7 +180,10 @@ class MetadataBody:
 
     def begin_flow(self, instance: Instance) -> Flow:
         """Begin to store an instance: what was held for it is held no longer."""
-        self._held_bytes -= instance.held_bytes
+        held_bytes = instance.held_bytes
+        self._held_bytes -= held_bytes
+        self._room_bytes -= held_bytes
+        self._limits.room.give(held_bytes)
         return Flow(self._door, instance)
 
     def end_flow(self, flow: Flow, fate: Fate) -> None:

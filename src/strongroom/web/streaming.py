@@ -166,6 +166,8 @@ def _reason(error: BaseException) -> str:
     """Why a delivery ended early, for the trail: the kind of error, never its text."""
     if isinstance(error, OSError):
         return "client-gone"
+    if isinstance(error, asyncio.CancelledError):  # see ``WebApp.end_revoked``
+        return "caller-not-good-any-more"
     if isinstance(error, IntegrityError):
         return "object-damaged"
     return type(error).__name__ if isinstance(error, StrongroomError) else "internal-error"

@@ -13,6 +13,7 @@ from harness.archives import new_home, opened
 from harness.ingesting import LARGE_PIXELS, Sample, store
 from harness.instances import instance, new_ring
 from strongroom.app import Archive
+from strongroom.archive import metadata as made_of
 from strongroom.archive.metadata import ENTRY_OBJECTS, SERVICE_ROOT, Metadata, NoCache, Outliner, with_root
 from strongroom.archive.model import DataKey, StoredObject
 from strongroom.dicom.elements import ScanLimits
@@ -128,6 +129,20 @@ def test_an_object_whose_key_does_not_open_is_damaged_and_no_other_is(cache: Cac
     with pytest.raises(IntegrityError):
         list(Metadata(archive.outliner, cache).of(objects))
     assert not cache.got
+
+
+def test_what_is_large_is_handed_out_as_it_is_made_and_not_kept(
+    outliner: Counting, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made_of, "ENTRY_BYTES", 100)
+    objects = stored_objects(50)
+    size = 0
+    for group in new(outliner, cache).of(objects):
+        assert sum(map(len, group[:-1])) <= 100, "more is held than ENTRY_BYTES and one object"
+        size += len(group)
+    assert size == 50
+    assert not cache.entries
+    assert all_of(new(outliner, cache), objects) == [each.sop_uid for each in objects]
 
 
 def test_no_cache_keeps_nothing(outliner: Counting) -> None:

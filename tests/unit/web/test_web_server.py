@@ -320,6 +320,48 @@ def test_a_reader_slower_than_min_send_bytes_per_s_is_cut(monkeypatch: pytest.Mo
         assert ended.wait(TIMEOUT_S)
 
 
+def test_an_answer_that_is_cut_at_the_end_may_still_say_so() -> None:
+    began, said = threading.Event(), threading.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+                began.set()
+        finally:
+            await asyncio.sleep(0.3)  # a thread writes the record
+            said.set()
+
+    with served(endless, drain_s=0.1) as server, closing(server.line()) as line:
+        line.sendall(b"GET / " + HEAD + b"\r\n")
+        assert began.wait(TIMEOUT_S)
+        server.stop()
+        server.thread.join(TIMEOUT_S)
+        assert said.is_set()
+
+
+def test_memory_stays_bounded_while_nobody_reads_the_answers() -> None:
+    answered: list[int] = []
+
+    async def much(_scope: Any, _receive: Any, send: Any) -> None:
+        answered.append(1)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4194304")]})
+        await send({"type": "http.response.body", "body": bytes(4 << 20)})
+
+    with served(much) as server, closing(server.line()) as line:
+        for _ in range(8):
+            line.sendall(b"GET / " + HEAD + b"\r\n")
+        ask(server, b"GET / " + HEAD + b"Connection: close\r\n\r\n")
+        assert len(answered) < 5, "answers pile up for a client that takes none"
+        got = 0
+        while got < 8 * (4 << 20):  # once they are taken, the next ones are made
+            data = line.recv(1 << 20)
+            assert data
+            got += len(data)
+    assert len(answered) == 9
+
+
 def test_what_is_under_way_is_finished_before_the_end() -> None:
     began, may_go_on = threading.Event(), threading.Event()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -324,3 +326,33 @@ def test_a_body_that_breaks_off_leaves_nothing_half(
     refused = [dict(event.details) for event in running.events() if event.details.get("reason") == "incomplete"]
     summed = [event.details["objects"] for event in running.events() if event.details.get("reasons") == ("incomplete",)]
     assert len(refused) + sum(map(int, map(str, summed))) >= 1
+
+
+def test_what_all_requests_hold_has_a_limit_and_is_given_back(tmp_path: Path) -> None:
+    home = archives.new_home(tmp_path / "home", {"limits": {"max_held_bytes_of_all": 2_200_000}})
+    with archives.opened(home) as archive:
+        archives.add_peer(archive, "SENDER", "store")
+    of_xml = f'multipart/related; type="{XML}"; boundary={BOUNDARY}'
+    early = multipart_of([("Content-Type: application/octet-stream\r\nContent-Location: b\r\n", bytes(500_000))])
+
+    def stored(client: Client) -> Answer:
+        return client.request("POST", "/studies", early, content_type=of_xml)
+
+    with serving_https(home) as https, https.client("SENDER") as client:
+        assert stored(client).status == 400, "it has no metadata"
+        with ExitStack() as stack:
+            for _ in range(5):  # each waits for metadata that do not come
+                waiting = stack.enter_context(https.client("SENDER")).connection
+                waiting.putrequest("POST", "/dicomweb/studies")
+                waiting.putheader("Content-Type", of_xml)
+                waiting.putheader("Content-Length", "1000000")
+                waiting.endheaders(early[:-20])
+            until(lambda: stored(client).status == 503)
+            assert stored(client).headers["retry-after"] == "10"
+        until(lambda: stored(client).status == 400)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
