@@ -34,7 +34,7 @@ CLEAN_BELOW: Final = Severity.LOW
 _ROUNDS: Final = 6
 _PIECE_BYTES: Final = 1 << 20
 _ALL_FINDINGS: Final = ScreenLimits(max_findings=20_000, max_findings_per_rule=20_000)
-_TAG: Final = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
+_TAG_LENGTH: Final = len("(0010,0010)")
 _AE_TITLE: Final = re.compile(r"[ !-\[\]-~]{1,16}")
 
 _SOP_CLASS: Final = 0x00080016
@@ -131,6 +131,7 @@ class _Disarming:
         self._removed: list[Removed] = []
         self._file = open_file(read, size_bytes)
         self._tree = self._parsed()
+        self._by_path: dict[str, tuple[Node, list[Node]]] = {}
 
     def run(self) -> Disarmed:
         """Rebuild, look again, take out what is found, until nothing is."""
@@ -193,13 +194,13 @@ class _Disarming:
 
     def _leave_out_padding(self, tree: Tree) -> None:
         self._leave_out_twice(tree.elements)
-        for node in list(tree.elements):
+        for node in tree.elements:
             if node.tag == _TRAILING_PADDING or node.tag >> 16 < 0x0004:
                 self._drop(node, "padding, or an element that belongs into no data set")
 
     def _leave_out_twice(self, elements: list[Node]) -> None:
         seen: set[int] = set()
-        for node in list(elements):
+        for node in elements:
             if node.tag in seen:
                 self._drop(node, "an element that is there already")
             seen.add(node.tag)
@@ -214,6 +215,7 @@ class _Disarming:
         Raises Refused if nothing can go any more.
         """
         before, done = len(self._removed), set[str]()
+        self._by_path = self._tree.by_path()
         refusal: Refused | None = None
         for finding in found:
             if finding.place.path in done:
@@ -276,19 +278,16 @@ class _Disarming:
         )
 
     def _chain(self, path: str) -> list[Node]:
-        """The elements that lead to ``path``, the outermost first, as far as the tree goes."""
-        elements, chain = self._tree.elements, []
+        """The elements that lead to ``path``, the outermost first, as far as the tree goes and nothing is gone."""
+        chain: list[Node] = []
+        prefix = ""
         for part in path.split("."):
-            found = _TAG.match(part)
-            tag = int(found[1] + found[2], 16) if found else -1
-            node = next((each for each in elements if each.tag == tag), None)
-            if node is None:
+            prefix += part[:_TAG_LENGTH]
+            node, _ = self._by_path.get(prefix, (None, None))
+            if node is None or node.is_gone:
                 break
             chain.append(node)
-            number = part[11:].strip("[]")
-            if node.items is None or not number.isdigit() or not 0 < int(number) <= len(node.items):
-                break
-            elements = node.items[int(number) - 1]
+            prefix += part[_TAG_LENGTH:] + "."
         return chain
 
     # -- how it goes
@@ -299,31 +298,27 @@ class _Disarming:
             self._drop(node, what)
             return
         block = node.tag & 0xFFFF0000 | number << 8  # what it reserves means nothing without it (PS3.5 7.8.1)
-        beside = self._beside(node)
-        for each in [each for each in beside if each is node or block <= each.tag <= block | 0xFF]:
-            self._drop(each, what)
-
-    def _beside(self, node: Node) -> list[Node]:
-        lists = [self._tree.elements]
-        for elements in lists:
-            if any(each is node for each in elements):
-                return elements
-            lists += [item for each in elements for item in each.items or ()]
-        return []
+        _, beside = self._by_path[node.path]
+        for each in beside:
+            if each is node or block <= each.tag <= block | 0xFF:
+                self._drop(each, what)
 
     def _drop_with(self, node: Node, what: str, *, at_top: bool) -> None:
         together = _TOGETHER.get(node.tag, frozenset()) if at_top else frozenset()
         self._drop(node, what)
-        for each in [each for each in self._tree.elements if each.tag in together]:
-            self._drop(each, what)
+        for each in self._tree.elements:
+            if each.tag in together:
+                self._drop(each, what)
 
     def _drop_group(self, group: int, what: str) -> None:
-        for node in [node for node in self._tree.elements if node.tag >> 16 == group]:
-            self._drop(node, what)
+        for node in self._tree.elements:
+            if node.tag >> 16 == group:
+                self._drop(node, what)
 
     def _drop(self, node: Node, what: str) -> None:
-        if not self._tree.drop(node):
+        if node.is_gone:
             return
+        node.is_gone = True
         raw_digest, is_used = self._digest(node)
         if not is_length_of_others(node.tag) and (is_used or node.tag != _TRAILING_PADDING):
             self._list(node.path, what, node.offset, node.length, raw_digest)

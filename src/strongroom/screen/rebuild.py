@@ -55,6 +55,8 @@ class Node:
     is_unknown_sequence: bool = False
     """Written as UN of undefined length: its items are in implicit VR."""
     is_delimited: bool = False
+    is_gone: bool = False
+    """Left out when the data set is written."""
 
     @property
     def end(self) -> int:
@@ -65,13 +67,6 @@ class Node:
     def inner_coding(self) -> Coding:
         """How the items are encoded."""
         return IMPLICIT_LITTLE if self.is_unknown_sequence else self.coding
-
-    def nodes(self) -> Iterator[Node]:
-        """Yield this element and all within it."""
-        yield self
-        for item in self.items or ():
-            for node in item:
-                yield from node.nodes()
 
 
 @dataclass(slots=True)
@@ -85,7 +80,7 @@ class Tree:
 
     def find(self, tag: int) -> Node | None:
         """Return the top-level element with that tag."""
-        return next((node for node in self.elements if node.tag == tag), None)
+        return next((node for node in self.elements if node.tag == tag and not node.is_gone), None)
 
     def value(self, tag: int, most: int = 65536) -> bytes:
         """Return the value of a top-level element, b"" if it is absent, has items, or is longer than ``most``."""
@@ -103,15 +98,16 @@ class Tree:
         is_big = self.coding.short_header.format.startswith(">")
         return int.from_bytes(self.value(tag)[:2], "big" if is_big else "little")
 
-    def drop(self, gone: Node) -> bool:
-        """Take an element out, wherever in the tree it is; False if it is in it no more."""
-        lists = [self.elements]
-        for elements in lists:
-            if gone in elements:
-                elements.remove(gone)
-                return True
-            lists += [item for node in elements for item in node.items or ()]
-        return False
+    def by_path(self) -> dict[str, tuple[Node, list[Node]]]:
+        """Return every element that is not gone with those beside it, by its path; of several the first one."""
+        found: dict[str, tuple[Node, list[Node]]] = {}
+        open_lists = [self.elements]
+        for elements in open_lists:
+            for node in elements:
+                if not node.is_gone:
+                    found.setdefault(node.path, (node, elements))
+                    open_lists += node.items or ()
+        return found
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the data set as it is now, 1 MiB at most at a time."""
@@ -204,7 +200,7 @@ class _Builder:
 
 def _elements(elements: list[Node], read: Read) -> Iterator[bytes]:
     for node in sorted(elements, key=attrgetter("tag")):
-        if not is_length_of_others(node.tag):
+        if not node.is_gone and not is_length_of_others(node.tag):
             yield from _element(node, read)
 
 

@@ -39,7 +39,7 @@ def rebuild_pixel_data(tree: Tree, transfer_syntax: TransferSyntax, note: Note) 
 
     Raises Refused ("frames") if the frames cannot be told, or are not all there.
     """
-    nodes = [node for node in tree.elements if node.tag in PIXEL_TAGS]
+    nodes = [node for node in tree.elements if node.tag in PIXEL_TAGS and not node.is_gone]
     if not nodes:
         return
     node = max(nodes, key=lambda each: each.tag)
@@ -54,6 +54,8 @@ def rebuild_pixel_data(tree: Tree, transfer_syntax: TransferSyntax, note: Note) 
 def _outlined(tree: Tree) -> list[Outlined]:
     found: list[Outlined] = []
     for node in tree.elements:
+        if node.is_gone:
+            continue
         if node.tag in PIXEL_TAGS:
             length = node.length if node.fragments is None else UNDEFINED_LENGTH
             found.append(Bulk(node.tag, node.vr, node.offset, length, "", node.coding))
