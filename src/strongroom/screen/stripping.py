@@ -1,7 +1,7 @@
 """Take out of an encoded frame what no decoder reads, without touching a byte that one does.
 
 JPEG and JPEG-LS (ISO/IEC 10918-1 B, 14495-1 C), JPEG 2000 and HTJ2K (15444-1 A and I), RLE (PS3.5 G), MP4 (14496-12).
-Marker segments that change how pixels come out stay: JFIF, SPIFF, Adobe's colour transform, that of JPEG-LS.
+Marker segments that change how pixels come out stay: JFIF, Adobe's colour transform, that of JPEG-LS.
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _APP: Final = range(0xE0, 0xF0)
 _RESTART: Final = range(0xD0, 0xD8)
 _ALONE: Final = frozenset({0x01, _SOI, *_RESTART})
-_COLOUR_SEGMENTS: Final = (
-    (0xEE, b"Adobe", 12),
-    (0xE8, b"mrfx", 5),
-    (0xE8, b"SPIFF\0", 30),  # of JPEG-LS (10918-3 annex F), and the end of its directory
-    (0xE8, b"\0\0\0\1\xff\xd8", 6),
-)
+_COLOUR_SEGMENTS: Final = ((0xEE, b"Adobe", 12), (0xE8, b"mrfx", 5))
 _J2K_COM, _J2K_SOT, _J2K_EOC = 0xFF64, 0xFF90, b"\xff\xd9"
 _BOX_START: Final = b"\0\0\0\x0cjP  "
 _DECODING_BOXES: Final = frozenset({b"jP  ", b"ftyp", b"jp2h", b"jp2c"})

@@ -14,6 +14,7 @@ from strongroom.dicom.part10 import parse_file_header
 from strongroom.errors import LimitExceeded, MalformedDataset, Refused
 from strongroom.screen.disarm import Disarmed, disarm
 from strongroom.screen.screening import screen_bytes
+from strongroom.screen.stripping import Stripped, strip_jpeg
 
 PROGRAM = payloads.pe()
 
@@ -92,10 +93,12 @@ def test_a_palette_that_gives_the_pixels_their_colours_is_refused_and_an_unused_
 
 
 def test_fragments_become_one_a_frame_behind_a_true_table() -> None:
-    stream = hidden.jpeg_ls() + b"\0" * (len(hidden.jpeg_ls()) & 1)
+    stream = hidden.jpeg()
+    assert strip_jpeg(stream) == Stripped(stream, ())
+    stream += b"\0" * (len(stream) & 1)
     parts = (stream[:100], stream[100:])
     pixels = Fragments((struct.pack("<LL", 0, 9999), *parts, stream))
-    data = hidden.file_of(hidden.encode(hidden.image(pixels, frames=2)), hidden.JPEG_LS)
+    data = hidden.file_of(hidden.encode(hidden.image(pixels, frames=2)), hidden.JPEG)
     made, copy = disarmed(data)
     table = struct.pack("<HHLLL", 0xFFFE, 0xE000, 8, 0, len(stream) + 8)
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(stream)) + stream
