@@ -202,7 +202,7 @@ def disk_header(data: bytes, at: int) -> Match | None:
         return Match("SR-DISK-001", HIGH, "a VMDK disk image", at)
     if head[:8] == b"vhdxfile":
         return Match("SR-DISK-001", HIGH, "a VHDX disk image", at)
-    if head[64:68] == b"\x7f\x10\xda\xbe":
+    if head[64:68] == b"\x7f\x10\xda\xbe" and b"Image" in head[:64]:
         return Match("SR-DISK-001", MEDIUM, "a VirtualBox disk image", at)
     return boot_sector(head, at)
 
@@ -255,12 +255,13 @@ def package(data: bytes, at: int) -> Match | None:
     if head[:3] in (b"FWS", b"CWS", b"ZWS") and len(head) > 8 and 1 <= head[3] <= 50:
         size = U32.unpack_from(head, 4)[0]
         if 21 <= size < 1 << 26:
-            return Match("SR-PKG-001", MEDIUM, f"a Flash file of version {head[3]}, {size} bytes", at, size)
+            sure = MEDIUM if head[:1] == b"C" and head[8] == 0x78 else LOW
+            return Match("SR-PKG-001", sure, f"a Flash file of version {head[3]}, {size} bytes", at, size)
     if head[:4] == b"\x1bLua" and head[4:5] in (b"\x51", b"\x52", b"\x53", b"\x54"):
         return Match("SR-PKG-001", HIGH, "Lua byte code", at)
     if head[:4] == b"xar!" and head[4:6] == b"\0\x1c":
         return Match("SR-PKG-001", HIGH, "an Apple installer package (xar)", at)
-    if head[:4] == b"BC\xc0\xde":
+    if head[:4] == b"BC\xc0\xde" and head[5:8] == b"\x14\0\0":
         return Match("SR-PKG-001", MEDIUM, "LLVM bit code", at)
     return None
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from strongroom.screen.matches import HIGH, MEDIUM, Match
+from strongroom.screen.matches import HIGH, LOW, MEDIUM, Match
 
 _NAME_ESCAPE: Final = re.compile(rb"#([0-9A-Fa-f]{2})")
 _ACTIVE: Final = {
@@ -25,6 +25,8 @@ _ACTIVE: Final = {
     b"AA": "additional actions",
     b"OpenAction": "an open action",
 }
+_PDF_BODY: Final = re.compile(rb"\d \d+ obj\b|%%EOF|\bxref\b|\btrailer\b|/(?:Type|Pages|Catalog|Linearized|Length)\b")
+_NEAR_BYTES: Final = 4096
 _HARMLESS_ALONE: Final = frozenset({"an open action", "additional actions"})
 """A page to open at is one: they count with what they start."""
 _ACTIVE_NAME: Final = re.compile(rb"/(" + b"|".join(sorted(_ACTIVE, reverse=True)) + rb")(?=[\s/<(\[>{%]|\Z)")
@@ -32,6 +34,9 @@ _STREAM: Final = re.compile(rb"stream\r?\n")
 _MAX_STREAMS: Final = 400
 _MAX_INFLATED_BYTES: Final = 4 << 20
 _MAX_STREAM_BYTES: Final = 1 << 20
+_RTF_BODY: Final = re.compile(
+    rb"\\(?:ansi|mac|pca?|deff|fonttbl|colortbl|pard|info|object|generator|viewkind|plain|par)\b|\\fs\d\d"
+)
 _MARKUP_HEAD: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?[\s\0]*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,512}?-->\s*)*"
     rb"<(!doctype\s+(?:html|svg)|html|head|body|script|iframe|svg|hta:application|object|embed|table|meta|style|title|img|"
@@ -56,6 +61,8 @@ def pdf(data: bytes, at: int) -> Match | None:
     if head[:5] != b"%PDF-" or head[5:6] not in (b"1", b"2") or head[6:7] != b"." or not head[7:8].isdigit():
         return None
     version = head[5:8].decode("ascii")
+    if not _PDF_BODY.search(data, at, at + _NEAR_BYTES):
+        return Match("SR-PDF-001", LOW, f"the header of a PDF document of version {version}, and no object near it", at)
     found = sorted(active_in_pdf(data[at:]))
     if found:
         return Match("SR-PDF-002", HIGH, f"a PDF document of version {version} with {', '.join(found)}", at)
@@ -95,7 +102,8 @@ def rtf(data: bytes, at: int) -> Match | None:
     near = data[at : at + (4 << 20)].lower()
     if b"\\objdata" in near or b"\\objocx" in near or b"\\objupdate" in near or b"\\ddeauto" in near:
         return Match("SR-RTF-002", HIGH, "an RTF document with embedded objects", at)
-    return Match("SR-RTF-001", HIGH if head[4:6] == b"f1" else MEDIUM, "an RTF document", at)
+    sure = MEDIUM if _RTF_BODY.search(near, 0, 512) else LOW
+    return Match("SR-RTF-001", sure, "an RTF document", at)
 
 
 def markup(data: bytes, at: int) -> Match | None:

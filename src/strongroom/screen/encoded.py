@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from strongroom.screen.findings import Confidence
-from strongroom.screen.formats import binary_at, identify
+from strongroom.screen.formats import binary_at, identify_exactly
 from strongroom.screen.matches import LOW, MEDIUM, Match
 
 # One class each and no group within a repetition: that one keeps state for every round, some 300 bytes of it.
@@ -61,7 +61,7 @@ def encoded(data: bytes) -> Match | None:
 
 
 def _decoded_match(raw: bytes, rule: str, kind: str, confidence: Confidence) -> Match | None:
-    found = identify(raw)
+    found = identify_exactly(raw)
     if found is None or found.rule in _WEAK:
         return None
     return Match(rule, min(confidence, found.confidence), f"{kind}, which decodes to {found.what}", 0, len(raw))
@@ -103,7 +103,7 @@ def begins_under_xor(data: bytes) -> Match | None:
         key = data[0] ^ signature[0]
         if key and data[1] ^ key == signature[1] and _keyed(data[: len(signature)], key) == signature:
             plain = _keyed(data[:_DECODED_BYTES], key)
-            found = identify(plain)
+            found = identify_exactly(plain)
             if found is not None and found.rule not in _WEAK:
                 return Match("SR-ENC-003", LOW, f"XOR with 0x{key:02X}, under which it is {found.what}", 0, len(data))
     return None

@@ -8,6 +8,7 @@ less (COM, a DOS header alone, pickles) are looked for at beginnings only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from struct import unpack_from
 from typing import Final
@@ -74,6 +75,11 @@ _JAVA_CONSTANT_BYTES: Final = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 
     20: 2,
 }
 _PROVING_CONSTANTS: Final = 8
+_PICKLE_NAME: Final = re.compile(
+    rb"c[A-Za-z_][\w.]{1,60}\n[A-Za-z_][\w.]{0,60}\n|\x8c.[A-Za-z_][\w.]{1,60}\x94?\x8c.[A-Za-z_][\w.]{1,60}\x94?\x93",
+    re.S,
+)
+"""A module and what is taken from it, in the two ways to write it."""
 
 
 def pe(data: bytes, at: int) -> Match | None:
@@ -243,10 +249,6 @@ def pickle(data: bytes, at: int) -> Match | None:
     head = data[at : at + 65536]
     if len(head) < 12 or head[0] != 0x80 or not 2 <= head[1] <= 5:
         return None
-    framed = head[2] == 0x95 and len(head) > 11 and int.from_bytes(head[3:11], "little") < 1 << 32
-    if not framed and head[2:3] not in (b"c", b"}", b"]", b"(", b"\x8c", b"X"):
-        return None
-    calls = b"\x93" in head[:4096] or b"c" in head[2:3] or b"\nsystem\n" in head
-    if not calls or (b"R" not in head and b"\x81" not in head):
+    if not _PICKLE_NAME.search(head) or not (b"R" in head or b"\x81" in head):
         return None
     return Match("SR-PICKLE-001", MEDIUM, f"a Python pickle of protocol {head[1]} that makes calls", at)

@@ -7,7 +7,7 @@ from struct import error as struct_error
 from typing import Final
 
 from strongroom.screen import containers, documents, executables, scripts
-from strongroom.screen.matches import Match
+from strongroom.screen.matches import LOW, Match
 
 Parser = Callable[[bytes, int], Match | None]
 
@@ -44,6 +44,7 @@ _BY_FIRST_BYTE: Final[dict[int, tuple[Parser, ...]]] = {
 _TEXTS: Final[tuple[Parser, ...]] = (documents.markup, documents.xml, documents.mime, scripts.script)
 _BLOCKS: Final[tuple[Parser, ...]] = (containers.tar, containers.disk_header)
 _ISO_BYTES: Final = 0x8800
+_SECTOR_BYTES: Final = 512
 _PDF_WITHIN_BYTES: Final = 1024
 _MOSTLY_TEXT: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
 _TEXT_SAMPLE_BYTES: Final = 24
@@ -80,29 +81,44 @@ def identify(data: bytes) -> Match | None:
     White space before markup and scripts, and up to 1,024 bytes before a PDF header, are passed over as the software
     passes over them that opens such files.
     """
+    return _binary_format(data) or _text_format(data) or _late_pdf(data)
+
+
+def identify_exactly(data: bytes) -> Match | None:
+    """Return what ``identify`` does, of bytes that may be anything, text by chance included: pixels, samples, curves."""
+    found = _binary_format(data)
+    if found is not None and found.confidence is not LOW:
+        return found
+    found = scripts.script_in_pixels(data) if _may_be_text(data) else None
+    if found is None and _may_be_text(data) and scripts.is_written(data):
+        found = parsed(documents.markup, data, 0) or parsed(documents.xml, data, 0) or parsed(documents.mime, data, 0)
+    return found or _late_pdf(data)
+
+
+def _binary_format(data: bytes) -> Match | None:
     found = binary_at(data, 0)
     if found is not None:
         return found
-    if len(data) >= 512:
-        for parser in _BLOCKS:
-            found = parsed(parser, data, 0)
-            if found is not None:
-                return found
-    if len(data) >= _ISO_BYTES:
-        found = parsed(containers.iso, data, 0)
+    for parser in _BLOCKS if len(data) >= _SECTOR_BYTES else ():
+        found = parsed(parser, data, 0)
         if found is not None:
             return found
-    text = _text_format(data)
-    if text is not None:
-        return text
+    return parsed(containers.iso, data, 0) if len(data) >= _ISO_BYTES else None
+
+
+def _late_pdf(data: bytes) -> Match | None:
     start = data.find(b"%PDF-", 1, _PDF_WITHIN_BYTES + 5)
     return parsed(documents.pdf, data, start) if start > 0 else None
 
 
+def _may_be_text(data: bytes) -> bool:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    return (data[:2].isascii() or data[:3] == b"\xef\xbb\xbf") and begins_as_text(data)
+
+
 def _text_format(data: bytes) -> Match | None:
-    if not data[:2].isascii() and data[:3] != b"\xef\xbb\xbf" and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        return None
-    if data[:2] not in (b"\xff\xfe", b"\xfe\xff") and not begins_as_text(data):
+    if not _may_be_text(data):
         return None
     for parser in _TEXTS:
         found = parsed(parser, data, 0)

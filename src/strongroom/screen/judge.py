@@ -10,7 +10,7 @@ from strongroom.dicom.elements import PIXEL_DATA, Coding
 from strongroom.screen import codestreams, containers, encoded, executables, text
 from strongroom.screen.captures import Captures
 from strongroom.screen.findings import Confidence, Place, Severity
-from strongroom.screen.formats import begins_as_text, identify, identify_end, parsed
+from strongroom.screen.formats import begins_as_text, identify, identify_end, identify_exactly, parsed
 from strongroom.screen.limits import ScreenLimits
 from strongroom.screen.matches import Match
 from strongroom.screen.pixeldata import WANTED, Description, Fragments
@@ -36,6 +36,7 @@ _PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _HEAD_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 70_000
 _REST_BYTES: Final = 1 << 20
+_SAMPLES: Final = frozenset(b"OD OF OL OV OW".split())
 _MIN_BLOB_BYTES: Final = 12
 _TEXT_SAMPLE_BYTES: Final = 64
 _MIN_ENCODED_BYTES: Final = 40
@@ -201,13 +202,13 @@ class Judge:
         if not texts:
             return
         for number in text.suspicious([value for _, value in texts]):
-            if self._may_look(texts[number][0], Severity.MEDIUM):
+            if self._may_look(texts[number][0]):
                 self._look_at_text(*texts[number])
         self._look_for_encoded(texts)
 
     def _look_for_encoded(self, texts: list[tuple[Located, bytes]]) -> None:
         for at, value in texts:
-            if len(value) >= _MIN_ENCODED_BYTES and self._may_look(at, Severity.LOW):
+            if len(value) >= _MIN_ENCODED_BYTES and self._may_look(at):
                 found = encoded.encoded(value)
                 if found is not None:
                     self._payload(at, at.offset, found)
@@ -224,7 +225,7 @@ class Judge:
         if begins is not None and begins.rule != "SR-COM-001":
             self._payload(at, at.offset, begins)
 
-    def _may_look(self, at: Located, severity: Severity) -> bool:
+    def _may_look(self, at: Located) -> bool:
         """Whether one more close look is in proportion to the size of the file; says so once if not."""
         if self._looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
             self._looks += 1
@@ -232,7 +233,7 @@ class Judge:
         if not self._is_over:
             self._is_over = True
             what = f"after {self._looks} values that needed a close look"
-            self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, severity)
+            self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, Severity.LOW)
             self._verdict.truncated = True
         return False
 
@@ -243,15 +244,16 @@ class Judge:
     def blob(self, at: Located, offset: int, data: bytes) -> None:
         """Look at bytes that are no text and no pixels: whole, or their beginning."""
         stripped = data.lstrip(b"\0")
-        if not stripped or not self._may_look(at, Severity.LOW):
+        if not stripped or not self._may_look(at):
             return
         if at.tag == _ICC_PROFILE:
             self._icc(at, data)
         if at.tag == TRAILING_PADDING:
             self._add("SR-TRAIL-002", self.place(at, len(data)), f"{len(data)} bytes, not all zero", Confidence.HIGH)
-        found = identify(data)
+        look = identify_exactly if at.vr in _SAMPLES else identify
+        found = look(data)
         if found is None and len(stripped) < len(data):
-            found = identify(stripped)
+            found = look(stripped)
             found = found._replace(at=found.at + len(data) - len(stripped)) if found else None
         if found is None:
             found = parsed(executables.shortcut, data, data.find(executables.LNK_HEADER))
@@ -330,7 +332,7 @@ class Judge:
             self.blob(at, offset, data)
 
     def _code_stream(self, at: Located, offset: int, data: bytes) -> None:
-        if not self._may_look(at, Severity.LOW):
+        if not self._may_look(at):
             return
         found = _payload_at_beginning(data) or identify_end(data)
         if found is not None:
@@ -381,9 +383,7 @@ class Judge:
 
 def _payload_at_beginning(data: bytes) -> Match | None:
     """Return the payload that pixels begin with: those of an image may be anything, and are looked at less closely."""
-    found = identify(data)
-    if found is None or found.confidence is Confidence.LOW:
-        found = encoded.begins_under_xor(data)
+    found = identify_exactly(data) or encoded.begins_under_xor(data)
     if found is None and begins_as_text(data[:_TEXT_SAMPLE_BYTES]):
         found = encoded.encoded(data)
     return found

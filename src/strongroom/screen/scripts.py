@@ -126,7 +126,14 @@ _LANGUAGES: Final = (
         ),
     ),
     _Language(
-        "PHP", _any(rb"<\?php\b", rb"<\?=\s*[`$\w]", rb"\$_(?:get|post|request|server|files|cookie)\s*\["), _any()
+        "PHP",
+        _any(
+            rb"<\?php\s+[\w$/@]{2,40}",
+            rb"<\?php\b",
+            rb"<\?=\s*[`$\w]",
+            rb"\$_(?:get|post|request|server|files|cookie)\s*\[",
+        ),
+        _any(),
     ),
     _Language("a server page", _any(rb"<%\s*(?:@|=|eval|execute|response|runtime)", rb"<jsp:\w+"), _any()),
     _Language(
@@ -176,9 +183,38 @@ _TEST_FILE: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
 _MAX_TEXT_BYTES: Final = 65536
 _MIN_TEXT_BYTES: Final = 6
 _MIN_PREFIX_BYTES: Final = 20
+_MIN_PROOF_BYTES: Final = 8
+_SMALL_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f-\xff]")
 _NOT_TEXT: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 27})
 _QUICK: Final = re.compile(rb"[$%<>(){};=@`|&#\\]|\b(?:import|echo|dim|set|call|start|goto|exec)\b", re.I)
+
+
+def is_written(data: bytes) -> bool:
+    """Whether ``data`` begins with text that somebody wrote, rather than with pixels whose values are printable.
+
+    Words are of small letters and stand apart: the grey values of an image that has both 0x20 and 0x61 to 0x7A in such
+    numbers, and nothing that is no text, would have to be drawn for it.
+    """
+    sample = _text_of(data[:512])
+    if len(sample) < _MIN_PREFIX_BYTES:
+        return False
+    small = len(sample) - len(sample.translate(None, _SMALL_LETTERS))
+    apart = len(sample) - len(sample.translate(None, b" \t\r\n"))
+    return 10 * small >= 3 * len(sample) and 30 * apart >= len(sample)
+
+
+def script_in_pixels(data: bytes) -> Match | None:
+    """Return what ``script`` does where chance cannot have made it: of a line that is long enough, in written text."""
+    if not is_written(data):
+        return None
+    head = _text_of(data[:_MAX_TEXT_BYTES])
+    found = script(head, 0)
+    if found is None or found.confidence is not HIGH:
+        return None
+    strong = (language.strong.search(head) for language in _LANGUAGES)
+    proof = [_TEST_FILE] * (_TEST_FILE in head) + [hit[0] for hit in (*strong, _RUN_BY.match(head)) if hit is not None]
+    return found if any(len(each) >= _MIN_PROOF_BYTES for each in proof) else None
 
 
 def script(data: bytes, at: int) -> Match | None:

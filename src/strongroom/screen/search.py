@@ -32,7 +32,13 @@ _PRINTABLE: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
 _SCRIPT: Final = re.compile(rb"<script(?:[\s>/]|\Z)", re.I)
 _SHEBANG: Final = re.compile(rb"#! ?/(?:usr/(?:local/)?)?bin/(?:env +)?[a-z]{2,12}[\s0-9]")
 _HTML: Final = re.compile(rb"<(?:html|head|body|iframe|hta:application|svg)[\s>]", re.I)
-_PHP: Final = re.compile(rb"<\?php\s", re.I)
+_PHP: Final = re.compile(rb"<\?php\s+(?:[\w\\]{3,40}\s*[(\[;=]|[$/#@][\w ]{2,40}|\w{3,12}\s)", re.I)
+_SECOND_TAG: Final = re.compile(
+    rb"</(?:html|head|body|svg|script|iframe|title|style)>|<(?:head|body|script|title|meta|style|iframe)[\s>]|"
+    rb"xmlns=|\bonload\s*=|\bonerror\s*=|\bonclick\s*=|javascript:|src=[\"']http|http-equiv",
+    re.I,
+)
+"""Pixels of 8 bits are text in dark parts, and spell a short tag once in a thousand images: two of them never."""
 
 
 def _text(pattern: re.Pattern[bytes], rule: str, what: str) -> Callable[[bytes, int], Match | None]:
@@ -53,6 +59,8 @@ def _stands_in_text(data: bytes, at: int) -> bool:
 
 def _html(data: bytes, at: int) -> Match | None:
     if not _HTML.match(data, at) or not _stands_in_text(data, at):
+        return None
+    if not _SECOND_TAG.search(data, at + 4, at + LOOK_AHEAD_BYTES):
         return None
     if documents.ACTIVE_MARKUP.search(data, at, at + LOOK_AHEAD_BYTES):
         return Match("SR-HTML-002", HIGH, "markup with code", at)
