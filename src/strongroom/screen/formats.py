@@ -85,7 +85,7 @@ def identify(data: bytes) -> Match | None:
 
 
 def identify_exactly(data: bytes) -> Match | None:
-    """Return what ``identify`` does, of bytes that may be anything, text by chance included: pixels, samples, curves."""
+    """Return what ``identify`` does, of bytes that may be anything, text by chance included: pixels, samples."""
     found = _binary_format(data)
     if found is not None and found.confidence is not LOW:
         return found
