@@ -7,6 +7,7 @@ from binascii import crc32
 from struct import unpack_from
 from typing import Final
 
+from strongroom.screen.findings import Confidence
 from strongroom.screen.matches import HIGH, LOW, MEDIUM, U16, U32, U32_BIG, Match
 
 ZIP_METHODS: Final = frozenset({0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 14, 18, 19, 93, 94, 95, 96, 97, 98, 99})
@@ -46,7 +47,7 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _zip_match(name: bytes, near: bytes, what: str, sure: object, at: int) -> Match:
+def _zip_match(name: bytes, near: bytes, what: str, sure: Confidence, at: int) -> Match:
     if b"AndroidManifest.xml" in near or b"classes.dex" in near:
         rule, kind = "SR-ZIP-002", "an Android package"
     elif b"META-INF/MANIFEST.MF" in near or name.startswith(b"META-INF/"):
@@ -59,7 +60,7 @@ def _zip_match(name: bytes, near: bytes, what: str, sure: object, at: int) -> Ma
         rule, kind = "SR-ZIP-001", "an Office document"
     else:
         rule, kind = "SR-ZIP-001", "a ZIP archive"
-    return Match(rule, sure, f"{kind}: {what}", at)  # type: ignore[arg-type]
+    return Match(rule, sure, f"{kind}: {what}", at)
 
 
 def zip_end(data: bytes, at: int) -> Match | None:

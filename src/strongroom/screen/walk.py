@@ -227,12 +227,9 @@ class Walker:
 
     def _walk_elements(self, frame: Frame, data: bytes, base: int) -> bool:
         """Walk the elements of ``frame``; False if more bytes are needed, True if another frame is to be walked."""
-        explicit, unpack, unpack_long, unpack_length = (
-            frame.coding.explicit,
-            frame.coding.short_header.unpack_from,
-            frame.coding.long_header.unpack_from,
-            frame.coding.long_length.unpack_from,
-        )
+        coding = frame.coding
+        explicit, unpack_length = coding.explicit, coding.long_length.unpack_from
+        unpack, unpack_long = coding.short_header.unpack_from, coding.long_header.unpack_from
         node, end, visit, located = frame.node, len(data), self._visitor.value, _located
         stop = None if frame.end is None else frame.end - base
         position = self.position - base
@@ -266,18 +263,11 @@ class Walker:
                 return self._leave_meta()
             place = located((base + value, tag, node, vr, ""))
             if tag <= frame.previous or (tag > PIXEL_DATA and node is None):
-                if self._ends_here(frame, place, position + base):
+                if self._ends_before(frame, place, position + base):
                     return False
-                if tag <= frame.previous:
-                    rule = "SR-STR-007" if tag == frame.previous else "SR-STR-006"
-                    self._visitor.malformed(rule, place, 0, "")
             else:
                 frame.previous = tag
-            self._starts.append(base + position)
-            self._known.append(place)
-            self.elements += 1
-            if self.elements > self._limits.max_elements:
-                self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
+            if not self._is_counted(place, base + position):
                 return True
             if explicit and vr not in allowed_vrs(tag):
                 self._other_vr(place, length)
@@ -293,6 +283,25 @@ class Walker:
                 return True
             position = self.position - base
         self.position = base + position
+        return True
+
+    def _ends_before(self, frame: Frame, place: Located, at: int) -> bool:
+        """Whether the data set ended before this element; if not, whether it stands in order is reported."""
+        if self._ends_here(frame, place, at):
+            return True
+        if place.tag <= frame.previous:
+            rule = "SR-STR-007" if place.tag == frame.previous else "SR-STR-006"
+            self._visitor.malformed(rule, place, 0, "")
+        return False
+
+    def _is_counted(self, place: Located, at: int) -> bool:
+        """Remember where an element begins; False, and nothing more is walked, if there are too many."""
+        self._starts.append(at)
+        self._known.append(place)
+        self.elements += 1
+        if self.elements > self._limits.max_elements:
+            self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
+            return False
         return True
 
     def _open(self, frame: Frame, place: Located, length: int, data: bytes, base: int) -> bool:
