@@ -32,6 +32,7 @@ _EXTENDED_OFFSETS: Final = 0x7FE00001
 _KEPT: Final = frozenset({SOP_CLASS, SOP_INSTANCE, _MEDIA_TYPE}) | WANTED
 _MAX_KEPT_BYTES: Final = 1024
 _MAX_TABLE_BYTES: Final = 1 << 20
+_MAX_TABLES: Final = 16
 _PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _HEAD_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 70_000
@@ -66,6 +67,7 @@ class Judge:
         self._texts: list[tuple[Located, bytes]] = []
         self._nested: tuple[Node | None, dict[int, bytes]] = (None, {})
         self._fragments: Fragments | None = None
+        self._tables: list[tuple[Fragments, int]] = []
         self._extended = b""
         self._looks = 0
         self._is_over = False
@@ -119,9 +121,10 @@ class Judge:
         """Note where a fragment is; have it looked at when it has come."""
         assert at.node is not None
         if at.node[2] == 1 or self._fragments is None:
-            self._fragments = Fragments()
+            self._fragments = table = Fragments()
             self._description(at)
-            self.captures.want(at.offset, min(length, _MAX_TABLE_BYTES), lambda o, d: self._offset_table(at, o, d))
+            size = min(length, _MAX_TABLE_BYTES)
+            self.captures.want(at.offset, size, lambda o, d: self._offset_table(table, at, o, d))
             if at.tag == PIXEL_DATA and at.node[0] is None:
                 self.pixels = (at.offset, at.offset + length)
             return
@@ -135,22 +138,25 @@ class Judge:
             else:
                 self.captures.want(at.offset, limit, lambda offset, part: self._code_stream(at, offset, part))
 
-    def _offset_table(self, at: Located, offset: int, data: bytes) -> None:
-        if self._fragments is not None:
-            self._fragments.base, self._fragments.table = offset, data
+    def _offset_table(self, fragments: Fragments, at: Located, offset: int, data: bytes) -> None:
+        fragments.base, fragments.table = offset, data
         if data[:4].strip(b"\0"):  # the first frame is where the fragments begin: this is no table
             self.blob(at, offset, data)
 
     def fragments_end(self, offset: int) -> None:
-        """Hold the offset tables against the fragments that were met."""
-        fragments, self._fragments = self._fragments, None
-        if fragments is None:
-            return
+        """Have the offset tables held against the fragments that were met, once all of them have come."""
+        if self._fragments is not None and len(self._tables) < _MAX_TABLES:
+            self._tables.append((self._fragments, offset))
+        self._fragments = None
+
+    def _check_tables(self) -> None:
         order = "<" if self.syntax is None or self.syntax.little_endian else ">"
-        for error in (fragments.table_error(order), fragments.extended_error(self._extended)):
-            if error:
-                place = Place("(7FE0,0010)[1]", fragments.base or offset, len(fragments.table), self._inflated)
-                self._add("SR-PIX-004", place, error, Confidence.HIGH)
+        for fragments, offset in self._tables:
+            extended = self._extended if len(self._tables) == 1 else b""
+            for error in (fragments.table_error(order), fragments.extended_error(extended)):
+                if error:
+                    place = Place("(7FE0,0010)[1]", fragments.base or offset, len(fragments.table), self._inflated)
+                    self._add("SR-PIX-004", place, error, Confidence.HIGH)
 
     def malformed(self, rule: str, at: Located, length: int, what: str) -> None:
         """Report what does not hold together."""
@@ -354,6 +360,7 @@ class Judge:
         """Judge what needed the whole data set."""
         self.captures.finish()
         self.end_of_buffer()
+        self._check_tables()
         if self._document is None:
             return
         at, match = self._document

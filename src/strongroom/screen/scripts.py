@@ -187,7 +187,9 @@ _MIN_PROOF_BYTES: Final = 8
 _SMALL_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f-\xff]")
 _NOT_TEXT: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 27})
-_QUICK: Final = re.compile(rb"[$%<>(){};=@`|&#\\]|\b(?:import|echo|dim|set|call|start|goto|exec)\b", re.I)
+_QUICK: Final = re.compile(
+    rb"[$%<>(){};=@`|&#\\]|\b(?:import|echo|dim|set|call|start|goto|exec|powershell|curl|wget|rm|cmd)\b", re.I
+)
 
 
 def is_written(data: bytes) -> bool:

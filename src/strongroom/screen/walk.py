@@ -292,6 +292,8 @@ class Walker:
         if place.tag <= frame.previous:
             rule = "SR-STR-007" if place.tag == frame.previous else "SR-STR-006"
             self._visitor.malformed(rule, place, 0, "")
+        else:
+            frame.previous = place.tag
         return False
 
     def _is_counted(self, place: Located, at: int) -> bool:
@@ -412,7 +414,6 @@ class Walker:
         if len(self._stack) > 1 or self._in_meta or frame.previous < PIXEL_DATA:
             return False
         if tag in (_TRAILING_SIGNATURES, TRAILING_PADDING) or (tag > frame.previous and place.tag & 0x10000):
-            frame.previous = max(frame.previous, tag)
             return False
         if tag > frame.previous == PIXEL_DATA - 1:
             return False
