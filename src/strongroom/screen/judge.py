@@ -89,7 +89,7 @@ class Judge:
                 self._text_finding(at, *found)
         elif tag in _PIXELS:
             self._native(at, stop - start)
-        elif stop - start >= _MIN_BLOB_BYTES:
+        elif stop - start >= _MIN_BLOB_BYTES or tag == TRAILING_PADDING:
             self.blob(at, at.offset, data[start:stop])
         if tag >> 16 == 2:
             self._meta_element(at, data[start:stop])

@@ -32,6 +32,7 @@ Node = tuple["Node | None", int, int]
 
 DATA_SET, ITEMS, FRAGMENTS = 0, 1, 2
 _GROUP_FFFE: Final = 0xFFFE0000
+_BELOW_DATA_SETS: Final = 0x0003FFFF
 _TRAILING_SIGNATURES: Final = 0xFFFAFFFA
 TRAILING_PADDING: Final = 0xFFFCFFFC
 _HUGE_BYTES: Final = 0x80000000
@@ -73,7 +74,7 @@ class Frame:
 
     def __init__(self, kind: int, end: int | None, coding: Coding, node: Node | None, tag: int) -> None:
         self.kind, self.end, self.coding, self.node, self.tag = kind, end, coding, node, tag
-        self.previous = 0x0003FFFF
+        self.previous = _BELOW_DATA_SETS
         self.count = 0
 
 
@@ -130,6 +131,7 @@ class Walker:
         self._known: list[Located] = []
         self._starts: list[int] = []
         self._deepest = 0
+        self._deep: dict[tuple[int, Coding], Frame] = {}
         self._last_top = 0
         self._in_meta = syntax is None
         self._open_tag = Located(0, 0, None, b"", "file")
@@ -191,8 +193,13 @@ class Walker:
         self._stack.pop()
 
     def _push(self, frame: Frame, place: Located) -> None:
+        depth = len(self._stack) + 1
+        if depth > 2 * self._limits.max_depth and frame.end is None:
+            # So deep they have the node in common; with all of it, a level costs one place of a list and no object.
+            key = (frame.kind, frame.coding)
+            frame = self._deep.setdefault(key, frame)
+            frame.previous = _BELOW_DATA_SETS
         self._stack.append(frame)
-        depth = len(self._stack)
         if depth > 2 * self._limits.max_depth and depth > self._deepest:
             if self._deepest <= 2 * self._limits.max_depth:
                 what = f"sequences nested more than {self._limits.max_depth} levels deep"
@@ -396,7 +403,7 @@ class Walker:
             return True
         if self._in_meta and tag >> 16 != 2:
             return self._leave_meta()
-        if len(self._stack) == 1 and not self._in_meta and (frame.previous > 0x0003FFFF or tag >= _GROUP_FFFE):
+        if len(self._stack) == 1 and not self._in_meta and (frame.previous > _BELOW_DATA_SETS or tag >= _GROUP_FFFE):
             rest = data[self.position - base :]
             known = allowed_vrs(tag) and tag > frame.previous
             if not known or not rest.strip(b"\0"):
