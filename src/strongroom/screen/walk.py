@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
@@ -91,6 +92,7 @@ class Located(NamedTuple):
 
 # What Located(...) does, of a tuple and in half the time: there is one for each element.
 _located: Final = partial(tuple.__new__, Located)
+_OFFSET: Final = attrgetter("offset")
 
 
 class Visitor(Protocol):
@@ -129,8 +131,8 @@ class Walker:
         self._visitor = visitor
         self._limits = limits
         self._known: list[Located] = []
-        self._starts: list[int] = []
         self._deepest = 0
+        self._walks = (self._walk_elements, self._walk_items, self._walk_fragments)
         self._deep: dict[tuple[int, Coding], Frame] = {}
         self._last_top = 0
         self._in_meta = syntax is None
@@ -143,20 +145,19 @@ class Walker:
     def note_place(self, offset: int, label: str, tag: int = 0) -> Located:
         """Remember that from ``offset`` on comes what ``label`` names."""
         place = Located(offset, tag, None, b"", label)
-        self._starts.append(offset)
         self._known.append(place)
         return place
 
     def locate(self, offset: int) -> Located:
         """Return in what the byte at ``offset`` is, as far as it is still remembered."""
-        index = bisect_right(self._starts, offset) - 1
+        index = bisect_right(self._known, offset, key=_OFFSET) - 1
         return self._known[max(index, 0)] if self._known else self._open_tag
 
     def forget(self, before: int) -> None:
         """Give up what lies wholly before ``before``."""
-        index = bisect_right(self._starts, before) - 1
+        index = bisect_right(self._known, before, key=_OFFSET) - 1
         if index > 0:
-            del self._starts[:index], self._known[:index]
+            del self._known[:index]
 
     def end_walk(self) -> None:
         """Walk no further."""
@@ -170,7 +171,7 @@ class Walker:
             frame = self._stack[-1]
             if frame.end is not None and self.position >= frame.end:
                 self._pop()
-            elif not (self._walk_elements if frame.kind == DATA_SET else self._walk_items)(frame, data, base):
+            elif not self._walks[frame.kind](frame, data, base):
                 return
 
     def finish(self, end: int) -> None:
@@ -194,7 +195,7 @@ class Walker:
 
     def _push(self, frame: Frame, place: Located) -> None:
         depth = len(self._stack) + 1
-        if depth > 2 * self._limits.max_depth and frame.end is None:
+        if depth > 2 * self._limits.max_depth and frame.end is None and frame.kind != FRAGMENTS:
             # So deep they have the node in common; with all of it, a level costs one place of a list and no object.
             key = (frame.kind, frame.coding)
             frame = self._deep.setdefault(key, frame)
@@ -211,8 +212,9 @@ class Walker:
     def _node(self, node: Node | None, tag: int, number: int) -> Node | None:
         return (node, tag, number) if len(self._stack) <= 2 * self._limits.max_depth else node
 
-    def _give_up(self, rule: str, place: Located, what: str) -> None:
-        """Report, and go on behind the innermost sequence or item whose end is known; else end the walk."""
+    def _give_up(self, rule: str, place: Located, what: str) -> bool:
+        """Report, and go on behind the innermost sequence or item whose end is known; else end the walk. Returns True: another
+        frame is to be walked, if any."""
         self._visitor.malformed(rule, place, 0, what)
         while self._stack:
             end = self._stack.pop().end
@@ -221,16 +223,10 @@ class Walker:
                     continue
                 self._visitor.rest(place, "")
                 self.position = end
-                return
+                return True
         self.ended = True
         self._visitor.rest(place, "trailing" if place.label else "")
-
-    def _count(self, place: Located) -> bool:
-        self.items += 1
-        if self.items <= self._limits.max_elements:
-            return True
-        self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} items")
-        return False
+        return True
 
     def _walk_elements(self, frame: Frame, data: bytes, base: int) -> bool:
         """Walk the elements of ``frame``; False if more bytes are needed, True if another frame is to be walked."""
@@ -239,6 +235,7 @@ class Walker:
         unpack, unpack_long = coding.short_header.unpack_from, coding.long_header.unpack_from
         node, end, visit, located = frame.node, len(data), self._visitor.value, _located
         stop = None if frame.end is None else frame.end - base
+        known, most = self._known, self._limits.max_elements
         position = self.position - base
         while stop is None or position < stop:
             if position + 8 > end:
@@ -274,8 +271,10 @@ class Walker:
                     return False
             else:
                 frame.previous = tag
-            if not self._is_counted(place, base + position):
-                return True
+            known.append(place)
+            self.elements += 1
+            if self.elements > most:
+                return self._give_up("SR-STR-010", place, f"more than {most} elements")
             if explicit and vr not in allowed_vrs(tag):
                 self._other_vr(place, length)
             following = value + length
@@ -302,16 +301,6 @@ class Walker:
         else:
             frame.previous = place.tag
         return False
-
-    def _is_counted(self, place: Located, at: int) -> bool:
-        """Remember where an element begins; False, and nothing more is walked, if there are too many."""
-        self._starts.append(at)
-        self._known.append(place)
-        self.elements += 1
-        if self.elements > self._limits.max_elements:
-            self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
-            return False
-        return True
 
     def _open(self, frame: Frame, place: Located, length: int, data: bytes, base: int) -> bool:
         """Take what is a sequence, or not whole at hand; True if the next element of ``frame`` follows."""
@@ -356,43 +345,63 @@ class Walker:
         return False
 
     def _walk_items(self, frame: Frame, data: bytes, base: int) -> bool:
-        """Walk one item header of a sequence or of encapsulated pixel data."""
+        """Walk one item header of a sequence."""
         position = self.position - base
         if position + 8 > len(data):
             return False
         group, number, length = frame.coding.long_header.unpack_from(data, position)
         tag = group << 16 | number
         offset = self.position + 8
-        place = Located(offset, frame.tag, frame.node, b"SQ", "")
         if tag == SEQUENCE_DELIMITER and frame.end is None:
-            if frame.kind == FRAGMENTS:
-                self._visitor.fragments_end(self.position)
             self.position = offset
             self._pop()
             return True
-        if tag != ITEM or (frame.kind == FRAGMENTS and length == UNDEFINED_LENGTH):
-            self._give_up("SR-STR-011", place._replace(offset=offset - 8), "neither an item nor the delimiter")
-            return True
+        place = _located((offset, frame.tag, frame.node, b"SQ", ""))
+        if tag != ITEM:
+            return self._give_up("SR-STR-011", place._replace(offset=offset - 8), "neither an item nor the delimiter")
         frame.count += 1
         end = None if length == UNDEFINED_LENGTH else offset + length
         if frame.end is not None and end is not None and end > frame.end:
-            self._give_up("SR-STR-001", place, f"an item of {length} bytes, beyond the end of its sequence")
-            return True
+            return self._give_up("SR-STR-001", place, f"an item of {length} bytes, beyond the end of its sequence")
         self._open_tag = place
-        if frame.kind == FRAGMENTS:
-            place = Located(offset, frame.tag, (frame.node, frame.tag, frame.count), b"OB", "fragment")
-            self._starts.append(self.position)
-            self._known.append(place)
-            if frame.count > self._limits.max_fragments:
-                self._give_up("SR-STR-010", place, f"more than {self._limits.max_fragments} fragments")
-                return True
-            self._visitor.fragment(place, length, data, position + 8)
-            self.position = offset + length
-            return True
-        if self._count(place):
-            self.position = offset
-            self._push(Frame(DATA_SET, end, frame.coding, self._node(frame.node, frame.tag, frame.count), 0), place)
+        self.items += 1
+        if self.items > self._limits.max_elements:
+            return self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} items")
+        self.position = offset
+        self._push(Frame(DATA_SET, end, frame.coding, self._node(frame.node, frame.tag, frame.count), 0), place)
         return True
+
+    def _walk_fragments(self, frame: Frame, data: bytes, base: int) -> bool:
+        """Walk the items of encapsulated pixel data: False if more bytes are needed."""
+        unpack, node, tag = frame.coding.long_header.unpack_from, frame.node, frame.tag
+        known, visit, last = self._known, self._visitor.fragment, len(data) - 8
+        position = self.position - base
+        while position <= last:
+            group, number, length = unpack(data, position)
+            position += 8
+            if number != 0xE000 or group != 0xFFFE or length == UNDEFINED_LENGTH:
+                self.position = base + position
+                return self._end_fragments(frame, group << 16 | number)
+            frame.count += 1
+            place = _located((base + position, tag, (node, tag, frame.count), b"OB", "fragment"))
+            known.append(place)
+            if frame.count > self._limits.max_fragments:
+                self.position = base + position
+                return self._give_up("SR-STR-010", place, f"more than {self._limits.max_fragments} fragments")
+            visit(place, length, data, position)
+            self._open_tag = place
+            position += length
+        self.position = base + position
+        return False
+
+    def _end_fragments(self, frame: Frame, tag: int) -> bool:
+        """Take what follows the fragments: their delimiter, or anything else."""
+        if tag == SEQUENCE_DELIMITER:
+            self._visitor.fragments_end(self.position - 8)
+            self._pop()
+            return True
+        place = _located((self.position - 8, frame.tag, frame.node, b"OB", ""))
+        return self._give_up("SR-STR-011", place, "neither an item nor the delimiter")
 
     def _odd_header(self, frame: Frame, tag: int, vr: bytes, data: bytes, base: int) -> bool:
         """Judge what is no element: a delimiter, an item out of place, an unknown VR, bytes behind the data set."""
