@@ -8,9 +8,10 @@ list, so that depth is bounded by memory only, and that by ``ScreenLimits``.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
 from strongroom.dicom.elements import (
@@ -120,6 +121,15 @@ class Visitor(Protocol):
         """The data set begins at ``offset``; returns its coding, None if it is not walked here (deflated)."""
 
 
+Unpack = Callable[[bytes, int], tuple[Any, ...]]
+
+
+def _readers(coding: Coding) -> tuple[bool, Unpack, Unpack, Unpack]:
+    """Whether VRs are explicit, and what reads a short header, a long one and a long length."""
+    short, long, length = coding.short_header, coding.long_header, coding.long_length
+    return coding.explicit, short.unpack_from, long.unpack_from, length.unpack_from
+
+
 class Walker:
     """The walk over one file or data set. ``position`` is absolute. Not thread-safe."""
 
@@ -213,8 +223,10 @@ class Walker:
         return (node, tag, number) if len(self._stack) <= 2 * self._limits.max_depth else node
 
     def _give_up(self, rule: str, place: Located, what: str) -> bool:
-        """Report, and go on behind the innermost sequence or item whose end is known; else end the walk. Returns True: another
-        frame is to be walked, if any."""
+        """Report, and go on behind the innermost sequence or item whose end is known; else end the walk.
+
+        Returns True, for what is walked next is another frame, if anything is.
+        """
         self._visitor.malformed(rule, place, 0, what)
         while self._stack:
             end = self._stack.pop().end
@@ -230,51 +242,40 @@ class Walker:
 
     def _walk_elements(self, frame: Frame, data: bytes, base: int) -> bool:
         """Walk the elements of ``frame``; False if more bytes are needed, True if another frame is to be walked."""
-        coding = frame.coding
-        explicit, unpack_length = coding.explicit, coding.long_length.unpack_from
-        unpack, unpack_long = coding.short_header.unpack_from, coding.long_header.unpack_from
+        explicit, unpack, unpack_long, unpack_length = _readers(frame.coding)
         node, end, visit, located = frame.node, len(data), self._visitor.value, _located
         stop = None if frame.end is None else frame.end - base
-        known, most = self._known, self._limits.max_elements
         position = self.position - base
         while stop is None or position < stop:
+            self.position = base + position
             if position + 8 > end:
-                self.position = base + position
                 return False
+            value = position + 8
             if explicit:
                 group, number, vr, length = unpack(data, position)
                 tag = group << 16 | number
-                value = position + 8
-                if vr not in SHORT_VRS:
-                    if vr not in LONG_VRS or tag >= _GROUP_FFFE:
-                        self.position = base + position
-                        return self._odd_header(frame, tag, vr, data, base)
+                if vr in LONG_VRS and tag < _GROUP_FFFE:
                     value += 4
                     if value > end:
-                        self.position = base + position
                         return False
                     (length,) = unpack_length(data, value - 4)
             else:
                 group, number, length = unpack_long(data, position)
                 tag = group << 16 | number
-                value = position + 8
-                if tag >= _GROUP_FFFE:
-                    self.position = base + position
-                    return self._odd_header(frame, tag, b"", data, base)
-                vr = vr_in_dictionary(tag)
+                vr = b"" if tag >= _GROUP_FFFE else vr_in_dictionary(tag)
+            if vr not in SHORT_VRS and (tag >= _GROUP_FFFE or (explicit and vr not in LONG_VRS)):
+                return self._odd_header(frame, tag, vr, data, base)
             if self._in_meta and group != 2:
-                self.position = base + position
                 return self._leave_meta()
             place = located((base + value, tag, node, vr, ""))
-            if tag <= frame.previous or (tag > PIXEL_DATA and node is None):
-                if self._ends_before(frame, place, position + base):
-                    return False
-            else:
+            if tag > frame.previous and (tag <= PIXEL_DATA or node is not None):
                 frame.previous = tag
-            known.append(place)
+            elif self._ends_before(frame, place, position + base):
+                return False
+            self._known.append(place)
             self.elements += 1
-            if self.elements > most:
-                return self._give_up("SR-STR-010", place, f"more than {most} elements")
+            if self.elements > self._limits.max_elements:
+                return self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
             if explicit and vr not in allowed_vrs(tag):
                 self._other_vr(place, length)
             following = value + length
@@ -284,7 +285,6 @@ class Walker:
                 visit(place, data, value, following)
                 position = following
                 continue
-            self.position = base + position
             if not self._open(frame, place, length, data, base):
                 return True
             position = self.position - base
