@@ -15,7 +15,7 @@ class ScreenLimits:
     max_walked_depth: int = 200_000
     max_elements: int = 120_000
     """Elements and items that are walked; what follows is searched as plain bytes."""
-    max_fragments: int = 500_000
+    max_fragments: int = 300_000
     min_looks: int = 1_200
     """Values, texts and fragments that are looked at closely; one more for each ``bytes_per_look`` of the file."""
     bytes_per_look: int = 2_048
