@@ -139,6 +139,24 @@ class TrailSection(_Section, frozen=True):
     ] = ()
 
 
+Policy = Literal["accept", "flag", "quarantine", "refuse"]
+
+
+class ScreeningSection(_Section, frozen=True):
+    """What happens to an object in which something is found, before it is stored: by the severity of its worst finding
+    "accept", "flag" (stored, with an alert), "quarantine" or "refuse"."""
+
+    enabled: Annotated[bool, _key("Screen what arrives by C-STORE, STOW-RS and import.")] = True
+    low: Annotated[Policy, _key("For findings of low severity.")] = "accept"
+    medium: Annotated[Policy, _key("For findings of medium severity.")] = "flag"
+    high: Annotated[Policy, _key("For findings of high severity.")] = "quarantine"
+    critical: Annotated[Policy, _key("For findings of critical severity.")] = "quarantine"
+    altered: Annotated[
+        Literal["quarantine", "refuse"],
+        _key("For an object whose SOP Instance UID is stored with other content: quarantine or refuse."),
+    ] = "quarantine"
+
+
 class LimitsSection(_Section, frozen=True):
     """Every cap that a stranger can run into."""
 
@@ -244,6 +262,7 @@ class Config(_Section, frozen=True):
     index: IndexSection = IndexSection()
     keys: KeysSection = KeysSection()
     trail: TrailSection = TrailSection()
+    screening: ScreeningSection = ScreeningSection()
     limits: LimitsSection = LimitsSection()
     unsafe_plaintext: tuple[UnsafePlaintext, ...] = ()
 

@@ -82,6 +82,14 @@ class Refused(StrongroomError):
         self.reason = reason
 
 
+class Quarantined(Refused):
+    """An object held, sealed, outside the archive (``archive.ports.Quarantine``); ``quarantine_id`` names it."""
+
+    def __init__(self, reason: str, quarantine_id: str) -> None:
+        super().__init__(reason, f"{reason}: quarantined as {quarantine_id}")
+        self.quarantine_id = quarantine_id
+
+
 class InvalidQuery(StrongroomError):
     """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4)."""
 

@@ -41,6 +41,8 @@ class Action(StrEnum):
     TOKEN_CHANGE = "token.change"
     KEY_ROTATION = "keys.rotate"
     TRAIL_EXPORT = "trail.export"
+    QUARANTINE = "quarantine"
+    ALERT = "alert"
 
 
 class Outcome(StrEnum):
@@ -112,13 +114,38 @@ class LevelAttributes:
 class NewInstance:
     """An instance on its way into the index. ``levels`` is indexed by Level.
 
-    ``sealed`` is the whole sealed object if it is small; "" means that its bytes are durable in a file already.
+    ``sealed`` is the whole sealed object if it is small, and "" if its bytes are durable in a file already.
     """
 
     stored: StoredObject
     sealed: bytes = field(repr=False)
     modality: str
     levels: tuple[LevelAttributes, LevelAttributes, LevelAttributes, LevelAttributes]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object that was taken in and is not in the archive: nobody finds or retrieves it until two people release it.
+
+    ``key`` is of this object alone. ``reason`` is a short word ("screening", or that of a refusal), ``severity`` the
+    worst of its findings ("" if it has none), ``findings`` a JSON array of what was found and where, never a patient's
+    value. ``sealed`` is the whole sealed object if it is small, and "" if its bytes are durable in a file already.
+    """
+
+    object_id: bytes
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    transfer_syntax: str
+    data_bytes: int
+    sha256: bytes
+    key: DataKey
+    received_us: int
+    reason: str
+    severity: str
+    findings: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from strongroom.archive.model import DataKey, Event, NewInstance, SearchRow, StoredObject
+from strongroom.archive.model import DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 from strongroom.types import Scope
@@ -115,6 +115,17 @@ class Index(Protocol):
 
     def count(self, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""
+
+
+class Quarantine(Protocol):
+    """Objects that were taken in and are kept out of the archive. Thread-safe."""
+
+    def hold(self, held: Held, event: Event) -> str:
+        """Keep an object, with its event and the id it got in the trail; durable on return. Returns that id.
+
+        The same bytes of the same sender, held already, are kept once: the id is that of the first, and the caller
+        removes its copy. Raises StorageUnavailable, or LimitExceeded if the quarantine is full.
+        """
 
 
 Clock = Callable[[], float]
