@@ -123,8 +123,10 @@ class Quarantine(Protocol):
     def hold(self, held: Held, event: Event) -> str:
         """Keep an object, with its event and the id it got in the trail; durable on return. Returns that id.
 
-        The same bytes of the same sender, held already, are kept once: the id is that of the first, and the caller
-        removes its copy. Raises StorageUnavailable, or LimitExceeded if the quarantine is full.
+        Once it returns, the sealed bytes are the quarantine's: the caller neither uses nor removes them. The same data
+        set of the same sender is kept once: the id is that of the first, and the bytes that came now are removed.
+        Raises LimitExceeded if the quarantine is full; StorageUnavailable, after which nobody knows whether it is held,
+        so that the bytes have to stay as well.
         """
 
 

@@ -175,3 +175,55 @@ DESTROYED_KEY = Table("destroyed_key", TABLES, Column("key_id", LargeBinary, pri
 """Keys that were destroyed with their study: none may ever come back."""
 
 IMPORTED = Table("imported", TABLES, Column("source", LargeBinary, primary_key=True))
+
+HELD = Table(
+    "held",
+    TABLES,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    _blob("object_id"),
+    _text("sop_class"),
+    _text("sop_uid"),
+    _text("series_uid"),
+    _text("study_uid"),
+    _text("transfer_syntax"),
+    _count("data_bytes"),
+    _blob("sha256"),
+    _count("received_us"),
+    _text("reason"),
+    _text("severity"),
+    _text("sender"),
+    _text("fingerprint"),
+    _text("user_name"),
+    _text("address"),
+    _text("via"),
+    _count("times"),
+    _count("is_small"),
+    _blob("findings"),
+    _blob("sealed"),
+    Index("held_same", "sha256"),
+    Index("held_size", "data_bytes"),
+)
+"""The quarantine: no query looks here. ``number`` is never given twice; ``times`` says how often the object came;
+``sealed`` is empty where it is a file."""
+
+HELD_KEY = Table(
+    "held_key",
+    TABLES,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("held", BIG, ForeignKey("held.number"), nullable=True),
+    _blob("wrapped"),
+    _text("master_id"),
+    Index("held_key_of", "held"),
+)
+"""One data key for each held object, kept like ``data_key``: destroyed by overwriting, ``held`` null then."""
+
+HELD_REQUEST = Table(
+    "held_request",
+    TABLES,
+    Column("held", BIG, ForeignKey("held.number"), primary_key=True, autoincrement=False),
+    Column("what", TEXT, primary_key=True),
+    _text("user_name"),
+    _text("reason"),
+    _count("asked_us"),
+)
+"""What one person has asked for and another one has to agree to."""
