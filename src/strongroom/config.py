@@ -155,6 +155,9 @@ class ScreeningSection(_Section, frozen=True):
         Literal["quarantine", "refuse"],
         _key("For an object whose SOP Instance UID is stored with other content: quarantine or refuse."),
     ] = "quarantine"
+    request_days: Annotated[
+        int, _key("Days after which a request to release or destroy what is in quarantine lapses, 1 to 365.")
+    ] = 7
 
 
 class LimitsSection(_Section, frozen=True):
@@ -235,6 +238,8 @@ class LimitsSection(_Section, frozen=True):
     max_frame_index_bytes: Annotated[int, _key("Memory of one worker for where frames of such pixel data lie.")] = (
         64 * 2**20
     )
+    max_quarantine_objects: Annotated[int, _key("Objects in quarantine; beyond it they are refused.")] = 10_000
+    max_quarantine_bytes: Annotated[int, _key("The same in bytes of their data sets.")] = 64 * 2**30
     commitment_retry_s: Annotated[
         float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
     ] = 60.0
@@ -394,6 +399,8 @@ def _check(config: Config, today: date) -> None:
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
     if not 0 < config.trail.checkpoint_interval_s < inf:
         raise ConfigError("trail.checkpoint_interval_s must be greater than 0 and finite")
+    if not 1 <= config.screening.request_days <= 365:
+        raise ConfigError("screening.request_days must be 1 to 365")
     if not 1 <= config.index.cache_mib <= 65536:
         raise ConfigError("index.cache_mib must be 1 to 65536")
     if not 4096 <= config.limits.max_pdu_body_bytes <= 2**24:
