@@ -15,9 +15,10 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import IntegrityError, NotFound, StrongroomError
 from strongroom.trail.log import TrailLog, TrailReader, metadata
 from strongroom.trail.note import Checkpoint, Signer, encode_notes, origin_of, parse_note, parse_notes
+from strongroom.trail.receipt import Trust
 from strongroom.trail.record import encode_record, parse_record
 from strongroom.trail.tree import Frontier, leaf_hash
-from strongroom.trail.verify import Trust, prove, verify
+from strongroom.trail.verify import prove, verify
 from strongroom.types import Principal
 
 DIALECT = create_engine("sqlite://").dialect

@@ -19,9 +19,10 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import ConfigError, IntegrityError, LocalProtocolError, NotFound, StorageUnavailable
 from strongroom.trail.log import MAX_PAGE, TrailLog, TrailReader, metadata
 from strongroom.trail.note import Signer, parse_note
+from strongroom.trail.receipt import Trust
 from strongroom.trail.record import parse_record
 from strongroom.trail.tree import leaf_hash, root_of
-from strongroom.trail.verify import Trust, verify
+from strongroom.trail.verify import verify
 from strongroom.types import Principal
 
 SIGNER = Signer("strongroom/a1", bytes(32))

@@ -17,6 +17,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import IntegrityError, LimitExceeded
 from strongroom.trail.log import TrailLog, TrailReader, metadata
 from strongroom.trail.note import Checkpoint, Signer, encode_notes, origin_of, parse_note, parse_notes
+from strongroom.trail.receipt import Trust
 from strongroom.trail.record import MAX_INTEGER, MAX_RECORD_BYTES, Record, encode_record, parse_record
 from strongroom.trail.tree import (
     Frontier,
@@ -27,7 +28,7 @@ from strongroom.trail.tree import (
     verify_consistency,
     verify_inclusion,
 )
-from strongroom.trail.verify import Trust, verify
+from strongroom.trail.verify import verify
 from strongroom.types import Principal
 
 SIGNER = Signer("strongroom/a1", bytes(32))

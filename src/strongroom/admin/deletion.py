@@ -14,8 +14,9 @@ from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, S
 from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
 from strongroom.store.transaction import Transaction
 from strongroom.trail.log import MAX_PAGE, StoredRecord
+from strongroom.trail.receipt import encode_receipt
 from strongroom.trail.record import parse_record
-from strongroom.trail.verify import encode_receipt, prove
+from strongroom.trail.verify import prove
 from strongroom.types import Principal, Right, Uid
 
 MAX_REASON_CHARS = 200

@@ -20,8 +20,9 @@ from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFou
 from strongroom.store.database import Database
 from strongroom.store.recorded import StoreRecord
 from strongroom.trail.note import Note
+from strongroom.trail.receipt import Finding, Trust
 from strongroom.trail.record import parse_time
-from strongroom.trail.verify import Finding, Progress, Trust, verify
+from strongroom.trail.verify import Progress, verify
 
 
 @dataclass(frozen=True, slots=True)

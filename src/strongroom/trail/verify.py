@@ -10,38 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from strongroom.errors import IntegrityError, NotFound
 from strongroom.trail.log import MAX_LOGS, Cursor, StoredRecord, TrailReader
-from strongroom.trail.note import Checkpoint, Note, Verifier, accepted_by, parse_note
-from strongroom.trail.record import MAX_RECORD_BYTES, Record, parse_record
+from strongroom.trail.note import Checkpoint, Note, parse_note, parse_notes
+from strongroom.trail.receipt import Finding, Receipt, Trust, check_note
+from strongroom.trail.record import parse_record
 from strongroom.trail.tree import Frontier, inclusion_proof, leaf_hash, verify_inclusion
 
 MAX_FINDINGS_PER_LOG: Final = 100
 """Of each kind, about one record and about the log as a whole; what is over is counted."""
-MAX_RECEIPT_BYTES: Final = 4 * MAX_RECORD_BYTES
 _PAGE: Final = 256
 
 Progress = Callable[[int, int], None]
 """Called with (records verified, records there are) after each page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it was recorded. ``seq`` is None if it is about the log as a whole."""
-
-    log: str
-    seq: int | None
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose word counts: the archive's id and every key that its checkpoints were ever signed with."""
-
-    archive_id: str
-    verifiers: tuple[Verifier, ...]
 
 
 def verify(
@@ -230,7 +211,7 @@ class _LogVerification:
     def _trusted_points(self, notes: Sequence[Note], kept: str) -> Iterator[_Point]:
         """Yield what the notes state, leaving out and reporting those that are not this log's or not signed."""
         for note in notes:
-            what = _check_note(note, self._trust, self._log)
+            what = check_note(note, self._trust, self._log)
             if what is None:
                 yield _Point(note.checkpoint.size, note.checkpoint, kept)
             else:
@@ -248,87 +229,40 @@ def _total(reader: TrailReader, cursor: Cursor, logs: Sequence[str]) -> int:
     return total
 
 
-def _check_note(note: Note, trust: Trust, log: str) -> str | None:
-    if note.checkpoint.origin != f"strongroom/{trust.archive_id}/{log}":
-        return "is of another archive or log"
-    return None if accepted_by(note, trust.verifiers) else "is not signed by a key of this archive"
-
-
 def _check_lost_log(note: Note, trust: Trust) -> list[Finding]:
     log, size = note.checkpoint.log, note.checkpoint.size
-    what = _check_note(note, trust, log)
+    what = check_note(note, trust, log)
     if what is not None:
         return [Finding(log, None, f"the checkpoint kept outside at {size} {what}")]
     return [Finding(log, None, f"the whole log is gone: the checkpoint kept outside states {size} records")]
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof that one record is in a log, which needs nothing but the archive's public key to be checked."""
-
-    seq: int
-    raw: bytes
-    proof: tuple[bytes, ...]
-    note: str
-
-
 def prove(reader: TrailReader, cursor: Cursor, log: str, seq: int) -> Receipt:
-    """Return the receipt of a record under the log's last stored checkpoint. Reads every leaf hash up to it once.
+    """Return the receipt of a record under the log's last stored checkpoint; see ``prove_under``.
 
-    Raises:
-        NotFound: no such record, or no checkpoint covers it yet.
-        IntegrityError: the leaves, the record and the checkpoint contradict each other; run verify.
+    Raises NotFound if there is no such record, or no checkpoint covers it yet; IntegrityError as ``prove_under``.
     """
-    rows = reader.read(cursor, log, seq, 1)
     last = reader.last_checkpoint(cursor, log)
-    if not rows or rows[0].seq != seq or last is None or last.size <= seq:
+    if last is None or last.size <= seq:
         raise NotFound("no such trail record under a checkpoint")
-    raw = rows[0].raw
-    stated = parse_note(last.note).checkpoint
-    if stated.size != last.size:
+    if parse_note(last.note).checkpoint.size != last.size:
         raise IntegrityError(f"trail log {log} keeps a checkpoint under a size that it does not state")
+    return prove_under(reader, cursor, (log, seq), last.note)
+
+
+def prove_under(reader: TrailReader, cursor: Cursor, at: tuple[str, int], text: str) -> Receipt:
+    """Return the receipt of a record, ``at`` a log and a number, under the checkpoint file ``text``.
+
+    Reads every leaf hash up to its size once. Raises NotFound if there is no such record under that checkpoint,
+    IntegrityError if the leaves, the record and the checkpoint contradict each other; run verify.
+    """
+    log, seq = at
+    rows = reader.read(cursor, log, seq, 1)
+    note = next((note for note in parse_notes(text) if note.checkpoint.log == log), None)
+    if not rows or rows[0].seq != seq or note is None or note.checkpoint.size <= seq:
+        raise NotFound("no such trail record under a checkpoint")
+    raw, stated, signed = rows[0].raw, note.checkpoint, note.signatures[0]
     proof = inclusion_proof(lambda start, stop: reader.leaves(cursor, log, start, stop), seq, stated.size)
     if not verify_inclusion(leaf_hash(raw), seq, stated.size, proof, stated.root):
         raise IntegrityError(f"trail log {log} does not prove its record {seq}")
-    return Receipt(seq, raw, tuple(proof), last.note)
-
-
-class _ReceiptLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    note: str
-    proof: list[str]
-    record: str
-    seq: int
-
-
-def encode_receipt(receipt: Receipt) -> bytes:
-    """Return the receipt as JSON; ``record`` holds the record's exact bytes as a text, ``proof`` hexadecimal hashes."""
-    proof = [item.hex() for item in receipt.proof]
-    return msgspec.json.encode(_ReceiptLine(receipt.note, proof, receipt.raw.decode(), receipt.seq))
-
-
-def parse_receipt(data: bytes) -> Receipt:
-    """Return the receipt in ``data``; nothing is verified yet. Raises IntegrityError."""
-    if len(data) > MAX_RECEIPT_BYTES:
-        raise IntegrityError(f"receipt of {len(data)} bytes, over {MAX_RECEIPT_BYTES}")
-    try:
-        line = msgspec.json.decode(data, type=_ReceiptLine)
-        return Receipt(line.seq, line.record.encode(), tuple(map(bytes.fromhex, line.proof)), line.note)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise IntegrityError("not a receipt") from error
-
-
-def check_receipt(receipt: Receipt, trust: Trust) -> tuple[Record | None, list[Finding]]:
-    """Return the record that the receipt proves and no finding, or None and what is wrong with the receipt."""
-    try:
-        record = parse_record(receipt.raw)
-        note = parse_note(receipt.note)
-    except IntegrityError as error:
-        return None, [Finding("", receipt.seq, str(error))]
-    stated = note.checkpoint
-    what = _check_note(note, trust, record.log)
-    if what is not None:
-        return None, [Finding(record.log, receipt.seq, f"the checkpoint {what}")]
-    included = verify_inclusion(leaf_hash(receipt.raw), receipt.seq, stated.size, receipt.proof, stated.root)
-    if record.seq != receipt.seq or not included:
-        return None, [Finding(record.log, receipt.seq, "the record is not in the log that the checkpoint states")]
-    return record, []
+    return Receipt(seq, raw, tuple(proof), text, f"{signed.name}+{signed.key_hash.hex()}")

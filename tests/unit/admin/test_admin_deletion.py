@@ -39,7 +39,7 @@ from strongroom.net.scu import Proposal, ScuConnection, Target
 from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.transaction import Transaction
 from strongroom.trail.note import Verifier
-from strongroom.trail.verify import Trust, check_receipt, parse_receipt
+from strongroom.trail.receipt import Trust, check_receipt, parse_receipt
 from strongroom.types import AeTitle, Principal, Right, Scope, Uid
 from strongroom.ul import LocalParameters
 

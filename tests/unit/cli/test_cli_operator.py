@@ -16,7 +16,7 @@ from harness.archives import new_home, opened
 from harness.ingesting import Sample, store, visible_sop_uids
 from harness.shell import Shell, shell
 from strongroom.config import Home
-from strongroom.trail.verify import parse_receipt
+from strongroom.trail.receipt import parse_receipt
 
 GOOD, BAD_NEWS, COULD_NOT_RUN = 0, 1, 2
 

@@ -17,8 +17,9 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import IntegrityError
 from strongroom.trail.log import TrailLog, TrailReader, metadata
 from strongroom.trail.note import Checkpoint, Signer, parse_note
+from strongroom.trail.receipt import Receipt, Trust, check_receipt, encode_receipt, parse_receipt
 from strongroom.trail.tree import leaf_hash
-from strongroom.trail.verify import Receipt, Trust, check_receipt, encode_receipt, parse_receipt, prove, verify
+from strongroom.trail.verify import prove, verify
 from strongroom.types import Principal
 
 DIALECT = create_engine("sqlite://").dialect

@@ -14,7 +14,7 @@ from harness.ingesting import LARGE_PIXELS, Sample, store, visible_sop_uids
 from strongroom.app import PUBLIC_KEY_NAME, signer_name
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.trail.note import Verifier
-from strongroom.trail.verify import Trust, check_receipt, parse_receipt
+from strongroom.trail.receipt import Trust, check_receipt, parse_receipt
 
 OWN, OTHER = Sample(1, study=1, pixel_bytes=LARGE_PIXELS), Sample(2, study=2)
 
