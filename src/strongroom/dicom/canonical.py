@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from strongroom.dicom.byteorder import WORD_BYTES, swapped
 from strongroom.dicom.convert import explicit_header, is_length_of_others
@@ -58,15 +58,44 @@ def canonical_sha256(
     up to ``max_element_count``. Raises MalformedDataset or LimitExceeded (``max_inflate_passes`` if a deflated data set
     is so far out of order that it would have to be inflated again and again).
     """
+    digest = sha256()
+    read, size_bytes, elements = _measured(read, size_bytes, transfer_syntax, limits)
+    _Digest(read, size_bytes, digest.update).add(elements)
+    return digest.digest()
+
+
+def canonical_parts(
+    read: Read,
+    size_bytes: int,
+    transfer_syntax: TransferSyntax,
+    part_of: Callable[[int], int],
+    limits: ScanLimits = DEFAULT_LIMITS,
+) -> tuple[bytes, dict[int, bytes]]:
+    """Return the SHA-256 of the canonical form, and that of each part of it: ``part_of`` has the part of a tag.
+
+    Only top-level elements are told apart. Each value is read once. Raises as ``canonical_sha256``.
+    """
+    whole = sha256()
+    parts: dict[int, Any] = {}
+    read, size_bytes, elements = _measured(read, size_bytes, transfer_syntax, limits)
+    digest = _Digest(read, size_bytes, whole.update)
+    for element in elements:
+        digest.also = parts.setdefault(part_of(element.tag), sha256()).update
+        digest.add([element])
+    return whole.digest(), {part: each.digest() for part, each in parts.items()}
+
+
+def _measured(
+    read: Read, size_bytes: int, transfer_syntax: TransferSyntax, limits: ScanLimits
+) -> tuple[Read, int, list[_Node]]:
+    """The data set inflated, and its elements in canonical order, with their lengths."""
     if transfer_syntax.deflated:
         inflated = _InflatedReader(read, size_bytes, limits)
         read, size_bytes = inflated.read, inflated.measure()
     index = _Index(read, limits, big_endian=not transfer_syntax.little_endian)
     elements = index.elements(0, size_bytes, coding_of(transfer_syntax))
     _measure(elements)
-    digest = sha256()
-    _Digest(read, size_bytes, digest.update).add(elements)
-    return digest.digest()
+    return read, size_bytes, elements
 
 
 class _Index:
@@ -159,31 +188,36 @@ def _header(node: _Node) -> bytes:
 
 
 class _Digest:
-    """Feeds the canonical form to ``update``, reading ahead as long as offsets ascend."""
+    """Feeds the canonical form to ``update`` and ``also``, reading ahead as long as offsets ascend."""
 
-    __slots__ = ("_read", "_size_bytes", "_source", "_update")
+    __slots__ = ("_read", "_size_bytes", "_source", "_update", "also")
 
     def __init__(self, read: Read, size_bytes: int, update: Callable[[bytes], None]) -> None:
         self._read = read
         self._size_bytes = size_bytes
         self._source = SeekableSource(read, 0, size_bytes)
         self._update = update
+        self.also: Callable[[bytes], None] | None = None
 
     def add(self, elements: list[_Node]) -> None:
         """Add ``elements``, measured before."""
-        update = self._update
         for node in elements:
-            update(_header(node))
+            self._feed(_header(node))
             if node.items is not None:
                 for item in node.items:
-                    update(IMPLICIT_LITTLE.long_header.pack(0xFFFE, 0xE000, _length_of(item)))
+                    self._feed(IMPLICIT_LITTLE.long_header.pack(0xFFFE, 0xE000, _length_of(item)))
                     self.add(item)
                 continue
             pieces = self._value(node.offset, node.length)
             for piece in swapped(pieces, node.word_bytes) if node.word_bytes else pieces:
-                update(piece)
+                self._feed(piece)
             if node.vr == _FRAGMENTS:
-                update(_SEQUENCE_END)
+                self._feed(_SEQUENCE_END)
+
+    def _feed(self, piece: bytes) -> None:
+        self._update(piece)
+        if self.also is not None:
+            self.also(piece)
 
     def _value(self, offset: int, length: int) -> Iterator[bytes]:
         if offset < self._source.position:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -179,7 +179,9 @@ class Pixels:
             if kind is Kind.DATA:
                 yield body
 
-    def frames(self, source: ObjectBytes, from_uid: str, to_uid: str, numbers: Sequence[int]) -> Iterator[bytes]:
+    def frames(
+        self, source: ObjectBytes, from_uid: str, to_uid: str, numbers: Sequence[int]
+    ) -> Generator[bytes, None, None]:
         """Yield the frames of these ``numbers``, from 1, each whole as ``to_uid`` has it. Raises as ``transcode``."""
         _require_codecs(from_uid, to_uid)
         whole: list[bytes] = []

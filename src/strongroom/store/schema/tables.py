@@ -119,6 +119,37 @@ SMALL_OBJECT = Table(
 )
 """Objects too small for a file of their own, sealed like any other: one write and one fsync less each."""
 
+SERIES_SOURCE = Table(
+    "series_source",
+    TABLES,
+    Column("series", BIG, ForeignKey("series.id"), primary_key=True),
+    Column("source", TEXT, primary_key=True),
+)
+"""Where the instances of a series came from (``archive.model.Source``)."""
+
+FLAGGED = Table(
+    "flagged",
+    TABLES,
+    Column("id", BIG, ForeignKey("instance.id"), primary_key=True),
+    Column("reason", TEXT, primary_key=True),
+    _text("severity"),
+    _blob("findings"),
+    _count("flagged_us"),
+)
+"""Instances that are stored and that somebody should look at: why, and what was found in them."""
+
+DIGEST = Table(
+    "digest",
+    TABLES,
+    Column("id", BIG, ForeignKey("instance.id"), primary_key=True),
+    _blob("canonical"),
+    _blob("clinical"),
+    _blob("pixels"),
+    _count("is_blank"),
+    Index("digest_by_pixels", "pixels"),
+)
+"""What ``archive.integrity`` computes of an instance once it is stored, beside the SHA-256 of its bytes."""
+
 PEER = Table(
     "peer",
     TABLES,
