@@ -45,6 +45,7 @@ from strongroom.store.keys import (
 from strongroom.store.locks import HomeLock
 from strongroom.store.metadata import SealedMetadata
 from strongroom.store.postgresql import open_postgresql
+from strongroom.store.quarantine import QuarantineLimits, QuarantineStore
 from strongroom.store.schema.migrate import is_in_use, upgrade
 from strongroom.store.transaction import ACTIVE_MASTER, ARCHIVE_ID, GENERATION, Transaction
 from strongroom.store.turns import Turns
@@ -289,10 +290,12 @@ class Archive:
             turns = Turns(home.data / "queue.lock", home.data / "turn.lock")
             self.index.use_journal(Journal(home.data / "journal", key), turns)
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
+        limits = self.config.limits
+        caps = QuarantineLimits(limits.max_quarantine_objects, limits.max_quarantine_bytes)
+        self.quarantine = QuarantineStore(self.index.database, self.ring, self.blobs, caps)
         self.principal = local_principal()
         self._generation = ""
         self.writers = HomeLock(home.root / WRITERS_LOCK_NAME)
-        limits = self.config.limits
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
         read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects, limits.max_query_bytes)
         self.reader = Reader(self.index, self.blobs, read_limits, about)

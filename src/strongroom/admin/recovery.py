@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -216,10 +216,16 @@ def _accepted_ms(archive: Archive, cursor: Any) -> int:
 
 def _is_index_new(archive: Archive) -> bool:
     """Whether the index holds nothing at all beside objects: it may be another one than theirs."""
-    with closing(archive.index.object_ids()) as pages:
-        if next(pages, None):
+    with closing(_known_ids(archive)) as pages:
+        if any(pages):
             return False
     return any(entry.object_id is not None for entry in inventory.walk(str(archive.home.objects)))
+
+
+def _known_ids(archive: Archive) -> Generator[list[bytes], None, None]:
+    """The ids of all objects that have a row, held ones first, then the newest of those stored, a page at a time."""
+    yield archive.quarantine.object_ids()
+    yield from archive.index.object_ids()
 
 
 def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
@@ -228,7 +234,7 @@ def _orphans(archive: Archive, from_ms: int) -> Iterator[bytes]:
     objects = (object_id for object_id in found if object_id is not None)
     while without_row := set(islice(objects, MAX_IDS_AT_ONCE)):
         # New objects have new rows: unless something is left over, the first pages account for all of them.
-        with closing(archive.index.object_ids()) as pages:
+        with closing(_known_ids(archive)) as pages:
             for with_row in pages:
                 without_row.difference_update(with_row)
                 if not without_row:

@@ -10,6 +10,8 @@ destroyed keys were still found in pages of the file.)
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +65,6 @@ class StudyDeletion:
         columns = (INSTANCE.c.object_id, INSTANCE.c.sop_uid, INSTANCE.c.sha256, INSTANCE.c.data_bytes)
         self._registry = registry
         self._dialect = dialect
-        self._is_sqlite = dialect.name == "sqlite"
         self._study = Sql(select(STUDY.c.id, STUDY.c.patient).where(STUDY.c.study_uid == study), dialect)
         self._objects = Sql(select(*columns, INSTANCE.c.is_small).where(INSTANCE.c.series.in_(series)), dialect)
         self._keys = Sql(select(DATA_KEY.c.key_id).where(DATA_KEY.c.study == study), dialect)
@@ -99,20 +100,25 @@ class StudyDeletion:
             for object_id, sop_uid, digest, size, is_small in self._objects.run(cursor, a=study).fetchall()
         )
         key_ids = tuple(bytes(row[0]) for row in self._keys.run(cursor, a=study).fetchall())
-        self._overwrite(cursor, "ON")
-        for deletion in self._deletions:
-            deletion.run(cursor, a=study, nothing=bytes(WRAPPED_BYTES))
-        self._patient.run(cursor, a=patient)
-        self._overwrite(cursor, "FAST")
+        with overwriting_pages(cursor, self._dialect):
+            for deletion in self._deletions:
+                deletion.run(cursor, a=study, nothing=bytes(WRAPPED_BYTES))
+            self._patient.run(cursor, a=patient)
         for key_id in key_ids:
             self._destroyed.run(cursor, key_id=key_id)
         self._registry.touch(cursor, GENERATION)
         return DeletedStudy(objects, key_ids)
 
-    def _overwrite(self, cursor: Any, switch: str) -> None:
-        """Have SQLite overwrite freed pages as well, or only what it deletes within a page."""
-        if self._is_sqlite:
-            cursor.execute(f"PRAGMA secure_delete = {switch}").fetchone()
+
+@contextmanager
+def overwriting_pages(cursor: Any, dialect: Dialect) -> Iterator[None]:
+    """Have SQLite overwrite freed pages as well, and not only what it deletes within a page."""
+    if dialect.name != "sqlite":
+        yield
+        return
+    cursor.execute("PRAGMA secure_delete = ON").fetchone()
+    yield
+    cursor.execute("PRAGMA secure_delete = FAST").fetchone()
 
 
 def clear_log(backend: Backend, wait_s: float = CLEAR_WAIT_S) -> bool:
