@@ -18,8 +18,11 @@ from strongroom.store.files import PUBLIC_MODE, write_durably
 from strongroom.trail.note import MAX_FILE_CHARS, Note, encode_notes, parse_notes
 
 LATEST_NAME: Final = "latest.txt"
+STAMP_SUFFIX: Final = ".tsr"
+"""Of what a time stamp authority answered about the numbered file of the same name."""
 _NUMBERED: Final = re.compile(r"checkpoint-[0-9a-f]{16}\.txt")
 _MAX_FILE_BYTES: Final = 4 * MAX_FILE_CHARS
+_STAMPED: Final = re.compile(r"checkpoint-[0-9a-f]{16}\.tsr")
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 IsOurs = Callable[[Note], bool]
@@ -28,12 +31,16 @@ IsOurs = Callable[[Note], bool]
 
 def read_notes(path: Path) -> list[Note]:
     """The notes of a checkpoint file, unverified. Raises OSError, IntegrityError, LimitExceeded, UnicodeDecodeError."""
+    return parse_notes(_read_capped(path, _MAX_FILE_BYTES).decode())
+
+
+def _read_capped(path: Path, limit: int) -> bytes:
     fd = os.open(path, _READ)
     with os.fdopen(fd, "rb") as file:
-        raw = file.read(_MAX_FILE_BYTES + 1)
-    if len(raw) > _MAX_FILE_BYTES:
+        raw = file.read(limit + 1)
+    if len(raw) > limit:
         raise LimitExceeded("trail_max_checkpoint_file_chars", MAX_FILE_CHARS)
-    return parse_notes(raw.decode())
+    return raw
 
 
 def all_notes(folder: Path) -> Iterator[Note]:
@@ -47,6 +54,41 @@ def all_notes(folder: Path) -> Iterator[Note]:
             yield from _readable_notes(folder / name)
 
 
+def name_of(text: str) -> str:
+    """The name of the numbered file that holds ``text``."""
+    return f"checkpoint-{sha256(text.encode()).hexdigest()[:16]}.txt"
+
+
+def write_stamp(folder: Path, text: str, stamp: bytes) -> None:
+    """Keep what an authority answered about the checkpoint file ``text`` beside it. Raises StorageUnavailable."""
+    path = (folder / name_of(text)).with_suffix(STAMP_SUFFIX)
+    try:
+        write_durably(path, stamp, PUBLIC_MODE)
+    except OSError as error:
+        raise StorageUnavailable(f"the time stamp cannot be written to {folder}: {error.strerror}") from None
+
+
+def stamped(folder: Path, max_stamp_bytes: int) -> Iterator[tuple[tuple[Note, ...], str, bytes]]:
+    """Every checkpoint file in ``folder`` that has a time stamp: its notes, its text and the stamp, all unverified.
+
+    What cannot be read, or is not what its name says, is left out.
+    """
+    try:
+        names = sorted(filter(_STAMPED.fullmatch, os.listdir(folder)))
+    except OSError:
+        return
+    for name in names:
+        try:
+            raw = _read_capped((folder / name).with_suffix(".txt"), _MAX_FILE_BYTES)
+            stamp = _read_capped(folder / name, max_stamp_bytes)
+            text = raw.decode()
+            notes = tuple(parse_notes(text))
+        except (OSError, IntegrityError, LimitExceeded, UnicodeDecodeError):
+            continue
+        if name_of(text) == Path(name).with_suffix(".txt").name:
+            yield notes, text, stamp
+
+
 def write_checkpoint(folder: Path, notes: Iterable[Note], is_ours: IsOurs) -> tuple[Note, ...]:
     """Keep notes as a new file named by their digest, and as the latest ones.
 
@@ -56,7 +98,7 @@ def write_checkpoint(folder: Path, notes: Iterable[Note], is_ours: IsOurs) -> tu
     """
     notes = tuple(notes)
     text = encode_notes(note.text for note in notes)
-    path = folder / f"checkpoint-{sha256(text.encode()).hexdigest()[:16]}.txt"
+    path = folder / name_of(text)
     latest = folder / LATEST_NAME
     sizes = {note.checkpoint.origin: note.checkpoint.size for note in notes}
     kept = {

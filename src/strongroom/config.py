@@ -6,7 +6,6 @@ expiry, and is recorded in the trail at every start.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from strongroom.configwords import in_words
 from strongroom.errors import ConfigError
 
 CONFIG_NAME = "config.toml"
@@ -137,6 +137,21 @@ class TrailSection(_Section, frozen=True):
     checkpoint_dirs: Annotated[
         tuple[str, ...], _key("Second places for checkpoints: another disk, a share of another department.")
     ] = ()
+    timestamp_url: Annotated[
+        str, _key("RFC 3161 time stamp authority, `http://` or `https://`. Empty: checkpoints are not stamped.")
+    ] = ""
+    timestamp_cert: Annotated[
+        str,
+        _key("PEM file with the authority's root CA: each stamp is verified with it before it is kept. Empty: later."),
+    ] = ""
+    timestamp_interval_s: Annotated[float, _key("Seconds between stamps, if there is a new checkpoint.")] = 3600.0
+
+
+class CheckSection(_Section, frozen=True):
+    """The check that `serve` runs by itself, in a process of low priority: every object is read again and hashed."""
+
+    every_days: Annotated[float, _key("Every object is read again within this many days; 0 = never by itself.")] = 30.0
+    max_bytes_per_s: Annotated[int, _key("Most that it reads in a second.")] = 64 * 2**20
 
 
 Policy = Literal["accept", "flag", "quarantine", "refuse"]
@@ -155,6 +170,16 @@ class ScreeningSection(_Section, frozen=True):
         Literal["quarantine", "refuse"],
         _key("For an object whose SOP Instance UID is stored with other content: quarantine or refuse."),
     ] = "quarantine"
+    yara_rules: Annotated[
+        tuple[str, ...],
+        _key("Files of YARA rules, or folders of `*.yar` and `*.yara`, run by YARA-X (`strongroom[yara]`)."),
+    ] = ()
+    clamd: Annotated[str, _key("ClamAV here: `unix:/run/clamav/clamd.ctl` or `tcp:127.0.0.1:3310`. Empty: none.")] = ""
+    clamd_max_mib: Annotated[int, _key("Of an object, MiB that clamd is shown: its `StreamMaxLength` at most.")] = 25
+    engine_timeout_s: Annotated[float, _key("For YARA-X or clamd to answer; then it counts as failed.")] = 60.0
+    engine_failure: Annotated[
+        Policy, _key("For an object that they could not look at. `refuse`: the sender is told to try again later.")
+    ] = "refuse"
     request_days: Annotated[
         int, _key("Days after which a request to release or destroy what is in quarantine lapses, 1 to 365.")
     ] = 7
@@ -267,6 +292,7 @@ class Config(_Section, frozen=True):
     index: IndexSection = IndexSection()
     keys: KeysSection = KeysSection()
     trail: TrailSection = TrailSection()
+    check: CheckSection = CheckSection()
     screening: ScreeningSection = ScreeningSection()
     limits: LimitsSection = LimitsSection()
     unsafe_plaintext: tuple[UnsafePlaintext, ...] = ()
@@ -337,52 +363,17 @@ def parse(text: str, *, where: str = CONFIG_NAME, today: date | None = None) -> 
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: {error}") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_in_words(str(error))}") from None
+        raise ConfigError(f"{where}: {in_words(str(error), _keys_of)}") from None
     _check(config, today or datetime.now(UTC).date())
     return config
 
 
-_AT = re.compile(r" - at `(?:key in )?\$\.?(?P<key>[^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
-_TYPE = re.compile(r"Expected `(?P<wanted>.*)`, got `(?P<found>.*)`")
-_CHOICE = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
-_TYPES_IN_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": 'text in "quotes"',
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a table",
-    "date": "a date",
-    "datetime": "a date with a time",
-}
-
-
-def _in_words(said: str) -> str:
-    """What msgspec says, in the words of a TOML file, with the key that may have been meant."""
-    at = _AT.search(said)
-    place, what = (at["key"], said[: at.start()]) if at else ("", said)
-    prefix = f"{place}." if place else ""
-    if unknown := _UNKNOWN.fullmatch(what):
-        known = _sections().get(place.partition("[")[0], Config).__struct_fields__
-        near = difflib.get_close_matches(unknown["name"], known, 1, 0.5)
-        meant = f": did you mean {near[0]}?" if near else "."
-        return f"unknown key {prefix}{unknown['name']}{meant} See docs/configuration.md"
-    if missing := _MISSING.fullmatch(what):
-        return f"{prefix}{missing['name']} is missing. See docs/configuration.md"
-    if wrong := _TYPE.fullmatch(what):
-        wanted, found = (_TYPES_IN_WORDS.get(wrong[name], wrong[name]) for name in ("wanted", "found"))
-        return f"{place} must be {wanted}, not {found}"
-    if value := _CHOICE.fullmatch(what):
-        return f"{place} cannot be {value['value']}. See docs/configuration.md"
-    return f"{place}: {what}" if place else what
-
-
-def _sections() -> dict[str, type[msgspec.Struct]]:
-    """The sections of the file by name; "" is the file itself."""
+def _keys_of(section: str) -> tuple[str, ...]:
+    """The keys that a section of the file may have; "" is the file itself."""
     hints = get_type_hints(Config)
-    return {"": Config} | {name: (get_args(hint) or (hint,))[0] for name, hint in hints.items()}
+    sections: dict[str, type[msgspec.Struct]] = {"": Config}
+    sections |= {name: (get_args(hint) or (hint,))[0] for name, hint in hints.items()}
+    return sections.get(section, Config).__struct_fields__
 
 
 def _check(config: Config, today: date) -> None:
@@ -397,8 +388,9 @@ def _check(config: Config, today: date) -> None:
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
-    if not 0 < config.trail.checkpoint_interval_s < inf:
-        raise ConfigError("trail.checkpoint_interval_s must be greater than 0 and finite")
+    _check_trail(config.trail)
+    if not 0 <= config.check.every_days <= 3650 or config.check.max_bytes_per_s < 1:
+        raise ConfigError("check.every_days must be 0 to 3650, check.max_bytes_per_s greater than 0")
     if not 1 <= config.screening.request_days <= 365:
         raise ConfigError("screening.request_days must be 1 to 365")
     if not 1 <= config.index.cache_mib <= 65536:
@@ -409,12 +401,23 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("limits.max_query_pattern_chars must be 1 to 511")
     if config.limits.max_query_depth > 64:
         raise ConfigError("limits.max_query_depth must be 1 to 64")
+    if not 1 <= config.screening.clamd_max_mib <= 4095 or not 1 <= config.screening.engine_timeout_s <= 3600:
+        raise ConfigError("screening.clamd_max_mib must be 1 to 4095, screening.engine_timeout_s 1 to 3600")
     if config.keys.source == "command" and not config.keys.command:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:
         _check_exception(exception, today)
 
 
+def _check_trail(trail: TrailSection) -> None:
+    for name in ("checkpoint_interval_s", "timestamp_interval_s"):
+        if not 0 < getattr(trail, name) < inf:
+            raise ConfigError(f"trail.{name} must be greater than 0 and finite")
+    if trail.timestamp_url and not _AUTHORITY_URL.fullmatch(trail.timestamp_url):
+        raise ConfigError("trail.timestamp_url must begin with http:// or https:// and name a host, without a user")
+
+
+_AUTHORITY_URL = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-\"$-~]*)?")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
 

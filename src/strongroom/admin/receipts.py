@@ -8,7 +8,8 @@ from pathlib import Path
 
 from strongroom.app import Archive
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable
-from strongroom.trail.verify import encode_receipt, prove
+from strongroom.trail.receipt import encode_receipt
+from strongroom.trail.verify import prove
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 

@@ -73,6 +73,13 @@ def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
     return context
 
 
+def public_context() -> ssl.SSLContext:
+    """A context for calling a public server: its certificate has to be good for its name, by the system's own CAs."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 def tls12_suites(profile: Profile) -> tuple[str, ...]:
     """The cipher suites of TLS 1.2 that a profile allows, by OpenSSL's names, best first."""
     return tuple((_STRICT_TLS12 if profile == "bcp195-strict" else _AEAD_TLS12).split(":"))
