@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, Callable[[], bytes], Severity | None]] = {
         lambda: _FRAGMENTS + b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000,
         Severity.HIGH,
     ),
-    "lures": (hidden.EXPLICIT, lambda: _element(0x7FE00010, b"OW", b"<scr" * 1_000_000), Severity.MEDIUM),
+    "lures": (hidden.EXPLICIT, lambda: _element(0x7FE00010, b"OW", b"<script" * 600_000), Severity.MEDIUM),
     "lures of a program": (
         hidden.EXPLICIT,
         lambda: _element(0x7FE00010, b"OW", (_PROGRAM + b"MZ" * 32) * 25_000),

@@ -85,6 +85,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "cryptography": {"net.certificates", "store.journal", "store.keys", "store.seal", "trail.note", "trail.stamp"},
     "ctypes": {"pixels.sandbox"},
     "httptools": {"web.http1"},
+    "hyperscan": {"screen.search"},
     "imagecodecs": {"pixels.codecs"},
     "joserfc": {"web.jwks", "web.jwt"},
     "jpeg_ls": {"pixels.codecs"},

@@ -14,9 +14,11 @@ from strongroom.screen.text import TEXT_VRS
 from strongroom.screen.verdict import ENCAPSULATED_DOCUMENT, Verdict, severity_of
 from strongroom.screen.walk import Located, Walker
 
-BLOCK_BYTES: Final = 262_144
+BLOCK_BYTES: Final = 1 << 20
 CARRY_BYTES: Final = 73_728
 """What is kept of the block before: an end record of ZIP with the longest comment is found in the last one."""
+
+_MAX_PARTS: Final = 512
 
 _SAID_BY_TEXT_RULES: Final = frozenset({"SR-HTML-001", "SR-HTML-002", "SR-SCRIPT-001"})
 _WITHIN_DOCUMENTS: Final = frozenset({"SR-HTML-001", "SR-PDF-001", "SR-RTF-001"})
@@ -38,29 +40,35 @@ class Blocks:
         """From there on the bytes are compressed, and searched when they are inflated."""
         self._inflated = inflated
         self._verdict = verdict
-        self._pending = bytearray()
+        self._parts: list[bytes] = []
+        self._pending_bytes = 0
         self._search = Search()
         self._searched = 0
         self._archives: set[int] = set()
 
     def take(self, data: memoryview) -> int:
         """Take of ``data`` what the block at hand has room for; returns how much that is."""
-        taken = min(len(data), BLOCK_BYTES - len(self._pending))
-        self._pending += data[:taken]
-        self.size += taken
-        return taken
+        part = data[: BLOCK_BYTES - self._pending_bytes]
+        whole = data.obj
+        self._parts.append(whole if type(whole) is bytes and len(whole) == len(part) else bytes(part))
+        if len(self._parts) == _MAX_PARTS:  # many small ones would take more memory than their bytes
+            self._parts = [b"".join(self._parts)]
+        self._pending_bytes += len(part)
+        self.size += len(part)
+        return len(part)
 
     @property
     def is_full(self) -> bool:
         """A block is complete and waits for ``begin``."""
-        return len(self._pending) == BLOCK_BYTES
+        return self._pending_bytes == BLOCK_BYTES
 
     def begin(self) -> None:
         """Put the next block, with the end of the one before, at hand as ``data``."""
         carry = self.data[-CARRY_BYTES:]
-        self.base = self.size - len(self._pending) - len(carry)
-        self.data = carry + self._pending
-        self._pending.clear()
+        self.base = self.size - self._pending_bytes - len(carry)
+        self.data = b"".join([carry, *self._parts]) if carry or len(self._parts) != 1 else self._parts[0]
+        self._parts.clear()
+        self._pending_bytes = 0
 
     def process(self, *, is_last: bool) -> None:
         """Walk, search and judge what is at hand."""
@@ -82,7 +90,7 @@ class Blocks:
     @property
     def begun_at(self) -> int:
         """Where the bytes begin that no block has had yet."""
-        return self.size - len(self._pending)
+        return self.size - self._pending_bytes
 
     def search_from(self, offset: int) -> None:
         """Search on from ``offset``: what lies before it is compressed."""

@@ -1,10 +1,8 @@
-"""Search all bytes for the signatures of payloads, wherever they stand, a few passes in C over each block.
+"""Search all bytes for the signatures of payloads, wherever they stand: one pass of a library over each block.
 
-Signatures by the dozen, each with a pass of its own, would cost more than everything else together. Here one pass maps
-bytes to classes: a lead byte of one, a following byte of the other. Every signature in ``_SIGNATURES`` is a lead and
-three followers, so that one search in the classes stands for all of them; what it finds (one position in 4,000 of
-random bytes, none in the pixels of a CT, whose every second byte is small) is looked up, and what remains is given to
-the parser of the format, which has to bear it out. Signatures of other shapes have a pass each.
+Hyperscan (Vectorscan) looks for all signatures at once, several bytes in one instruction, and lets other threads run
+meanwhile. It finds next to nothing in an image; what it finds is given to the parser of the format, which has to bear
+it out.
 
 No parser confirms on random bytes: see ``executables`` for how much is compared. Text is confirmed by the 24
 characters around it, all of which have to be printable (chance on random bytes below 2**-33) on top of a signature of
@@ -15,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from struct import error as struct_error
-from typing import Final
+from typing import Final, NamedTuple
+
+import hyperscan
 
 from strongroom.screen import containers, documents, executables
+from strongroom.screen.formats import Parser, parsed
 from strongroom.screen.matches import HIGH, MEDIUM, Match
 
 LOOK_AHEAD_BYTES: Final = 4096
@@ -67,57 +67,58 @@ def _html(data: bytes, at: int) -> Match | None:
     return Match("SR-HTML-001", MEDIUM, "markup", at)
 
 
-def _dex(data: bytes, at: int) -> Match | None:
-    return executables.dex(data, at - 3) if at >= 3 else None
-
-
 _script = _text(_SCRIPT, "SR-HTML-002", "a script element")
-_Parser = Callable[[bytes, int], Match | None]
+_php = _text(_PHP, "SR-SCRIPT-001", "PHP: a line that only such programs have")
+_shebang = _text(_SHEBANG, "SR-SCRIPT-001", "a script that names its interpreter")
 
-_SIGNATURES: Final[dict[bytes, _Parser]] = {
-    b"\x7fELF": executables.elf,
-    b"\xca\xfe\xba\xbe": executables.fat_or_class,
-    b"\xce\xfa\xed\xfe": executables.macho,
-    b"\xcf\xfa\xed\xfe": executables.macho,
-    b"\n035": _dex,
-    b"\n036": _dex,
-    b"\n037": _dex,
-    b"\n038": _dex,
-    b"\n039": _dex,
-    b"\n040": _dex,
-    b"\n041": _dex,
-    b"ITSF": containers.help_file,
-    b"\xcf\x11\xe0\xa1": lambda data, at: containers.compound(data, at - 1) if at else None,
-    b"{\\rt": documents.rtf,
-    b"MSCF": containers.cabinet,
-    b"ar!\x1a": lambda data, at: containers.rar(data, at - 1) if at else None,
-    b"asm\1": lambda data, at: executables.wasm(data, at - 1) if at else None,
-    b"z\xbc\xaf\x27": lambda data, at: containers.seven_zip(data, at - 1) if at else None,
-    b"%PDF": documents.pdf,
-    b"<?ph": _text(_PHP, "SR-SCRIPT-001", "PHP: a line that only such programs have"),
-    b"<?PH": _text(_PHP, "SR-SCRIPT-001", "PHP: a line that only such programs have"),
-    b"<scr": _script,
-    b"<SCR": _script,
-    b"<Scr": _script,
-    b"<htm": _html,
-    b"<svg": _html,
-    b"<ifr": _html,
-    b"<bod": _html,
-    b"#!/b": _text(_SHEBANG, "SR-SCRIPT-001", "a script that names its interpreter"),
-    b"#!/u": _text(_SHEBANG, "SR-SCRIPT-001", "a script that names its interpreter"),
-    b"#! /": _text(_SHEBANG, "SR-SCRIPT-001", "a script that names its interpreter"),
-}
-_LEADS: Final = frozenset(signature[0] for signature in _SIGNATURES)
-_FOLLOWERS: Final = frozenset(b"".join(signature[1:] for signature in _SIGNATURES))
-_CLASSES: Final = bytes(2 if byte in _FOLLOWERS - _LEADS else 1 if byte in _LEADS else 0 for byte in range(256))
-_SHAPE: Final = re.compile(rb"\x01\x02\x02\x02")
-_SECOND_SHAPE: Final = re.compile(rb"P[EK][\x00\x03\x05]")
-_SECOND: Final[dict[bytes, _Parser]] = {
-    b"PE\0\0": executables.pe_around,
-    b"PK\3\4": containers.zip_local,
-    b"PK\5\6": containers.zip_end,
-}
+
+class _Signature(NamedTuple):
+    """An expression of the syntax of PCRE that matches ``size`` bytes, and who bears out what begins with them."""
+
+    expression: bytes
+    size: int
+    parser: Parser
+
+
+_SIGNATURES: Final = (
+    _Signature(rb"\x7fELF", 4, executables.elf),
+    _Signature(rb"\xca\xfe\xba\xbe", 4, executables.fat_or_class),
+    _Signature(rb"[\xce\xcf]\xfa\xed\xfe", 4, executables.macho),
+    _Signature(rb"dex\n0", 5, executables.dex),
+    _Signature(rb"PE\x00\x00", 4, executables.pe_around),
+    _Signature(rb"\x00asm\x01", 5, executables.wasm),
+    _Signature(rb"ITSF", 4, containers.help_file),
+    _Signature(rb"\xd0\xcf\x11\xe0", 4, containers.compound),
+    _Signature(rb"MSCF", 4, containers.cabinet),
+    _Signature(rb"Rar!\x1a", 5, containers.rar),
+    _Signature(rb"7z\xbc\xaf\x27", 5, containers.seven_zip),
+    _Signature(rb"PK\x03\x04", 4, containers.zip_local),
+    _Signature(rb"PK\x05\x06", 4, containers.zip_end),
+    _Signature(rb"\{\\rt", 4, documents.rtf),
+    _Signature(rb"%PDF", 4, documents.pdf),
+    _Signature(rb"(?i)<\?php", 5, _php),
+    _Signature(rb"(?i)<script", 7, _script),
+    _Signature(rb"(?i)<(?:html|body)", 5, _html),
+    _Signature(rb"(?i)<svg", 4, _html),
+    _Signature(rb"(?i)<iframe", 7, _html),
+    _Signature(rb"#!/(?:usr|bin)", 6, _shebang),
+    _Signature(rb"#! /(?:usr|bin)", 7, _shebang),
+)
+_LONGEST: Final = max(signature.size for signature in _SIGNATURES)
 _Confirmed = tuple[int, Match]
+
+
+def _compiled() -> hyperscan.Database:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    count = len(_SIGNATURES)
+    expressions = [signature.expression for signature in _SIGNATURES]
+    database.compile(expressions=expressions, ids=range(count), elements=count, flags=hyperscan.HS_FLAG_DOTALL)
+    return database
+
+
+_DATABASE: Final = _compiled()
+_IDLE: Final[list[hyperscan.Scratch]] = []
+"""Working memory of the library: one for each pass that is under way at the same time."""
 
 
 class Search:
@@ -131,33 +132,32 @@ class Search:
 
     def block(self, data: bytes, base: int, start: int, stop: int) -> Iterator[_Confirmed]:
         """Yield position and match of what begins from ``start`` to ``stop`` of ``data``, which is at ``base``."""
-        for at, parser in self._candidates(data, base, start, stop):
-            try:
-                found = parser(data, at)
-            except (struct_error, IndexError, ValueError):
-                continue
+        candidates = _candidates(memoryview(data)[start : stop + _LONGEST - 1])
+        if len(candidates) == MAX_CANDIDATES_PER_BLOCK and self.gave_up_at is None:
+            self.gave_up_at = base + start
+        for at, number in candidates:
+            found = parsed(_SIGNATURES[number].parser, data, start + at) if start + at < stop else None
             if found is not None:
                 yield base + found.at, found
 
-    def _candidates(self, data: bytes, base: int, start: int, stop: int) -> Iterator[tuple[int, _Parser]]:
-        left = MAX_CANDIDATES_PER_BLOCK
-        part = data[start : stop + 8]
-        classes = part.translate(_CLASSES)
-        for found in _SHAPE.finditer(classes):
-            at = found.start()
-            parser = _SIGNATURES.get(part[at : at + 4])
-            if parser is not None and start + at < stop:
-                left -= 1
-                yield start + at, parser
-                if left <= 0:
-                    break
-        for found in _SECOND_SHAPE.finditer(part):
-            at = found.start()
-            parser = _SECOND.get(part[at : at + 4])
-            if parser is not None and start + at < stop:
-                left -= 1
-                yield start + at, parser
-            if left <= 0:
-                break
-        if left <= 0 and self.gave_up_at is None:
-            self.gave_up_at = base + start
+
+def _candidates(data: memoryview) -> list[tuple[int, int]]:
+    """Return where in ``data`` which signatures are, in order, and no more of them than are followed."""
+    candidates: list[tuple[int, int]] = []
+
+    def take(number: int, _start: int, end: int, _flags: int, _context: object) -> bool:
+        candidates.append((end - _SIGNATURES[number].size, number))
+        return len(candidates) == MAX_CANDIDATES_PER_BLOCK
+
+    try:
+        scratch = _IDLE.pop()
+    except IndexError:
+        scratch = hyperscan.Scratch(_DATABASE)
+    try:
+        _DATABASE.scan(data, match_event_handler=take, scratch=scratch)  # type: ignore[type-var]  # takes any buffer
+    except hyperscan.ScanTerminated:
+        pass
+    finally:
+        _IDLE.append(scratch)
+    candidates.sort()
+    return candidates

@@ -1,8 +1,9 @@
-"""The search over all bytes: every signature is of the shape that is searched for, and noise is never a finding."""
+"""The search over all bytes: every signature is met, in several threads at once, and noise is never a finding."""
 
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,16 +12,31 @@ from strongroom.screen import search
 from strongroom.screen.findings import Confidence
 from strongroom.screen.search import LOOK_BACK_BYTES, MAX_CANDIDATES_PER_BLOCK, Search
 
+BEGINNINGS = (
+    b"\x7fELF", b"\xca\xfe\xba\xbe", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"dex\n0", b"PE\0\0", b"\0asm\1",
+    b"ITSF", b"\xd0\xcf\x11\xe0", b"MSCF", b"Rar!\x1a", b"7z\xbc\xaf\x27", b"PK\3\4", b"PK\5\6", b"{\\rt", b"%PDF",
+    b"<?php", b"<?PHP", b"<script", b"<SCRIPT", b"<Script", b"<html", b"<body", b"<HTML", b"<svg", b"<iframe",
+    b"#!/usr", b"#!/bin", b"#! /usr", b"#! /bin",
+)  # fmt: skip
 
-@pytest.mark.parametrize("signature", sorted(search._SIGNATURES))
-def test_each_signature_is_a_lead_and_three_followers(signature: bytes) -> None:
-    assert search._SHAPE.fullmatch(signature.translate(search._CLASSES))
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_a_signature_is_met_where_it_begins(beginning: bytes) -> None:
+    """The library says where one ends; where it begins is reckoned back by the size in the table."""
+    ((at, number),) = search._candidates(memoryview(b"\n\n" + beginning + b"\n"))
+    assert (at, search._SIGNATURES[number].size) == (2, len(beginning))
 
 
-def test_the_second_byte_of_dark_pixels_is_of_no_class() -> None:
-    """Or the search would follow every other pixel of a twelve-bit image."""
-    leads = {byte for byte in range(16) if search._CLASSES[byte] == 1}
-    assert leads == {0x0A}
+def test_every_signature_is_tried() -> None:
+    met = {search._candidates(memoryview(beginning))[0][1] for beginning in BEGINNINGS}
+    assert met == set(range(len(search._SIGNATURES)))
+
+
+def test_passes_at_the_same_time_do_not_mix_up_what_they_find() -> None:
+    raws = [bytes(200_000 + 1_000 * number) + payloads.pe() + bytes(2_000_000) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda raw: [at for at, _ in Search().block(raw, 0, 0, len(raw))], raws * 8))
+    assert found == [[200_000 + 1_000 * number] for number in range(4)] * 8
 
 
 @pytest.mark.parametrize("name", ["pe64", "elf64", "mach-o", "java-class", "dex", "wasm", "zip", "7z", "cab", "rar5"])
@@ -45,7 +61,7 @@ def test_noise_is_never_a_finding() -> None:
 
 def test_lures_are_followed_up_to_a_cap_and_no_further() -> None:
     finder = Search()
-    raw = b"<scr" * (MAX_CANDIDATES_PER_BLOCK + 10)
+    raw = b"<script" * (MAX_CANDIDATES_PER_BLOCK + 10)
     assert list(finder.block(raw, 500, 0, len(raw))) == []
     assert finder.gave_up_at == 500
 
