@@ -145,7 +145,6 @@ class Attack:
 
     def __init__(self, archive: RunningArchive, honest: Honest) -> None:
         self.since = len(archive.served_events())
-        self.max_growth_bytes = MAX_GROWTH_BYTES
         self.honest = honest
         self._archive = archive
 
@@ -185,7 +184,7 @@ def attack(archive: RunningArchive) -> Iterator[Attack]:
         attack = Attack(archive, honest)
         yield attack
         attack.others_are_served()
-    assert honest.most_bytes - before < attack.max_growth_bytes
+    assert honest.most_bytes - before < MAX_GROWTH_BYTES
     assert honest.failures == []
     assert PLANTED not in archive.output
     assert "Traceback" not in archive.output
@@ -282,8 +281,7 @@ def test_two_hundred_connections_do_nothing(archive: RunningArchive, attack: Att
 
 @pytest.mark.parametrize("go", ["handshake", "association"])
 def test_two_hundred_connections_of_a_peer_do_nothing(archive: RunningArchive, attack: Attack, go: str) -> None:
-    """A registered peer gets further, with a TLS session and a thread of its own: at most 100 KiB for each."""
-    attack.max_growth_bytes = 24 * 2**20
+    """A registered peer gets further, with a TLS session and a thread of its own: less than 82 KiB for each."""
     with contextlib.ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(connected(archive) if go == "handshake" else hostile(archive))

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 BACKLOG = 128
 ACCEPT_PAUSE_S = 0.05
 MAX_CALLING_CHARS = 16
+HANDSHAKE, ASSOCIATION = "dicom-handshake", "dicom-association"
+"""Names of threads."""
 
 TOO_MANY = Rejection(
     RejectResult.TRANSIENT,
@@ -130,7 +132,7 @@ class DicomServer:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-        workers = [thread for thread in threading.enumerate() if thread.name == "dicom-association"]
+        workers = [thread for thread in threading.enumerate() if thread.name in (HANDSHAKE, ASSOCIATION)]
         per_thread_s = grace_s / max(1, len(workers))
         for thread in workers:
             thread.join(per_thread_s)
@@ -172,12 +174,17 @@ class DicomServer:
         if not self._may_knock(raw, host, listener):
             raw.close()
             return
-        worker = threading.Thread(target=self._work, args=(raw, host, listener), name="dicom-association", daemon=True)
-        try:
-            worker.start()
-        except RuntimeError:  # no thread to be had: the others must go on
+        if not self._start(HANDSHAKE, self._admit, raw, host, listener):
             self._forget(raw, host)
             raw.close()
+
+    def _start(self, name: str, work: Callable[..., None], *args: object) -> bool:
+        """Whether a thread is to be had for that; if not, the others must go on."""
+        try:
+            threading.Thread(target=work, args=args, name=name, daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def _may_knock(self, raw: socket.socket, host: str, listener: Listener) -> bool:
         """Whether a connection may show who it is. Strangers' places are few, and apart from those of peers."""
@@ -224,16 +231,31 @@ class DicomServer:
             if self._per_address[host] <= 0:
                 del self._per_address[host]
 
-    def _work(self, raw: socket.socket, host: str, listener: Listener) -> None:
-        connection: Connection | None = None
+    def _admit(self, raw: socket.socket, host: str, listener: Listener) -> None:
+        """Have a connection show who it is, and start a thread for its association.
+
+        Another thread, since what OpenSSL keeps for one that has done a handshake and looked at a certificate (random
+        generators, 33 KiB) stays as long as the thread: an idle association is not to cost that.
+        """
+        sock: socket.socket = raw
+        is_passed_on = False
         try:
             secured = self._secure(raw, host, listener)
             if secured is None:
                 return
             sock, caller = secured
-            if not self._may_enter(raw, host):
+            if self._may_enter(raw, host) and not self._stopping.is_set():
+                is_passed_on = self._start(ASSOCIATION, self._work, raw, sock, caller)
+        except Exception:
+            log.exception("a bug ended a connection before its association")
+        finally:
+            if not is_passed_on:
+                self._forget(raw, host)
                 sock.close()
-                return
+
+    def _work(self, raw: socket.socket, sock: socket.socket, caller: Caller) -> None:
+        connection: Connection | None = None
+        try:
             association = Association.acceptor(self._limits.ul, self._local)
             connection = Connection(sock, association, self._limits.timeouts)
             with self._lock:
@@ -244,11 +266,11 @@ class DicomServer:
         except Exception:
             log.exception("a bug ended an association")
         finally:
-            self._forget(raw, host)
+            self._forget(raw, caller.address)
             if connection is not None:
                 connection.close()
             else:
-                raw.close()
+                sock.close()
 
     def _secure(self, raw: socket.socket, host: str, listener: Listener) -> tuple[socket.socket, Caller] | None:
         """The socket to speak DICOM on and who is at its other end, or None if TLS failed (recorded)."""
