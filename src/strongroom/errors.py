@@ -151,5 +151,14 @@ class PeerUnavailable(StrongroomError):
     """A remote application entity could not be reached, or refused the association."""
 
 
+class EngineFailed(StrongroomError):
+    """An engine that screens beside our rules could not do its work; ``engine`` names it, ``reason`` says why."""
+
+    def __init__(self, engine: str, reason: str) -> None:
+        super().__init__(f"{engine}: {reason}")
+        self.engine = engine
+        self.reason = reason
+
+
 class ConfigError(StrongroomError):
     """The configuration does not hold together; the message says what to change."""

@@ -11,10 +11,10 @@ from typing import Final
 
 from strongroom.admin.media import FoundFile, open_regular, walk_everything
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, parse_file_header
-from strongroom.errors import ConfigError, MalformedDataset, Refused
+from strongroom.errors import ConfigError, EngineFailed, MalformedDataset, Refused
 from strongroom.screen.disarm import Disarmed, disarm
+from strongroom.screen.engine import Engines
 from strongroom.screen.findings import Report
-from strongroom.screen.screening import Screening
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -38,27 +38,40 @@ def count_files(paths: Sequence[Path]) -> tuple[int, int]:
     return files, size
 
 
-def screen_paths(paths: Sequence[Path], *, every_file: bool = False) -> Iterator[Screened]:
-    """Yield what screening says of each file below ``paths``, in their order, one at a time.
+def load_engines(yara_rules: Sequence[Path], clamd: str) -> Engines:
+    """Return these engines, asked whether they are there. Raises ConfigError if one is not."""
+    engines = Engines.load([str(path) for path in yara_rules], clamd)
+    try:
+        engines.check()
+    except EngineFailed as error:
+        raise ConfigError(f"{clamd}: {error.reason}") from None
+    return engines
+
+
+def screen_paths(
+    paths: Sequence[Path], engines: Engines | None = None, *, every_file: bool = False
+) -> Iterator[Screened]:
+    """Yield what screening, and ``engines``, say of each file below ``paths``, in their order, one at a time.
 
     Of folders the DICOM files are screened, with ``every_file`` all of them; a file that is named always is. Raises
     ConfigError if a path does not exist.
     """
     named = {os.path.realpath(path) for path in paths}
+    engines = engines or Engines()
     for found in walk_everything(paths):
         if isinstance(found, FoundFile):
-            yield _screen(found, is_wanted=every_file or found.path in named)
+            yield _screen(found, engines, is_wanted=every_file or found.path in named)
         elif not found.is_link:
             yield Screened(found.path, 0, reason=found.reason)
 
 
-def _screen(found: FoundFile, *, is_wanted: bool) -> Screened:
+def _screen(found: FoundFile, engines: Engines, *, is_wanted: bool) -> Screened:
     try:
         with os.fdopen(open_regular(found.path), "rb", buffering=0) as file:
             piece = file.read(_PIECE_BYTES)
             if not is_wanted and not _is_dicom(piece):
                 return Screened(found.path, found.size)
-            screening = Screening()
+            screening = engines.screening()
             while piece:
                 screening.feed(piece)
                 piece = file.read(_PIECE_BYTES)

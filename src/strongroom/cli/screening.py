@@ -15,14 +15,14 @@ from urllib.parse import quote
 import typer
 
 from strongroom import __version__
-from strongroom.admin.screening import Screened, Written, count_files, disarm_file, screen_paths
+from strongroom.admin.screening import Screened, Written, count_files, disarm_file, load_engines, screen_paths
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption
 from strongroom.cli.progress import State, Work, counted, printable, size
 from strongroom.errors import LimitExceeded, MalformedDataset, Refused
 from strongroom.screen import sarif
 from strongroom.screen.findings import Finding, Rule, Severity
-from strongroom.screen.report_json import finding_json, removed_json, report_json
+from strongroom.screen.report_json import JsonObject, finding_json, removed_json, report_json
 
 
 class ReportFormat(StrEnum):
@@ -51,6 +51,7 @@ class _Sums:
     screened_bytes: int = 0
     passed_over: int = 0
     unreadable: int = 0
+    engine_failures: int = 0
     by_severity: dict[Severity, int] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
 
@@ -62,9 +63,16 @@ class _Sums:
             return
         self.screened += 1
         self.screened_bytes += each.size_bytes
+        self.engine_failures += bool(each.report.failures)
         for finding in each.report.findings:
             self.by_severity[finding.severity] = self.by_severity.get(finding.severity, 0) + 1
             self.rules.setdefault(finding.rule.id, finding.rule)
+
+    def exit_code(self, fail_on: Severity) -> int:
+        """0 if every file could be looked at, by every engine, and nothing as bad as ``fail_on`` was found."""
+        worst = max(self.by_severity, default=None)
+        is_bad = self.unreadable or self.engine_failures or (worst is not None and worst >= fail_on)
+        return BAD_NEWS if is_bad else 0
 
     def as_json(self) -> dict[str, object]:
         """The counts, findings by severity."""
@@ -73,6 +81,7 @@ class _Sums:
             "bytes": self.screened_bytes,
             "not_dicom": self.passed_over,
             "unreadable": self.unreadable,
+            "engine_failures": self.engine_failures,
             "findings": {str(severity): self.by_severity.get(severity, 0) for severity in Severity},
         }
 
@@ -83,19 +92,24 @@ def screen(
     every_file: Annotated[
         bool, typer.Option("--all", help="Screen the files in folders that are not DICOM as well.")
     ] = False,
+    yara: Annotated[
+        list[Path] | None, typer.Option(help="File or folder of YARA rules, run by YARA-X; may be repeated.")
+    ] = None,
+    clamd: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="ClamAV's daemon: unix:/path or tcp:127.0.0.1:3310.")
+    ] = "",
     output: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TEXT,
 ) -> None:
     """Look for programs, archives and malformed structure in images; needs no archive, and changes nothing."""
+    engines = load_engines(yara or [], clamd)
     sums = _Sums()
-    total, total_bytes = count_files(paths)
+    total = count_files(paths)
     with Work("screen", "files") as work:
+        files = _watched(screen_paths(paths, engines, every_file=every_file), work, sums, total)
         writer = {ReportFormat.TEXT: _as_text, ReportFormat.JSON: _as_json, ReportFormat.SARIF: _as_sarif}[output]
-        for line in writer(
-            _watched(screen_paths(paths, every_file=every_file), work, sums, (total, total_bytes)), sums
-        ):
+        for line in writer(files, sums, Severity.parse(fail_on.value)):
             print(line, flush=output is ReportFormat.TEXT)
-    worst = max(sums.by_severity, default=None)
-    if sums.unreadable or (worst is not None and worst >= Severity.parse(fail_on.value)):
+    if sums.exit_code(Severity.parse(fail_on.value)):
         raise typer.Exit(BAD_NEWS)
 
 
@@ -112,19 +126,21 @@ def _watched(files: Iterator[Screened], work: Work, sums: _Sums, total: tuple[in
 # -- text
 
 
-def _as_text(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+def _as_text(files: Iterator[Screened], sums: _Sums, _: Severity) -> Iterator[str]:
     for each in files:
         name = printable(each.path)
         if each.report is None:
             if each.reason:
                 yield f"unreadable {name}: {printable(each.reason)}"
             continue
-        if each.report.findings:
+        if each.report.findings or each.report.failures:
             yield name
         for finding in each.report.findings:
             yield _line(finding)
         if each.report.truncated:
             yield "  and more, which the report has no room for"
+        for failure in each.report.failures:
+            yield printable(f"  NOT SEEN by {failure.engine}: {failure.reason}")
     for rule in sorted(sums.rules.values(), key=lambda rule: (-rule.severity, rule.id)):
         clause = f" ({rule.clause})" if rule.clause else ""
         yield f"{rule.id} {rule.title}: {rule.why}{clause} {rule.remedy}"
@@ -149,12 +165,14 @@ def _summary(sums: _Sums) -> Iterator[str]:
         yield f"{sums.passed_over} not DICOM, passed over; --all screens them too"
     if sums.unreadable:
         yield f"{sums.unreadable} UNREADABLE"
+    if sums.engine_failures:
+        yield f"{sums.engine_failures} NOT SEEN by an engine"
 
 
 # -- JSON, SARIF: written as it is found, so that millions of files need no memory
 
 
-def _as_json(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+def _as_json(files: Iterator[Screened], sums: _Sums, _: Severity) -> Iterator[str]:
     yield '{"results": ['
     before = ""
     for each in files:
@@ -165,21 +183,22 @@ def _as_json(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
     yield f'], "summary": {json.dumps(sums.as_json())}}}'
 
 
-def _as_sarif(files: Iterator[Screened], sums: _Sums) -> Iterator[str]:
+def _as_sarif(files: Iterator[Screened], sums: _Sums, fail_on: Severity) -> Iterator[str]:
     yield f'{{"$schema": {json.dumps(sarif.SCHEMA)}, "version": "{sarif.VERSION}", "runs": [{{"results": ['
     before = ""
-    unreadable: list[dict[str, object]] = []
+    notes: list[JsonObject] = []
     for each in files:
+        uri = _uri(each.path)
         if each.reason:
-            location = {"physicalLocation": {"artifactLocation": {"uri": _uri(each.path)}}}
-            text = {"text": f"cannot be read: {each.reason}"}
-            unreadable.append({"level": "error", "message": text, "locations": [location]})
+            notes.append(sarif.notification(f"cannot be read: {each.reason}", uri))
+        for failure in each.report.failures if each.report else ():
+            notes.append(sarif.notification(f"not seen by {failure.engine}: {failure.reason}", uri))
         for finding in each.report.findings if each.report else ():
-            yield before + json.dumps(sarif.result(finding, _uri(each.path)))
+            yield before + json.dumps(sarif.result(finding, uri))
             before = ","
-    invocation = {"executionSuccessful": not unreadable, "toolExecutionNotifications": unreadable}
+    invocation = sarif.invocation(sums.exit_code(fail_on), notes)
     yield f'], "invocations": [{json.dumps(invocation)}], "columnKind": "utf16CodeUnits", '
-    yield f'"tool": {json.dumps(sarif.driver(__version__, sums.rules.values()))}}}]}}'
+    yield f'"tool": {json.dumps(sarif.driver(__version__))}}}]}}'
 
 
 def _uri(path: str) -> str:

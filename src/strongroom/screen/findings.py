@@ -96,11 +96,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFailure:
+    """An engine beside our rules ("yara", "clamd") that has not looked at all of an object, and why, in a few words."""
+
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one screening found, worst first, then by offset.
 
     ``counts`` has how often each rule was met, by its id, also beyond what ``findings`` holds; ``truncated`` says
-    that it holds less, or that a limit ended the walk before the end. ``size_bytes`` is what was fed.
+    that it holds less, or that a limit ended the walk before the end. ``size_bytes`` is what was fed. ``failures`` are
+    those of the engines beside our rules.
     """
 
     findings: tuple[Finding, ...]
@@ -110,6 +119,7 @@ class Report:
     transfer_syntax: str = ""
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    failures: tuple[EngineFailure, ...] = ()
 
     @property
     def worst(self) -> Severity | None:

@@ -37,6 +37,7 @@ def report_json(report: Report) -> JsonObject:
         "sop_class_uid": report.sop_class_uid,
         "sop_instance_uid": report.sop_instance_uid,
         "counts": dict(report.counts),
+        "engine_failures": [{"engine": each.engine, "reason": each.reason} for each in report.failures],
         "findings": [finding_json(finding) for finding in report.findings],
     }
 

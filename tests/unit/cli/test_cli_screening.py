@@ -6,14 +6,15 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
-from harness import hidden, media, payloads
+from harness import clamd, hidden, media, payloads
 from harness.ingesting import Sample
 from harness.shell import Shell, shell
+from strongroom.screen.clamd import Clamd
 from strongroom.screen.screening import screen_bytes
 
 GOOD, BAD_NEWS, COULD_NOT_RUN = 0, 1, 2
@@ -33,82 +34,19 @@ INFECTED = hidden.file_of(
 )
 
 
-def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(required),
-        "properties": properties,
-    }
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
-_TEXT = _object(("text",), text={"type": "string", "minLength": 1})
-_LEVEL = {"enum": ["none", "note", "warning", "error"]}
-_COUNT = {"type": "integer", "minimum": 0}
-_LOCATION = _object(
-    physicalLocation=_object(
-        ("artifactLocation",),
-        artifactLocation=_object(("uri",), uri={"type": "string", "pattern": r"^file:///[!-~]*$"}),
-        region=_object(("byteOffset", "byteLength"), byteOffset=_COUNT, byteLength=_COUNT),
-    ),
-    logicalLocations={
-        "type": "array",
-        "items": _object(fullyQualifiedName={"type": "string"}, kind={"type": "string"}),
-    },
-)
-_RULE = _object(
-    ("id",),
-    id={"type": "string"},
-    shortDescription=_TEXT,
-    fullDescription=_TEXT,
-    help=_TEXT,
-    defaultConfiguration=_object(level=_LEVEL),
-    properties={"type": "object"},
-)
-_RUN = _object(
-    ("tool",),
-    tool=_object(
-        ("driver",),
-        driver=_object(
-            ("name",),
-            name={"type": "string"},
-            version={"type": "string"},
-            rules={"type": "array", "uniqueItems": True, "items": _RULE},
-        ),
-    ),
-    columnKind={"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
-    invocations={
-        "type": "array",
-        "items": _object(
-            ("executionSuccessful",),
-            executionSuccessful={"type": "boolean"},
-            toolExecutionNotifications={
-                "type": "array",
-                "items": _object(
-                    ("message",), level=_LEVEL, message=_TEXT, locations={"type": "array", "items": _LOCATION}
-                ),
-            },
-        ),
-    },
-    results={
-        "type": "array",
-        "items": _object(
-            ("message",),
-            ruleId={"type": "string"},
-            level=_LEVEL,
-            message=_TEXT,
-            locations={"type": "array", "minItems": 1, "items": _LOCATION},
-            properties={"type": "object"},
-        ),
-    },
-)
-SARIF = _object(
-    ("version", "runs"),
-    version={"const": "2.1.0"},
-    runs={"type": "array", "items": _RUN},
-    **{"$schema": {"type": "string", "format": "uri"}},
-)
-"""What SARIF 2.1.0 requires of the objects that are written here, and nothing that it does not have."""
+def sarif_errors(log: object) -> list[str]:
+    """What the schema of the standard has against it, formats of URIs included."""
+    schema = json.loads((SCHEMAS / "sarif-2.1.0-rtm.5.json").read_text())
+    for name in ("run", "toolComponent"):  # as it was released, these are no patterns
+        del schema["definitions"][name]["properties"]["language"]["pattern"]
+    # Its `uri-reference` is a format since Draft 6; nothing else in it has another meaning there.
+    validator = jsonschema_rs.Draft7Validator(
+        {name: value for name, value in schema.items() if name != "$schema"}, validate_formats=True
+    )
+    return [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(log)]
 
 
 @pytest.fixture
@@ -187,24 +125,67 @@ def test_json_has_what_why_and_what_to_do(run: Shell, folder: Path) -> None:
     assert report["summary"]["findings"]["critical"] >= 1
 
 
+ODD_NAMES = (
+    b"\xe4 name%.dcm",
+    b"a#b?c[1].dcm",
+    b"back\\slash:;'\"<>|.dcm",
+    "\u65e5\u672c.dcm".encode(),
+    b"new\nline.dcm",
+)
+
+
 def test_sarif_is_sarif(run: Shell, folder: Path) -> None:
     os.symlink("nowhere", folder / "link")
-    (folder / os.fsdecode(b"\xe4 name%.dcm")).write_bytes(INFECTED)
+    for name in ODD_NAMES:
+        (folder / os.fsdecode(name)).write_bytes(INFECTED)
     log = json.loads(run("screen", "--format", "sarif", folder).out)
-    jsonschema.validate(log, SARIF)
+    assert sarif_errors(log) == []
     (only,) = log["runs"]
-    known = {rule["id"] for rule in only["tool"]["driver"]["rules"]}
-    assert {result["ruleId"] for result in only["results"]} == known
+    rules = only["tool"]["driver"]["rules"]
+    assert {result["ruleId"] for result in only["results"]} >= {"SR-PE-001", "SR-TXT-002"}
+    for result in only["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
     assert any(result["level"] == "error" for result in only["results"])
-    places = [result["locations"][0]["physicalLocation"] for result in only["results"]]
-    assert any(place["artifactLocation"]["uri"].endswith("/%E4%20name%25.dcm") for place in places)
+    assert only["invocations"][0]["exitCode"] == BAD_NEWS
+
+
+def test_sarif_names_files_so_that_they_are_found_again(run: Shell, folder: Path) -> None:
+    for name in ODD_NAMES:
+        (folder / os.fsdecode(name)).write_bytes(INFECTED)
+    (only,) = json.loads(run("screen", "--format", "sarif", folder).out)["runs"]
+    uris = {each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for each in only["results"]}
+    assert all(urlsplit(uri).scheme == "file" and not urlsplit(uri).query + urlsplit(uri).fragment for uri in uris)
+    named = {os.path.basename(unquote_to_bytes(urlsplit(uri).path)) for uri in uris}
+    assert named == {*ODD_NAMES, b"infected.dcm"}
+
+
+def test_the_same_finding_has_the_same_fingerprint_and_no_other_has(run: Shell, folder: Path) -> None:
+    first, again = (json.loads(run("screen", "--format", "sarif", folder).out)["runs"][0] for _ in range(2))
+    prints = [each["partialFingerprints"]["strongroomPlace/v1"] for each in first["results"]]
+    assert prints == [each["partialFingerprints"]["strongroomPlace/v1"] for each in again["results"]]
+    assert len(set(prints)) == len(prints)
+
+
+def test_sarif_points_to_the_bytes(run: Shell, folder: Path) -> None:
+    (only,) = json.loads(run("screen", "--format", "sarif", folder).out)["runs"]
+    found = next(each for each in only["results"] if each["ruleId"] == "SR-PE-001")["locations"][0]
+    assert found["physicalLocation"]["region"]["byteOffset"] == INFECTED.index(payloads.pe())
+    assert found["logicalLocations"] == [{"fullyQualifiedName": "(0029,1010)", "kind": "member"}]
 
 
 def test_sarif_of_nothing_found_is_sarif(run: Shell, folder: Path) -> None:
     log = json.loads(run("screen", "--format", "sarif", folder / "clean.dcm").out)
-    jsonschema.validate(log, SARIF)
+    assert sarif_errors(log) == []
     assert log["runs"][0]["results"] == []
-    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
+    ended = {"executionSuccessful": True, "exitCode": GOOD, "toolExecutionNotifications": []}
+    assert log["runs"][0]["invocations"] == [ended]
+
+
+def test_the_schema_objects_to_what_is_no_sarif(run: Shell, folder: Path) -> None:
+    log = json.loads(run("screen", "--format", "sarif", folder).out)
+    log["runs"][0]["results"][0]["level"] = "high"
+    log["runs"][0]["results"][1]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] = "a b|c"
+    assert len(sarif_errors(log)) == 2
 
 
 def test_media_are_screened_with_what_their_dicomdir_does_not_name(run: Shell, tmp_path: Path) -> None:
@@ -229,6 +210,59 @@ def test_a_path_that_is_not_there_could_not_be_run(run: Shell, tmp_path: Path) -
     ran = run("screen", tmp_path / "nothing")
     assert ran.code == COULD_NOT_RUN
     assert "there is no" in ran.err
+
+
+# -- engines
+
+
+def test_rules_of_the_operator_are_run_and_fail_it(run: Shell, folder: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "ours.yar"
+    rules.write_text('rule ours { meta: severity = "high" strings: $a = "TEST VENDOR" condition: $a }')
+    ran = run("screen", "--yara", rules, folder)
+    assert ran.code == BAD_NEWS
+    assert "SR-YARA-001" in ran.out
+    assert "(0029,0010)" in ran.out
+    log = json.loads(run("screen", "--yara", rules, "--format", "sarif", folder).out)
+    assert sarif_errors(log) == []
+    assert "SR-YARA-001" in {each["ruleId"] for each in log["runs"][0]["results"]}
+
+
+def test_rules_that_do_not_compile_could_not_be_run(run: Shell, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.yar").write_text("rule x { condition: nothing }")
+    ran = run("screen", "--yara", tmp_path / "bad.yar", folder)
+    assert (ran.code, ran.out) == (COULD_NOT_RUN, "")
+    assert "bad.yar" in ran.err
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(not clamd.PROGRAM, reason="clamd is not installed")
+def test_clamav_is_asked(run: Shell, folder: Path, tmp_path: Path) -> None:
+    (folder / "marked.dcm").write_bytes(CLEAN + clamd.MARK)
+    with clamd.clamd(tmp_path) as address:
+        ran = run("screen", "--clamd", address, folder / "marked.dcm")
+        assert ran.code == BAD_NEWS
+        assert clamd.SIGNATURE in ran.out
+        assert run("screen", "--clamd", address, folder / "clean.dcm").code == GOOD
+
+
+def test_clamav_that_is_away_could_not_be_run(run: Shell, folder: Path, tmp_path: Path) -> None:
+    ran = run("screen", "--clamd", f"unix:{tmp_path / 'nothing'}", folder)
+    assert (ran.code, ran.out) == (COULD_NOT_RUN, "")
+    assert "not reachable" in ran.err
+
+
+@pytest.mark.parametrize("form", ["text", "json", "sarif"])
+def test_a_file_that_an_engine_has_not_seen_is_bad_news(
+    run: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(Clamd, "ping", lambda self: None)
+    ran = run("screen", "--clamd", "unix:/nowhere/ctl", "--format", form, folder / "clean.dcm")
+    assert ran.code == BAD_NEWS
+    assert "not reachable" in ran.out
+    if form == "sarif":
+        log = json.loads(ran.out)
+        assert sarif_errors(log) == []
+        assert log["runs"][0]["invocations"][0]["executionSuccessful"] is False
 
 
 # -- disarm
