@@ -50,8 +50,12 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e .
 	@touch $@
 
+# DicomLock, which screening is compared with, has an environment of its own: it brings a codec under the GPL. Without it
+# that comparison is skipped.
 $(TESTABLE): pyproject.toml $(INSTALLED)
 	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e '.[test]'
+	-$(PYTHON) -m venv $(VENV)/dicomlock && \
+	  $(VENV)/dicomlock/bin/pip install -q --disable-pip-version-check --only-binary :all: 'dicomlock==0.8.*'
 	@touch $@
 
 clean:

@@ -140,7 +140,7 @@ def test_clean_images_are_clean() -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(not dicomlock.installed(), reason="dicomlock is not installed")
+@pytest.mark.skipif(not dicomlock.installed(), reason="DicomLock could not be installed beside")
 def test_it_finds_more_than_dicomlock_does() -> None:
     """Side by side on every 7th case, and on the samples; tools/compare_screening.py has the whole table."""
     files = [case.make() for number, case in enumerate(hidden.cases()) if number % 7 == 0]

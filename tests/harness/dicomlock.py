@@ -1,4 +1,7 @@
-"""DicomLock, another scanner of DICOM files, run as the process that its users run."""
+"""DicomLock, another scanner of DICOM files, run as the process that its users run.
+
+It stands in an environment of its own (``make`` puts it there): it brings a codec under the GPL, which ours is free of.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from enum import Enum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("dicomlock")
+ENVIRONMENT = Path(sys.prefix) / "dicomlock"
+PROGRAM = ENVIRONMENT / "bin" / "dicomlock"
 _DANGEROUS = frozenset({"fail", "critical"})
 _ABOUT_THE_FILE = frozenset(
     {
@@ -37,10 +41,9 @@ class Judged(Enum):
 
 def installed() -> str:
     """Its version, "" if it is not here."""
-    try:
-        return version("dicomlock") if PROGRAM.exists() else ""
-    except PackageNotFoundError:
-        return ""
+    paths = [str(path) for path in ENVIRONMENT.glob("lib/python3*/site-packages")]
+    found = [each.version for each in distributions(name="dicomlock", path=paths)]
+    return found[0] if found and PROGRAM.exists() else ""
 
 
 def judged(files: Iterable[bytes], batch: int = 500) -> list[Judged]:
