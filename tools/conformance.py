@@ -21,7 +21,7 @@ from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, 
 from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from strongroom.dimse.status import STATUS_TABLE
 from strongroom.dimse.status import Service as StatusService
-from strongroom.errors import Denied, LimitExceeded, MalformedDataset, Refused, StorageUnavailable
+from strongroom.errors import Denied, LimitExceeded, MalformedDataset, Quarantined, Refused, StorageUnavailable
 from strongroom.net.services import (
     QUERY_RETRIEVE,
     STORAGE_COMMITMENT,
@@ -383,11 +383,16 @@ def _store_statuses() -> Iterator[Row]:
     yield "0000", "stored, or stored before (same bytes, or same content in another uncompressed transfer syntax)"
     for reason in refusals.REASONS:
         yield f"{refusals.store_status(Refused(reason)):04X}", f"`{reason}`"
+    held = Quarantined(refusals.SCREENING, "Q1")
+    yield f"{refusals.store_status(held):04X}", f"`{refusals.comment_of(held)}`: held, not stored"
     yield f"{refusals.store_status(Refused('x')):04X}", "another refusal, by its word: a UID is missing or invalid, ..."
     yield f"{refusals.store_status(MalformedDataset('x')):04X}", "what is malformed, its tag and byte"
     yield f"{refusals.store_status(LimitExceeded('x', 0)):04X}", "`over-LIMIT`: a key of `[limits]`"
     yield f"{refusals.store_status(Denied('x')):04X}", "`no-right-store`, `no-scu-role`, `outside-scope`"
-    yield f"{refusals.store_status(StorageUnavailable('x')):04X}", "disk, index or trail: send again later"
+    yield (
+        f"{refusals.store_status(StorageUnavailable('x')):04X}",
+        "disk, index, trail, or a full quarantine: send again",
+    )
     yield f"{refusals.store_status(RuntimeError()):04X}", "a fault of the archive"
 
 

@@ -14,7 +14,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.archive.query import ExtendedNegotiation
 from strongroom.archive.read import Reader
-from strongroom.archive.refusals import reason_of, store_status
+from strongroom.archive.refusals import comment_of, reason_of, store_status
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.runs import RunMemory
 from strongroom.dimse import (
@@ -45,6 +45,7 @@ from strongroom.dimse import (
 from strongroom.errors import (
     Denied,
     LimitExceeded,
+    Quarantined,
     Refused,
     RemoteProtocolError,
     StorageUnavailable,
@@ -109,7 +110,7 @@ class Session:
         self.negotiated: Negotiated = negotiated
         self.channel = Channel(limits)
         self.extended: dict[Uid, ExtendedNegotiation] = {}
-        self.counts = {"stored": 0, "refused": 0}
+        self.counts = {"stored": 0, "refused": 0, "quarantined": 0}
         self.ended_because = ""
         self._limits = limits
         self._run_memory = RunMemory()
@@ -291,10 +292,14 @@ class Session:
                 ingest.commit()
             except StrongroomError as error:
                 failure = error
-        status, comment = (Status.SUCCESS, "") if failure is None else (store_status(failure), reason_of(failure)[:64])
-        if failure is not None:
+        status, comment = (Status.SUCCESS, "") if failure is None else (store_status(failure), comment_of(failure))
+        if isinstance(failure, Quarantined):
+            self.counts["quarantined"] += 1  # and recorded with what is held
+        elif failure is not None:
             self._record_refusal(request, ingest, failure)
-        self.counts["stored" if failure is None else "refused"] += 1
+            self.counts["refused"] += 1
+        else:
+            self.counts["stored"] += 1
         sop_uid = request.affected_sop_instance_uid
         self.respond(
             context,

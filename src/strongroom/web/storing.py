@@ -19,7 +19,7 @@ from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import HeaderScan, RawElement
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, FileHeader, parse_file_header
-from strongroom.errors import MalformedDataset, Refused, StorageUnavailable, StrongroomError
+from strongroom.errors import MalformedDataset, Quarantined, Refused, StorageUnavailable, StrongroomError
 from strongroom.types import Principal, Right, Uid
 from strongroom.web.multipart import MultipartReader, PartEnd, PartStart
 from strongroom.web.negotiation import parse_media_type
@@ -62,7 +62,10 @@ class Complete:
     fate: Fate
 
     def settle(self) -> None:
-        """Make the instance durable, or record its refusal. Leaves in ``fate`` what became of it."""
+        """Make the instance durable, or record its refusal (what is held is recorded already).
+
+        Leaves in ``fate`` what became of it.
+        """
         ingest, fate = self.ingest, self.fate
         try:
             if fate.failure is None:
@@ -72,7 +75,7 @@ class Complete:
                 except StrongroomError as error:
                     fate.fail(error)
                 fate.study_uid, fate.series_uid = ingest.study_uid, ingest.series_uid
-            if fate.failure is not None:
+            if fate.failure is not None and not isinstance(fate.failure, Quarantined):
                 with suppress(StorageUnavailable):  # it is answered with a failure in any case
                     ingest.refuse(reason_of(fate.failure))
         finally:

@@ -7,7 +7,7 @@ from typing import Final
 
 from strongroom.archive.refusals import reason_of, store_status
 from strongroom.dicom.jsonmodel import JsonDataset
-from strongroom.errors import Denied, MalformedDataset, StorageUnavailable, StrongroomError
+from strongroom.errors import Denied, MalformedDataset, Quarantined, StorageUnavailable, StrongroomError
 from strongroom.web.storing import Fate
 
 MAX_REASON_CHARS: Final = 64
@@ -21,9 +21,11 @@ _REFERENCED_SOP_SEQUENCE: Final = "00081199"
 _OTHER_FAILURES_SEQUENCE: Final = "0008119A"
 _PRIVATE_CREATOR: Final = "00090010"
 _REASON_WORD: Final = "00091001"
+_QUARANTINE_ID: Final = "00091002"
 
 CREATOR: Final = "STRONGROOM"
-"""Private creator (PS3.5 7.8) of the one private attribute: (0009,xx01) LO, the word for why an instance failed."""
+"""Private creator (PS3.5 7.8) of the private attributes: (0009,xx01) LO, the word for why an instance failed, and
+(0009,xx02) LO, what it is held as where it is in quarantine."""
 
 _NO_FILE: Final = frozenset({"not-dicom", "no-transfer-syntax"})
 _CAUSES: Final[tuple[tuple[int, Callable[[StrongroomError], bool]], ...]] = (
@@ -86,8 +88,12 @@ def _references(fate: Fate) -> JsonDataset:
 
 
 def _why(failure: Exception) -> JsonDataset:
+    held: JsonDataset = {}
+    if isinstance(failure, Quarantined):
+        held = {_QUARANTINE_ID: {"vr": "LO", "Value": [failure.quarantine_id]}}
     return {
         _FAILURE_REASON: {"vr": "US", "Value": [store_status(failure)]},
         _PRIVATE_CREATOR: {"vr": "LO", "Value": [CREATOR]},
         _REASON_WORD: {"vr": "LO", "Value": [reason_of(failure)[:MAX_REASON_CHARS]]},
+        **held,
     }
