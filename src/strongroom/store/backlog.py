@@ -24,7 +24,7 @@ from strongroom.archive.model import Action, DataKey, Event, LevelAttributes, Ne
 from strongroom.errors import IntegrityError, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.store.database import Database, Sql
 from strongroom.store.journal import MAX_FRAME_BYTES, Journal
-from strongroom.store.schema.tables import INSTANCE, META
+from strongroom.store.schema.tables import DATA_KEY, INSTANCE, META, STUDY
 from strongroom.store.transaction import GENERATION
 from strongroom.store.turns import Turns
 from strongroom.types import Principal
@@ -57,7 +57,7 @@ class _Frame(msgspec.Struct, array_like=True, frozen=True):
     data_bytes: int
     sha256: bytes
     received_us: int
-    key: tuple[bytes, bytes, str]
+    key_id: bytes
     sealed: bytes
     modality: str
     levels: tuple[tuple[tuple[str, ...], bytes], ...]
@@ -72,7 +72,9 @@ _decode = msgspec.msgpack.Decoder(_Frame).decode
 
 
 def encode_frame(new: NewInstance, event: Event) -> bytes:
-    """All that the index and the trail will hold of one object, but for the data key, which is there wrapped.
+    """All that the index and the trail will hold of one object; of its data key only the id.
+
+    What the journal holds of a study opens nothing of it, whichever master key is found one day, however a deletion ends.
 
     Returns b"" if it holds what the index or the trail might not take: nobody is left to be told so later.
     """
@@ -99,7 +101,7 @@ def _frame(new: NewInstance, event: Event, details: dict[str, str | int | bool |
         stored.data_bytes,
         stored.sha256,
         stored.received_us,
-        (stored.key.key_id, stored.key.wrapped, stored.key.master_id),
+        stored.key.key_id,
         new.sealed,
         new.modality,
         tuple([(level.columns, level.attributes) for level in new.levels]),
@@ -115,15 +117,14 @@ def _principal(aet: str, fingerprint: str, user: str, address: str, via: str) ->
 
 
 def decode_frame(payload: bytes) -> tuple[NewInstance, Event]:
-    """What `encode_frame` was given. Raises IntegrityError."""
+    """What `encode_frame` was given, but for the key. Raises IntegrityError."""
     try:
         frame = _decode(payload)
     except msgspec.DecodeError as error:
         raise IntegrityError("the journal holds a frame of another version") from error
-    key_id, wrapped, master_id = frame.key
     stored = StoredObject(
         frame.object_id, *frame.uids, frame.data_bytes, frame.sha256,
-        DataKey(key_id, b"", wrapped, master_id), frame.received_us,
+        DataKey(frame.key_id, b"", b"", ""), frame.received_us,
     )  # fmt: skip
     levels = tuple(LevelAttributes(columns, attributes) for columns, attributes in frame.levels)
     new = NewInstance(stored, frame.sealed, frame.modality, levels)  # type: ignore[arg-type]  # four of them
@@ -149,6 +150,12 @@ class Backlog:
         self._turns = turns
         self._ordinary = ordinary
         self._has_instance = Sql(select(INSTANCE.c.id).where(INSTANCE.c.sop_uid == bindparam("a")), database.dialect)
+        self._has_key = Sql(
+            select(DATA_KEY.c.key_id)
+            .join_from(DATA_KEY, STUDY)
+            .where(DATA_KEY.c.key_id == bindparam("a"), STUDY.c.study_uid == bindparam("b")),
+            database.dialect,
+        )
         self._meta = Sql(select(META.c.value).where(META.c.name == bindparam("a")), database.dialect)
         self._state = threading.Lock()
         self._busy = 0
@@ -389,6 +396,8 @@ class Backlog:
         done = self._indexed(unit.meta(INDEXED))
         for new, event in frames[done:]:
             try:
+                if not self._has_key.run(unit.cursor, a=new.stored.key.key_id, b=new.stored.study_uid).fetchone():
+                    raise StaleKey("the index does not hold the key of its study")
                 if unit.store(new):
                     unit.record(event, at_s=new.stored.received_us / 1e6)
             except (Refused, StaleKey) as error:
