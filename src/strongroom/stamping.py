@@ -16,15 +16,14 @@ from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.ports import Clock
 from strongroom.checkpoints import stamped, write_stamp
-from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
+from strongroom.errors import StorageUnavailable, StrongroomError
 from strongroom.net.timestamps import ask
-from strongroom.trail.stamp import MAX_RESPONSE_BYTES, Certificates, check_answer, new_request, parse_certificates
+from strongroom.trail.stamp import MAX_RESPONSE_BYTES, Certificates, check_answer, new_request, read_certificates
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 60.0, 3600.0
 """Until an authority that failed is asked again; doubled each time."""
-MAX_CERTIFICATE_FILE_BYTES = 2**20
 
 Ask = Callable[[str, bytes, int], bytes]
 """Called with URL, request and the most bytes that an answer may have; raises PeerUnavailable."""
@@ -108,16 +107,6 @@ class Stamper:
 def trusted_authority(path: str) -> Certificates:
     """The certificates in the configured file; none if none is configured. Raises ConfigError."""
     return read_certificates(Path(path)) if path else ()
-
-
-def read_certificates(path: Path) -> Certificates:
-    """The certificates of a time stamp authority in a PEM file. Raises ConfigError."""
-    try:
-        with path.open("rb") as file:
-            pem = file.read(MAX_CERTIFICATE_FILE_BYTES)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    return parse_certificates(pem)
 
 
 def stamped_checkpoints(archive: Archive, log_name: str, seq: int) -> Iterator[StampedCheckpoint]:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from strongroom.admin.trail import STORED_MARK, RecordLine, chosen_lines, decode_line, is_of_stored, snapshot
 from strongroom.app import Archive
-from strongroom.errors import ConfigError, NotFound, StorageUnavailable
-from strongroom.trail.receipt import encode_receipt
-from strongroom.trail.verify import prove
+from strongroom.archive.model import Action, Detail
+from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
+from strongroom.stamping import Stamper, stamped_checkpoints
+from strongroom.trail.log import MAX_PAGE
+from strongroom.trail.note import encode_notes, parse_note
+from strongroom.trail.receipt import Receipt, Trust, encode_receipt, require_proven
+from strongroom.trail.record import parse_time
+from strongroom.trail.verify import prove_under
+from strongroom.types import Uid
+
+log = logging.getLogger(__name__)
+
+BEFORE_S, AFTER_S = 60.0, 600.0
+"""Where in a log the record of an object is looked for first, around the time at which it was received."""
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -49,26 +66,164 @@ class ReservedFile:
         self._path.unlink(missing_ok=True)
 
 
-def write_receipt(archive: Archive, log: str, seq: int, out: Path) -> int:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: the name of its log, and its number in it."""
+
+    log: str
+    seq: int
+
+
+def make_receipt(archive: Archive, at: Place) -> bytes:
+    """Return the receipt of a record, under the earliest checkpoint that says most: stamped, stored, or signed now.
+
+    That it was made is in the trail. Raises NotFound (no such record), IntegrityError (the trail contradicts itself:
+    verify it) or StorageUnavailable.
+    """
+    details: dict[str, Detail] = {"format": "receipt", "log": at.log, "seq": at.seq}
+    with archive.index.database.read() as cursor:
+        rows = archive.trail_reader.read(cursor, at.log, at.seq, 1)
+    if not rows or rows[0].seq != at.seq:
+        raise NotFound(f"there is no record {at.seq} in a log {at.log} of the trail")
+    archive.record(Action.TRAIL_EXPORT, details)
+    receipt = _stamped_receipt(archive, at) or _receipt_under(archive, at, _covering(archive, at))
+    require_proven(receipt, Trust(archive.config.archive.id, (archive.signer().verifier,)))
+    return encode_receipt(receipt)
+
+
+def _stamped_receipt(archive: Archive, at: Place) -> Receipt | None:
+    """The receipt with a time stamp: one that is there already, else one of this moment if there is an authority."""
+    for each in stamped_checkpoints(archive, at.log, at.seq):
+        return replace(_receipt_under(archive, at, each.text), timestamp=each.stamp)
+    stamper = Stamper(archive)
+    if not stamper.is_wanted:
+        return None
+    text = archive.checkpoint()
+    try:
+        stamp = stamper.stamp(text)
+    except StrongroomError as error:
+        log.warning("the receipt has no time stamp: %s", error)
+        return None
+    return replace(_receipt_under(archive, at, text), timestamp=stamp)
+
+
+def _covering(archive: Archive, at: Place) -> str:
+    """The earliest stored checkpoint that covers a record; one of this moment if there is none yet."""
+    with archive.index.database.read() as cursor:
+        for stored in archive.trail_reader.checkpoints(cursor, at.log, at.seq, 1):
+            if archive.is_own_note(parse_note(stored.note)):
+                return encode_notes([stored.note])
+    return archive.checkpoint()
+
+
+def _receipt_under(archive: Archive, at: Place, text: str) -> Receipt:
+    with snapshot(archive.index.database) as cursor:
+        return prove_under(archive.trail_reader, cursor, (at.log, at.seq), text)
+
+
+def write_receipt(archive: Archive, at: Place, out: Path) -> int:
     """Write the receipt of a record to the new file ``out`` (mode 0600); returns its size in bytes.
 
-    Signs a checkpoint first, so that the newest record has one too. Raises NotFound (no such record), ConfigError
-    (``out``), IntegrityError (the trail contradicts itself: verify it) or StorageUnavailable; ``out`` is then not
-    there.
+    Raises what ``make_receipt`` raises, and ConfigError for ``out``, which is then not there.
     """
     reserved = ReservedFile(out)
     try:
-        archive.checkpoint()
-        with archive.index.database.read() as cursor:
-            try:
-                receipt = encode_receipt(prove(archive.trail_reader, cursor, log, seq))
-            except NotFound:
-                raise NotFound(f"there is no record {seq} in a log {log} of the trail") from None
+        receipt = make_receipt(archive, at)
     except BaseException:
         reserved.discard()
         raise
     reserved.write(receipt)
     return len(receipt)
+
+
+def place_of_object(archive: Archive, sop_uid: str) -> Place:
+    """Where the trail says that an object was stored: the object that is here, else the last that was.
+
+    Raises NotFound if the trail says of none, or StorageUnavailable.
+    """
+    uid = Uid.parse(sop_uid)
+    sha256, received_s = "", 0.0
+    with suppress(IntegrityError, ConfigError):  # a damaged key is no reason to withhold what was received
+        stored = archive.index.find_object(uid)
+        if stored is not None:
+            sha256, received_s = stored.sha256.hex(), stored.received_us / 1e6
+    wanted = _Wanted(uid, sha256)
+    with snapshot(archive.index.database) as cursor:
+        if sha256:
+            for name in archive.trail_reader.logs(cursor):
+                place = _near(archive, cursor, name, (received_s, wanted))
+                if place is not None:
+                    return place
+        found = None
+        for name, seq, line in chosen_lines(archive, cursor, wanted.is_near):
+            if wanted.is_met_by(line) and (found is None or line.time >= found[1].time):
+                found = Place(name, seq), line
+    if found is None:
+        raise NotFound(f"the trail has no record that SOP instance {uid} was stored")
+    return found[0]
+
+
+class _Wanted:
+    """The record that an object was stored."""
+
+    def __init__(self, sop_uid: str, sha256: str) -> None:
+        self._sop_uid, self._sha256 = sop_uid, sha256
+        self._mark = f'"sop_uid":"{sop_uid}"'.encode()
+
+    def is_near(self, raw: bytes) -> bool:
+        """Whether a record's bytes are worth a look."""
+        return self._mark in raw and STORED_MARK in raw
+
+    def is_met_by(self, line: RecordLine) -> bool:
+        """Whether it is that record."""
+        told = line.details
+        return is_of_stored(line) and told.sop_uid == self._sop_uid and self._sha256 in ("", told.sha256)
+
+
+def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted]) -> Place | None:
+    """The record in a log, if it stands where the time of its arrival lets one expect it."""
+    received_s, wanted = what
+    reader = archive.trail_reader
+    seq = _first_since(archive, cursor, name, received_s - BEFORE_S)
+    while rows := reader.read(cursor, name, seq, MAX_PAGE):
+        for row in rows:
+            line = _line(row.raw) if wanted.is_near(row.raw) else None
+            if line is not None and wanted.is_met_by(line):
+                return Place(name, row.seq)
+        if _time_s(rows[-1].raw) > received_s + AFTER_S:
+            return None
+        seq = rows[-1].seq + 1
+    return None
+
+
+def _first_since(archive: Archive, cursor: Any, name: str, time_s: float) -> int:
+    """The number of the first record from a time on: records of one log stand in the order of their times, nearly."""
+    head = archive.trail_reader.head(cursor, name)
+    low, high = 0, 0 if head is None else head.size
+    while low < high:
+        middle = (low + high) // 2
+        rows = archive.trail_reader.read(cursor, name, middle, 1)
+        if rows and _time_s(rows[0].raw) < time_s:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _line(raw: bytes) -> RecordLine | None:
+    try:
+        return decode_line(raw)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def _time_s(raw: bytes) -> float:
+    """When a record was made; far away if it does not say, so that whoever looks goes on elsewhere."""
+    line = _line(raw)
+    try:
+        return parse_time(line.time).timestamp() if line is not None else float("inf")
+    except ValueError:
+        return float("inf")
 
 
 def _sync_folder(folder: Path) -> None:

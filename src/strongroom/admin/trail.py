@@ -16,7 +16,8 @@ import msgspec
 from strongroom.app import PUBLIC_KEY_NAME, Archive
 from strongroom.archive.model import Action, Outcome
 from strongroom.checkpoints import LATEST_NAME, read_notes
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable, StrongroomError
+from strongroom.stamping import Stamper
 from strongroom.store.database import Database
 from strongroom.store.recorded import StoreRecord
 from strongroom.trail.note import Note
@@ -131,6 +132,21 @@ def verify_in(archive: Archive, cursor: Any, outside: Outside, progress: Progres
     return Verification(tuple(findings), logs, counted, outside.files)
 
 
+def checkpoint(archive: Archive) -> tuple[str, str]:
+    """Sign the present state of the trail, and have it stamped if there is an authority for that.
+
+    Returns the checkpoint file's text, and what is wrong with its time stamp, "" if nothing is. Raises
+    StorageUnavailable if a checkpoint directory cannot be written.
+    """
+    text, stamper = archive.checkpoint(), Stamper(archive)
+    try:
+        if stamper.is_wanted:
+            stamper.stamp(text)
+    except StrongroomError as error:
+        return text, str(error)
+    return text, ""
+
+
 def export(archive: Archive, out: Path) -> int:
     """Write every log as JSON lines to the new file ``out`` (mode 0600), durably; returns how many bytes it has.
 
@@ -189,21 +205,23 @@ class _Details(msgspec.Struct, frozen=True, gc=False):
     study: str = ""
 
 
-class _Line(msgspec.Struct, frozen=True, gc=False):
+class RecordLine(msgspec.Struct, frozen=True, gc=False):
+    """What of a record says how and when something was stored or deleted."""
+
     outcome: str
     time: str
     details: _Details
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+decode_line = msgspec.json.Decoder(RecordLine).decode
 _DELETE_START = f'{{"action":"{Action.DELETE.value}",'.encode()
-_STORED_MARK = b'"verdict":"stored"'
+STORED_MARK = b'"verdict":"stored"'
 
 
 def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
     """When each study was deleted last, by its UID."""
     deleted: dict[str, datetime] = {}
-    for _, _, line in _lines(archive, cursor, lambda raw: raw.startswith(_DELETE_START)):
+    for _, _, line in chosen_lines(archive, cursor, lambda raw: raw.startswith(_DELETE_START)):
         study_uid = line.details.study
         if line.outcome == Outcome.SUCCESS and study_uid:
             time = parse_time(line.time)
@@ -211,16 +229,22 @@ def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
     return deleted
 
 
+def is_of_stored(line: RecordLine) -> bool:
+    """Whether a record says that an object was stored."""
+    return line.details.verdict == "stored" and line.outcome == Outcome.SUCCESS
+
+
 def store_records(archive: Archive, cursor: Any) -> Iterator[StoreRecord]:
     """Every record that says that an object was stored; one that cannot be read is the verification's to report."""
-    for log, seq, line in _lines(archive, cursor, lambda raw: _STORED_MARK in raw):
+    for log, seq, line in chosen_lines(archive, cursor, lambda raw: STORED_MARK in raw):
         told = line.details
-        if told.verdict == "stored" and line.outcome == Outcome.SUCCESS:
+        if is_of_stored(line):
             facts = (told.sha256, told.sop_class, told.transfer_syntax, told.bytes, told.study_uid)
             yield StoreRecord(f"record {seq} of log {log}", parse_time(line.time), told.sop_uid, facts)
 
 
-def _lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tuple[str, int, _Line]]:
+def chosen_lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tuple[str, int, RecordLine]]:
+    """Every record whose bytes are wanted, as its log, its number and what it says, log by log."""
     reader = archive.trail_reader
     for log in reader.logs(cursor):
         with contextlib.suppress(IntegrityError):
@@ -228,4 +252,4 @@ def _lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tuple[str,
                 for row in page:
                     if is_wanted(row.raw):
                         with contextlib.suppress(msgspec.DecodeError, ValueError):
-                            yield log, row.seq, _decode(row.raw)
+                            yield log, row.seq, decode_line(row.raw)

@@ -1,8 +1,9 @@
-"""``trail verify|checkpoint|export|receipt``."""
+"""``trail verify|checkpoint|export``; receipts are in ``receipts``."""
 
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,8 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import trail as administration
-from strongroom.admin.receipts import write_receipt
 from strongroom.app import LOCAL_LOG, Archive
-from strongroom.cli import BAD_NEWS, new_group
+from strongroom.cli import BAD_NEWS, new_group, receipts
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
 from strongroom.cli.progress import State, Work, printable
 
@@ -70,13 +70,21 @@ def verify(
 def checkpoint(
     home: HomeOption = None,
     out: Annotated[Path | None, typer.Option(help="Write it to this new file.", show_default=False)] = None,
+    key_out: Annotated[
+        Path | None, typer.Option(help="Write the public key, as PEM, to this new file.", show_default=False)
+    ] = None,
 ) -> None:
-    """Sign the present state of the trail and write it to every checkpoint directory."""
+    """Sign the present state of the trail, have it time stamped, and write it to every checkpoint directory."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
-        text = archive.checkpoint()
+        text, problem = administration.checkpoint(archive)
+        public_key = archive.signer().verifier.to_pem()
     finally:
         archive.close()
+    if problem:
+        print(f"no time stamp: {printable(problem)}", file=sys.stderr)
+    if key_out is not None:
+        administration.write_new_file(key_out, iter([public_key]))
     if out is None:
         print(text, end="")
         return
@@ -99,17 +107,5 @@ def export(
     print(f"{written} bytes of {form.value} written to {out}")
 
 
-@group.command()
-def receipt(
-    seq: Annotated[int, typer.Option(help="Number of the record in its log.", min=0, show_default=False)],
-    out: Annotated[Path, typer.Option(help="The new file.", show_default=False)],
-    log: Annotated[str, typer.Option(help="The log that holds the record.")] = LOCAL_LOG,
-    home: HomeOption = None,
-) -> None:
-    """Write one record with its proof under a signed checkpoint: what `delete --receipt` writes, made again."""
-    archive = Archive(home_of(home), LOCAL_LOG)
-    try:
-        written = write_receipt(archive, log, seq, out)
-    finally:
-        archive.close()
-    print(f"receipt of record {seq} of log {log}, {written} bytes, written to {out}")
+group.command()(receipts.receipt)
+group.command("verify-receipt")(receipts.verify_receipt)

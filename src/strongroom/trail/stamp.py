@@ -1,4 +1,4 @@
-"""RFC 3161 time stamps: somebody else's word that a checkpoint was there at a time. Bytes in, bytes out; no I/O.
+"""RFC 3161 time stamps: somebody else's word that a checkpoint was there at a time. Calls nobody.
 
 The signature is verified by OpenSSL, through ``rfc3161_client``; certificates have to be good at the time of the stamp.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,6 +27,7 @@ from strongroom.errors import ConfigError, IntegrityError
 
 MAX_RESPONSE_BYTES: Final = 65536
 MAX_CERTIFICATES: Final = 32
+MAX_CERTIFICATE_FILE_BYTES: Final = 2**20
 Certificates = tuple[Certificate, ...]
 _SHA256: Final = "2.16.840.1.101.3.4.2.1"
 
@@ -67,6 +69,15 @@ def parse_certificates(pem: bytes) -> Certificates:
     if not any(map(_is_root, certificates)):
         raise ConfigError("the time stamp authority's file lacks the certificate of its root CA")
     return certificates
+
+
+def read_certificates(path: Path) -> Certificates:
+    """The same of a file. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            return parse_certificates(file.read(MAX_CERTIFICATE_FILE_BYTES))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
 
 def check_answer(raw: bytes, request: Request, certificates: Certificates) -> Stamp:

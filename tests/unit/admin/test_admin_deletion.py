@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.transaction import Transaction
 from strongroom.trail.note import Verifier
 from strongroom.trail.receipt import Trust, check_receipt, parse_receipt
+from strongroom.trail.tree import leaf_hash
 from strongroom.types import AeTitle, Principal, Right, Scope, Uid
 from strongroom.ul import LocalParameters
 
@@ -236,6 +238,9 @@ def test_the_receipt_is_proof_without_the_archive(archive: Archive) -> None:
     assert (record.log, record.seq) == (proof.log, proof.seq)
     forged = proof.receipt.replace(DOOMED[0].study_uid.encode(), KEPT[0].study_uid.encode())
     assert forged != proof.receipt
+    with pytest.raises(IntegrityError, match="leaf hash"):
+        parse_receipt(forged)
+    forged = forged.replace(proof.leaf.hex().encode(), leaf_hash(json.loads(forged)["record"].encode()).hex().encode())
     assert check_receipt(parse_receipt(forged), trust)[1]
 
 
