@@ -6,34 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strongroom.admin.manifest import manifest_sha256
+from strongroom.admin.proofs import Proof, prove_event
+from strongroom.admin.proofs import log_size as _log_size
 from strongroom.admin.recovery import expect_orphans, orphans_gone
 from strongroom.app import Archive
 from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable, StrongroomError
+from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
 from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
 from strongroom.store.transaction import Transaction
-from strongroom.trail.log import MAX_PAGE, StoredRecord
-from strongroom.trail.receipt import encode_receipt
-from strongroom.trail.record import parse_record
-from strongroom.trail.verify import prove
 from strongroom.types import Principal, Right, Uid
 
 MAX_REASON_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Where the trail says what was deleted. ``leaf`` is the hash of ``record`` in the log's tree.
-
-    ``receipt`` is ``record`` with its inclusion proof and a signed checkpoint, None if none could be made.
-    """
-
-    log: str
-    seq: int
-    leaf: bytes
-    record: bytes
-    receipt: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +71,9 @@ def delete_study(
 
     deleted, event, mark = archive.index.database.write(work)
     archive.forget_study(uid, deleted.key_ids)
-    problems, notes = _traces(archive)
+    problems, notes = clear_traces(archive)
+    if caller is None and (held := archive.quarantine.of_study(uid)):
+        notes.append(f"{held} of its objects are in quarantine, and stay there: `strongroom quarantine list`")
     proof = None
     try:
         if left := _remove_files(archive, deleted, watch):
@@ -111,7 +97,7 @@ def delete_study(
     )
 
 
-def _traces(archive: Archive) -> tuple[list[str], list[str]]:
+def clear_traces(archive: Archive) -> tuple[list[str], list[str]]:
     """Clear the index's log of the wrapped key; returns problems, and notes on where else it may be."""
     problems, notes = [], []
     if not archive.backend.is_sqlite:
@@ -150,35 +136,5 @@ def _remove_files(archive: Archive, deleted: DeletedStudy, watch: Watch) -> int:
     return left
 
 
-def _log_size(archive: Archive) -> int:
-    with archive.index.database.read() as cursor:
-        head = archive.trail_reader.head(cursor, archive.trail.name)
-    return 0 if head is None else head.size
-
-
 def _proof(archive: Archive, event: Event, first_seq: int) -> Proof:
-    row = _find(archive, event, first_seq)
-    receipt = None
-    try:
-        archive.checkpoint()
-        with archive.index.database.read() as cursor:
-            receipt = encode_receipt(prove(archive.trail_reader, cursor, archive.trail.name, row.seq))
-    except StorageUnavailable:
-        pass  # the record is durable all the same; the caller says what is missing
-    return Proof(archive.trail.name, row.seq, row.leaf, row.raw, receipt)
-
-
-def _find(archive: Archive, event: Event, start: int) -> StoredRecord:
-    """The record of ``event``. Other commands may have written to the same log in between, but not much."""
-    with archive.index.database.read() as cursor:
-        while rows := archive.trail_reader.read(cursor, archive.trail.name, start, MAX_PAGE):
-            for row in rows:
-                found = parse_record(row.raw).event
-                if found.action is event.action and _identity(found) == _identity(event):
-                    return row
-            start = rows[-1].seq + 1
-    raise IntegrityError("the trail has no record of the deletion")
-
-
-def _identity(event: Event) -> tuple[Detail | None, Detail | None]:
-    return event.details.get("study"), event.details.get("manifest_sha256")
+    return prove_event(archive, event, first_seq, ("study", "manifest_sha256"))
