@@ -25,7 +25,7 @@ from harness.instances import (
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Event, NewInstance, Outcome
+from strongroom.archive.model import Action, Event, NewInstance, Outcome
 from strongroom.errors import ConfigError, StaleKey, StorageUnavailable
 from strongroom.store import backlog as backlog_module
 from strongroom.store import database as database_module
@@ -337,6 +337,32 @@ def test_who_only_reads_does_not_wait_for_rows_that_cannot_be_written(
     assert numbers_in(other) == {0, 1, 2}
 
 
+def test_rows_are_tried_again_though_nothing_more_comes(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that is full in the evening has its space again at night, when nobody sends."""
+    index, other = shelf.index("first"), shelf.index("second")
+    assert index.backlog is not None
+    monkeypatch.setattr(backlog_module, "STUCK_RETRY_S", 0.01)
+    monkeypatch.setattr(backlog_module, "LINGER_TIMES", 0)
+    write, tries, enough = Backlog.write, [], threading.Event()
+
+    def full(self: Backlog, unit: object) -> int:
+        tries.append(unit)
+        if len(tries) >= 3:
+            enough.set()
+        raise StorageUnavailable("the index cannot be written: database or disk is full")
+
+    add(index, 0)
+    monkeypatch.setattr(Backlog, "write", full)
+    add(index, 1)
+    assert enough.wait(10)
+    assert [record.getMessage()[:32] for record in caplog.records] == ["what is stored cannot be indexed"]
+    monkeypatch.setattr(Backlog, "write", write)
+    other.database.write(lambda unit: None)  # who writes gets the turn
+    assert numbers_in(other) == {0, 1}
+
+
 def test_what_was_stuck_at_a_crash_is_written(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = shelf.index("first")
     add(index, 0, 1)
@@ -347,6 +373,40 @@ def test_what_was_stuck_at_a_crash_is_written(shelf: Shelf, tmp_path: Path, monk
     assert (tmp_path / "crashed" / "turn.lock").read_bytes() == b"S"
     assert numbers_in(crashed.index("first")) == {0, 1}
     assert (tmp_path / "crashed" / "turn.lock").read_bytes() == b"F"
+    crashed.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"), [("missing", {0}), ("cut", {0, 1}), ("gap", {0, 1, 3}), ("", {0, 1, 2, 3})]
+)
+def test_a_journal_that_lost_what_waited_is_told_of(shelf: Shelf, tmp_path: Path, damage: str, left: set[int]) -> None:
+    """What is left of it is indexed, and the trail has an alert."""
+    index = shelf.index("first")
+    add(index, 0, 1)
+    assert index.backlog is not None
+    ends = [index.backlog._journal._end]
+    add(index, 2)
+    ends.append(index.backlog._journal._end)
+    add(index, 3)
+    crashed = copy_as_after_a_crash(shelf, tmp_path / "crashed")
+    path = tmp_path / "crashed" / "journal"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        os.truncate(path, ends[0] + 100)
+    elif damage == "gap":
+        content = bytearray(path.read_bytes())
+        content[ends[1] - 1] ^= 1
+        path.write_bytes(content)
+    again = crashed.index("other")
+    assert numbers_in(again) == left
+    reader = TrailReader(again.database.dialect)
+    with again.database.read() as cursor:
+        events = [parse_record(row.raw).event for row in reader.read(cursor, "other", 0, 20)]
+    alerts = [event.details["why"] for event in events if event.action is Action.ALERT]
+    assert len(alerts) == bool(damage)
+    crashed.close()
+    assert numbers_in(crashed.index("third")) == left
     crashed.close()
 
 

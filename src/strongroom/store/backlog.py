@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import bindparam, select
 
-from strongroom.archive.model import Action, DataKey, Event, LevelAttributes, NewInstance, Outcome, StoredObject
+from strongroom.archive.model import Action, DataKey, Detail, Event, LevelAttributes, NewInstance, Outcome, StoredObject
 from strongroom.errors import IntegrityError, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.store.database import Database, Sql
 from strongroom.store.journal import MAX_FRAME_BYTES, Journal
@@ -31,6 +31,8 @@ from strongroom.types import Principal
 
 LINGER_S, LINGER_TIMES = 0.004, 5
 """Rows are written this much later, so that more are written together."""
+STUCK_RETRY_S = 1.0
+"""Rows that could not be written are tried again so often."""
 MAX_WAITING = 512
 """Objects whose rows are still to be written; then the senders wait for the index."""
 
@@ -74,7 +76,7 @@ _decode = msgspec.msgpack.Decoder(_Frame).decode
 def encode_frame(new: NewInstance, event: Event) -> bytes:
     """All that the index and the trail will hold of one object; of its data key only the id.
 
-    What the journal holds of a study opens nothing of it, whichever master key is found one day, however a deletion ends.
+    So what the journal holds of a study opens nothing of it, whichever master key is found one day.
 
     Returns b"" if it holds what the index or the trail might not take: nobody is left to be told so later.
     """
@@ -264,7 +266,7 @@ class Backlog:
     def _write_on(self) -> None:
         """Write rows as objects come; the work of a thread."""
         while not self._ends:
-            self._wake.wait()
+            self._wake.wait(STUCK_RETRY_S if self._is_stuck else None)
             self._wake.clear()
             self._linger()
             if self._waiting:
@@ -276,17 +278,20 @@ class Backlog:
         try:
             self._database.write_waiting()
         except StrongroomError as error:
-            self._get_stuck()
-            log.error("what is stored cannot be indexed: %s", error)
+            if self._gets_stuck():
+                log.error("what is stored cannot be indexed: %s", error)
         except Exception:
-            self._get_stuck()
-            log.exception("what is stored cannot be indexed")
+            if self._gets_stuck():
+                log.exception("what is stored cannot be indexed")
 
-    def _get_stuck(self) -> None:
+    def _gets_stuck(self) -> bool:
+        """Whether this is when it began."""
         with self._state:
-            if self._waiting:
-                self._is_stuck = True
-                self._turns.mark_stuck()
+            if self._is_stuck or not self._waiting:
+                return False
+            self._is_stuck = True
+            self._turns.mark_stuck()
+            return True
 
     def _linger(self) -> None:
         """Let more come: rows written together share pages. Not while another process waits."""
@@ -351,7 +356,7 @@ class Backlog:
         self._version += 1
         self._journal.refresh()
         if replay or not finished:
-            self._replay()
+            self._replay(finished)
         with self._database.reading() as cursor:
             self._ordinary.is_current(self._value(cursor, GENERATION))
 
@@ -385,16 +390,24 @@ class Backlog:
             finally:
                 self.end()
 
-    def _replay(self) -> None:
-        frames = [decode_frame(payload) for payload in self._journal.frames()]
+    def _replay(self, finished: bool) -> None:
+        frames = [(number, *decode_frame(payload)) for number, payload in self._journal.frames()]
+        # A turn that was finished left nothing to be lost, whatever became of the file since.
+        damage = "" if finished else self._journal.damage()
+        if damage:
+            log.error("objects that were acknowledged may be lost: %s", damage)
+        if frames or damage:
+            self._database.write_alone(lambda unit: self._replay_into(unit, frames, damage))
         if frames:
-            self._database.write_alone(lambda unit: self._replay_into(unit, frames))
             self._journal.begin()
         self._turns.mark_finished()
 
-    def _replay_into(self, unit: Any, frames: Sequence[tuple[NewInstance, Event]]) -> None:
+    def _replay_into(self, unit: Any, frames: Sequence[tuple[int, NewInstance, Event]], damage: str) -> None:
+        if damage:
+            details: dict[str, Detail] = {"what": "journal-damaged", "why": damage, "found": len(frames)}
+            unit.record(Event(Action.ALERT, Outcome.FAILED, Principal("", "", "", ""), details))
         done = self._indexed(unit.meta(INDEXED))
-        for new, event in frames[done:]:
+        for _, new, event in (each for each in frames if each[0] >= done):
             try:
                 if not self._has_key.run(unit.cursor, a=new.stored.key.key_id, b=new.stored.study_uid).fetchone():
                     raise StaleKey("the index does not hold the key of its study")
@@ -404,9 +417,10 @@ class Backlog:
                 # Index and journal are copies of different times, and the study was deleted, or made another patient's,
                 # in between. That must not keep the archive shut; the trail says what is not there.
                 log.error("an object in the journal has no place in the index: %s", error)
-                details = {name: value for name, value in event.details.items() if name != "verdict"}
-                unit.record(Event(event.action, Outcome.REFUSED, event.principal, details | {"reason": str(error)}))
-        self._note(unit, len(frames))
+                told = {name: value for name, value in event.details.items() if name != "verdict"}
+                unit.record(Event(event.action, Outcome.REFUSED, event.principal, told | {"reason": str(error)}))
+        if frames:
+            self._note(unit, frames[-1][0] + 1)
 
     def erase(self) -> None:
         """Let the journal hold nothing of what was ever in it. Raises StorageUnavailable."""

@@ -5,8 +5,8 @@ SQLite's log, and a frame holds only what is new, where a commit writes a dozen 
 the index behind the sender's back; after a crash, whoever opens the archive does.
 
 The file is EPOCH (32 random bytes) and frames: LENGTH (4 bytes, big-endian) and so many bytes sealed with AES-256-GCM
-under HKDF-SHA256(key, salt EPOCH), its nonce the number of the frame since the epoch began. The first that does not
-open is the end. With the epoch the key of its frames is gone: to write another one is to erase them all.
+under HKDF-SHA256(key, salt EPOCH), its nonce the number of the frame since the epoch began. The last that opens is the
+end. With the epoch the key of its frames is gone: to write another one is to erase them all.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strongroom.errors import StorageUnavailable
+from strongroom.store.files import sync_directory
 
 JOURNAL_BYTES = 8 * 2**20
 EPOCH_BYTES = 32
@@ -47,6 +48,7 @@ class Journal:
         self._syncing = threading.Lock()
         self._written = self._synced = 0
         self._is_broken = False
+        self.lost = 0
         self._use(bytes(EPOCH_BYTES))
         self._open(_OPEN)
 
@@ -66,7 +68,7 @@ class Journal:
                 for at in range(0, self._size, len(_ZEROS)):
                     os.pwrite(self._fd, _ZEROS[: self._size - at], at)
                 os.fsync(self._fd)
-                _sync_directory(self._path.parent)
+                sync_directory(self._path.parent)
         except OSError as error:
             raise _unavailable("made", error) from None
         self.begin()
@@ -162,43 +164,59 @@ class Journal:
         if self._is_broken:
             raise StorageUnavailable("the journal could not be made durable: restart the archive")
 
-    def frames(self) -> Iterator[bytes]:
-        """Yield the payload of every frame of the file's epoch, in order; the next frame goes behind them."""
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Yield number and payload of every frame of the file's epoch, in order; the next frame goes behind them.
+
+        A frame that does not open ends them only if none behind it does: `lost` counts those that are passed over.
+        """
         self._epoch = b""
+        self.lost = 0
         if not self.refresh():
             return
-        while payload := self._next():
-            yield payload
+        number, at = 0, EPOCH_BYTES
+        while sealed := self._read(at):
+            payload = self._opened(number, sealed)
+            number += 1
+            at += _LENGTH_BYTES + len(sealed)
+            if payload is not None:
+                self.lost += number - 1 - self.number
+                self.number, self._end = number, at
+                yield number - 1, payload
 
-    def _next(self) -> bytes:
+    def _read(self, at: int) -> bytes:
+        """What stands where a frame might; b"" if none fits there."""
         try:
-            length = int.from_bytes(os.pread(self._fd, _LENGTH_BYTES, self._end), "big")
-            if not _TAG_BYTES < length <= MAX_FRAME_BYTES + _TAG_BYTES:
+            length = int.from_bytes(os.pread(self._fd, _LENGTH_BYTES, at), "big")
+            if not _TAG_BYTES < length <= min(MAX_FRAME_BYTES + _TAG_BYTES, self._size - at - _LENGTH_BYTES):
                 return b""
-            sealed = os.pread(self._fd, length, self._end + _LENGTH_BYTES)
+            sealed = os.pread(self._fd, length, at + _LENGTH_BYTES)
         except OSError as error:
             raise _unavailable("read", error) from None
+        return sealed if len(sealed) == length else b""
+
+    def _opened(self, number: int, sealed: bytes) -> bytes | None:
         try:
-            payload = self._cipher.decrypt(self.number.to_bytes(12, "big"), sealed, None)
+            return self._cipher.decrypt(number.to_bytes(12, "big"), sealed, None)
         except InvalidTag:
-            return b""
-        self.number += 1
-        self._end += _LENGTH_BYTES + length
-        return payload
+            return None
+
+    def damage(self) -> str:
+        """What is wrong with the file, as `frames` found it, in words; "" if nothing is."""
+        if not self.is_there:
+            return "the journal is missing"
+        try:
+            size = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise _unavailable("read", error) from None
+        if size < self._size:
+            return f"the journal was cut to {size} bytes"
+        return f"{self.lost} objects among those in the journal cannot be read" if self.lost else ""
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _unavailable(what: str, error: OSError) -> StorageUnavailable:

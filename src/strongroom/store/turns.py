@@ -17,6 +17,8 @@ from strongroom.errors import StorageUnavailable
 
 WAIT_S = 30.0
 """The longest wait for another process's turn to end."""
+STUCK_WAIT_S = 3.0
+"""The longest wait for one that cannot end, since its holder cannot write; it tries again every second."""
 _LOOK_AGAIN_S = 0.0002
 _OPEN = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _UNFINISHED, _STUCK, _FINISHED = b"U", b"S", b"F"
@@ -38,15 +40,26 @@ class Turns:
         self._is_unfinished = False
 
     def take(self) -> bool:
-        """Wait for the turn; False if the one before died in it. Raises StorageUnavailable after WAIT_S."""
+        """Wait for the turn; False if the one before died in it. Raises StorageUnavailable after WAIT_S, or sooner."""
         deadline = time.monotonic() + WAIT_S
         _lock(self._queue, fcntl.LOCK_EX, deadline)
         try:
-            _lock(self._turn, fcntl.LOCK_EX, deadline)
+            self._lock_turn(deadline)
         finally:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
         self.is_ours = True
         return os.pread(self._turn, 1, 0) not in _LEFT
+
+    def _lock_turn(self, deadline: float) -> None:
+        stuck_since = 0.0
+        while not _is_locked(self._turn, fcntl.LOCK_EX):
+            if os.pread(self._turn, 1, 0) != _STUCK:
+                stuck_since = 0.0
+            elif not stuck_since:
+                stuck_since = time.monotonic()
+            elif time.monotonic() - stuck_since > STUCK_WAIT_S:
+                raise StorageUnavailable("the server cannot write its index: see its log, and whether the disk is full")
+            _pause(deadline)
 
     def mark_unfinished(self) -> None:
         """Say that the index would not be complete if this process died now. Raises StorageUnavailable."""

@@ -32,7 +32,7 @@ def made(path: Path, payloads: list[bytes], key: bytes = KEY) -> None:
 
 def found(path: Path, key: bytes = KEY) -> list[bytes]:
     with closing(Journal(path, key, SIZE)) as journal:
-        return list(journal.frames())
+        return [payload for _, payload in journal.frames()]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=8))
@@ -45,15 +45,36 @@ def test_what_was_written_is_read_in_order(tmp_path_factory, payloads: list[byte
 
 @given(st.integers(0, 700), st.integers(1, 255))
 @settings(max_examples=60, deadline=None)
-def test_a_changed_byte_ends_the_journal_there(tmp_path_factory, at: int, flip: int) -> None:
+def test_a_changed_byte_costs_its_frame_and_is_told_of(tmp_path_factory, at: int, flip: int) -> None:
     path = tmp_path_factory.mktemp("journal") / "journal"
     payloads = [bytes([number]) * 100 for number in range(5)]
     made(path, payloads)
     data = bytearray(path.read_bytes())
     data[at] ^= flip
     path.write_bytes(data)
-    whole = max(0, at - EPOCH_BYTES) // 120 if at >= EPOCH_BYTES else 0
-    assert found(path) == payloads[: min(whole, 5)]
+    with closing(Journal(path, KEY, SIZE)) as journal:
+        frames, damage = [payload for _, payload in journal.frames()], journal.damage()
+    hit, within = divmod(at - EPOCH_BYTES, 120)
+    if at < EPOCH_BYTES:  # the key of all of them
+        assert frames == []
+    elif hit >= 5:
+        assert (frames, damage) == (payloads, "")
+    elif within < 4:  # its length: where the next one begins is not known
+        assert frames == payloads[:hit]
+    else:
+        assert frames == payloads[:hit] + payloads[hit + 1 :]
+        assert damage == ("1 objects among those in the journal cannot be read" if hit < 4 else "")
+
+
+def test_a_journal_that_is_missing_or_cut_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with closing(Journal(path, KEY, SIZE)) as journal:
+        assert journal.damage() == "the journal is missing"
+    made(path, [b"a" * 100, b"b" * 100])
+    os.truncate(path, 200)
+    with closing(Journal(path, KEY, SIZE)) as journal:
+        assert list(journal.frames()) == [(0, b"a" * 100)]
+        assert journal.damage() == "the journal was cut to 200 bytes"
 
 
 def test_frames_cannot_change_places(tmp_path: Path) -> None:
@@ -84,7 +105,7 @@ def test_another_process_sees_a_new_epoch(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     made(path, [b"one"])
     with closing(Journal(path, KEY, SIZE)) as first, closing(Journal(path, KEY, SIZE)) as second:
-        assert list(first.frames()) == [b"one"]
+        assert list(first.frames()) == [(0, b"one")]
         name = first.name
         assert not first.refresh()
         second.begin()
@@ -193,6 +214,20 @@ def test_who_reads_does_not_wait_for_a_turn_that_is_stuck(two: tuple[Turns, Turn
     second.mark_finished()
     second.leave()
     assert second.wait()
+
+
+def test_who_writes_waits_a_little_for_a_turn_that_is_stuck(
+    two: tuple[Turns, Turns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    monkeypatch.setattr(turns_module, "STUCK_WAIT_S", 0.0)
+    first.take()
+    first.mark_stuck()
+    with pytest.raises(StorageUnavailable, match="disk is full"):
+        second.take()
+    first.mark_finished()
+    first.leave()
+    assert second.take()
 
 
 def test_nobody_waits_for_ever(two: tuple[Turns, Turns], monkeypatch: pytest.MonkeyPatch) -> None:
