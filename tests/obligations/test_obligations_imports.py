@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "net": {"archive", "dicom", "dimse", "ul"},
     "pixels": {"dicom"},
     "screen": {"dicom"},
+    "signatures": {"dicom"},
     "web": {"archive", "config", "dicom", "pixels"},
     "checkpoints": {"store", "trail"},
     "app": {"archive", "checkpoints", "config", "dicom", "net", "store", "trail"},
@@ -67,7 +68,7 @@ NARROWER: dict[str, set[str]] = {
 }
 """What may import less than its room: what looks at other archives from the outside knows nothing of ours."""
 
-PURE_ROOMS = ("dicom", "ul", "dimse")
+PURE_ROOMS = ("dicom", "ul", "dimse", "signatures")
 PURE_MODULES = ("store.seal", "trail.record", "trail.tree")
 IMPURE_IN_ARCHIVE = {"archive.ingest"}
 """It orders the ports' work, and holds one lock."""
@@ -82,7 +83,17 @@ TOUCHED_BY: dict[str, set[str]] = {
     "PIL": {"pixels.drawing"},
     "alembic": {"store.schema"},
     "argon2": {"store.accounts", "store.keys"},
-    "cryptography": {"net.certificates", "store.journal", "store.keys", "store.seal", "trail.note", "trail.stamp"},
+    "cryptography": {
+        "net.certificates",
+        "signatures.certificates",
+        "signatures.timestamp",
+        "signatures.verify",
+        "store.journal",
+        "store.keys",
+        "store.seal",
+        "trail.note",
+        "trail.stamp",
+    },
     "ctypes": {"pixels.sandbox"},
     "httptools": {"web.http1"},
     "hyperscan": {"screen.search"},
@@ -92,7 +103,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "numpy": {"pixels.codecs", "pixels.grayscale", "pixels.transcoding"},
     "psycopg": {"store.postgresql"},
     "pyexpat": {"dicom.xmlmodel"},
-    "rfc3161_client": {"trail.stamp"},
+    "rfc3161_client": {"signatures.timestamp", "trail.stamp"},
     "rich": {"cli"},
     "select": {"net"},
     "signal": {"cli", "webworker"},
