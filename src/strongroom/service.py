@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
+from strongroom.announcing import Announcer
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
@@ -57,6 +58,7 @@ class DicomService:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         config = archive.config
+        archive.index.announce = Announcer(time.monotonic)
         renew_certificate(archive)
         material = archive.tls()
         registry, database = archive.index.registry, archive.index.database

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,7 @@ import msgspec
 import uvloop
 
 from strongroom.admin.deletion import delete_study
+from strongroom.announcing import Announcer
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, LimitsSection, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
@@ -202,6 +204,7 @@ def pixel_limits(limits: LimitsSection) -> PixelLimits:
 def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     """Serve until ``stopped``. Raises ConfigError, StorageUnavailable if the archive cannot be opened."""
     archive = Archive(home, orders.log)
+    archive.index.announce = Announcer(time.monotonic)
     try:
         callers = Callers(archive)
         worker = Worker(archive, callers.authenticator)

@@ -69,6 +69,8 @@ class Index:
         shared = Shared(WriteStatements(backend.dialect), PlaceCache(), trail, keys, clock, random)
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
         self.backlog: Backlog | None = None
+        self.announce: Callable[[Event], None] = lambda _: None
+        """Told of every event that `record` has made durable; for `serve` to set."""
         self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
@@ -151,6 +153,8 @@ class Index:
                 transaction.record(event)
 
         self.database.write(work)
+        for event in events:
+            self.announce(event)
 
     def study_key(self, study_uid: str) -> DataKey | None:
         """The data key for new objects of a study, if the study is here."""
