@@ -11,6 +11,7 @@ from typing import Final
 from strongroom.admin.trail import (
     Outside,
     deleted_studies,
+    held_records,
     outside_checkpoints,
     snapshot,
     store_records,
@@ -30,6 +31,7 @@ from strongroom.config import Home, load
 from strongroom.errors import IntegrityError, NotFound, StorageUnavailable
 from strongroom.store.check import Finding, Findings, Progress, StoreCheck
 from strongroom.store.consistency import check_levels, check_pages
+from strongroom.store.heldcheck import HeldCheck
 from strongroom.store.locks import HomeLock
 from strongroom.store.recorded import RecordedCheck, StoreRecord
 
@@ -50,6 +52,7 @@ class Report:
     files: int = 0
     pending_files: int = 0
     data_keys: int = 0
+    held: int = 0
     trail_records: int = 0
     compared_with: tuple[str, ...] = ()
     elapsed_s: float = 0.0
@@ -88,6 +91,7 @@ def check(archive: Archive, progress: Progress) -> Report:
     details: dict[str, Detail] = {
         "objects": store.objects,
         "bytes": store.bytes,
+        "held": run.held.objects,
         "trail_records": run.trail_records,
         "findings": findings.total,
         "kinds": tuple(sorted(findings.by_kind)),
@@ -103,7 +107,8 @@ def check(archive: Archive, progress: Progress) -> Report:
         object_bytes=store.bytes,
         files=store.files,
         pending_files=store.pending,
-        data_keys=store.keys,
+        data_keys=store.keys + run.held.keys,
+        held=run.held.objects,
         trail_records=run.trail_records,
         compared_with=run.compared_with,
         elapsed_s=time.monotonic() - started,
@@ -117,6 +122,7 @@ class _Run:
         self._archive, self._progress = archive, progress
         self.findings = Findings()
         self.store = StoreCheck(archive.index.database, archive.blobs, archive.ring, self.findings, progress)
+        self.held = HeldCheck(archive.index.database, archive.blobs, archive.ring, self.findings, progress)
         self.trail_records = 0
         self.compared_with: tuple[str, ...] = ()
 
@@ -130,6 +136,7 @@ class _Run:
         self._part("index", self._check_index)
         self._part("keys", store.check_keys)
         self._part("objects", store.check_objects)
+        self._part("quarantine", self._check_held)
         self._part("files", lambda: store.check_files(archive.home.objects, pending, secrets.token_bytes(32)))
         self._part("trail", self._check_trail)
 
@@ -156,6 +163,10 @@ class _Run:
         if not is_ours:
             self.findings.add(Finding("file-altered", f"{authority} is not the archive's CA certificate"))
 
+    def _check_held(self) -> None:
+        self.held.check_keys()
+        self.held.check_objects()
+
     def _check_index(self) -> None:
         dialect = self._archive.backend.dialect
         with snapshot(self._archive.index.database) as cursor:
@@ -171,6 +182,7 @@ class _Run:
             recorded = RecordedCheck(cursor, archive.backend.dialect, self.findings, deleted_studies(archive, cursor))
             recorded.take(self._counted(store_records(archive, cursor)))
             recorded.finish()
+            self.held.check_recorded(cursor, held_records(archive, cursor))
 
     def _verify(self, cursor: object, outside: Outside) -> None:
         verified = verify_in(

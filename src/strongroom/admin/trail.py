@@ -19,6 +19,8 @@ from strongroom.checkpoints import LATEST_NAME, read_notes
 from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable, StrongroomError
 from strongroom.stamping import Stamper
 from strongroom.store.database import Database
+from strongroom.store.heldcheck import HeldRecord
+from strongroom.store.quarantine import What, parse_quarantine_id
 from strongroom.store.recorded import StoreRecord
 from strongroom.trail.note import Note
 from strongroom.trail.receipt import Finding, Trust
@@ -203,6 +205,9 @@ class _Details(msgspec.Struct, frozen=True, gc=False):
     bytes: int = 0
     study_uid: str = ""
     study: str = ""
+    quarantine: str = ""
+    held: str = ""
+    what: str = ""
 
 
 class RecordLine(msgspec.Struct, frozen=True, gc=False):
@@ -215,6 +220,7 @@ class RecordLine(msgspec.Struct, frozen=True, gc=False):
 
 decode_line = msgspec.json.Decoder(RecordLine).decode
 _DELETE_START = f'{{"action":"{Action.DELETE.value}",'.encode()
+_QUARANTINE_START = f'{{"action":"{Action.QUARANTINE.value}",'.encode()
 STORED_MARK = b'"verdict":"stored"'
 
 
@@ -241,6 +247,17 @@ def store_records(archive: Archive, cursor: Any) -> Iterator[StoreRecord]:
         if is_of_stored(line):
             facts = (told.sha256, told.sop_class, told.transfer_syntax, told.bytes, told.study_uid)
             yield StoreRecord(f"record {seq} of log {log}", parse_time(line.time), told.sop_uid, facts)
+
+
+def held_records(archive: Archive, cursor: Any) -> Iterator[HeldRecord]:
+    """Every record that says that an object was held for the first time, or released or destroyed."""
+    for log, seq, line in chosen_lines(archive, cursor, lambda raw: raw.startswith(_QUARANTINE_START)):
+        told = line.details
+        is_over = told.what in tuple(What) and line.outcome != Outcome.REFUSED
+        if is_over or told.held == "new":
+            with contextlib.suppress(ConfigError):
+                number = parse_quarantine_id(told.quarantine)
+                yield HeldRecord(f"record {seq} of log {log}", number, told.sha256, is_over)
 
 
 def chosen_lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tuple[str, int, RecordLine]]:

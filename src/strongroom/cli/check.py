@@ -63,7 +63,8 @@ def _summary(report: administration.Report) -> Iterator[str]:
     if report.total_findings > len(report.findings):
         yield f"and {report.total_findings - len(report.findings)} more findings"
     checked = (
-        f"checked {counted(report.objects, 'object')} ({size(report.object_bytes)}), {report.data_keys} data keys and "
+        f"checked {counted(report.objects, 'object')} ({size(report.object_bytes)}), {report.held} in quarantine, "
+        f"{report.data_keys} data keys and "
         f"{report.trail_records} trail records in {duration(report.elapsed_s)}"
     )
     yield checked + (f": {report.total_findings} FINDINGS" if report.total_findings else ": clean")

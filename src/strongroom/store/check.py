@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import bindparam, func, literal_column, select
 
@@ -21,7 +21,7 @@ from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnav
 from strongroom.store import inventory
 from strongroom.store.database import Database, Sql
 from strongroom.store.keys import KeyRing
-from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
+from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, HELD, INSTANCE, SERIES, SMALL_OBJECT, STUDY
 
 PAGE_ROWS: Final = 256
 """Rows read at once; small objects come with their rows, so this bounds memory."""
@@ -128,9 +128,10 @@ class StoreCheck:
         ids = select(INSTANCE.c.id, INSTANCE.c.object_id, INSTANCE.c.is_small)
         ids = ids.where(INSTANCE.c.id > bindparam("after"))
         self._object_ids = Sql(ids.order_by(INSTANCE.c.id).limit(bindparam("count")), dialect)
-        self._by_object = Sql(
-            select(INSTANCE.c.sop_uid).where(INSTANCE.c.object_id == bindparam("a")).order_by(INSTANCE.c.id), dialect
-        )
+        stored = select(INSTANCE.c.sop_uid).where(INSTANCE.c.object_id == bindparam("a"))
+        held = select(HELD.c.sop_uid).where(HELD.c.object_id == bindparam("a"))
+        self._by_object = Sql(stored.union_all(held), dialect)
+        self._held = Sql(select(HELD.c.object_id).where(HELD.c.is_small == 0), dialect)
         keys_of = (
             select(
                 DATA_KEY.c.key_id,
@@ -187,34 +188,7 @@ class StoreCheck:
             key = self._keys.unwrap(row.key_id, row.wrapped, row.master_id)
         except (IntegrityError, ConfigError) as error:
             return "key-unusable", f"cannot be opened: {error}"
-        return self._read(row, key)
-
-    def _read(self, row: _Row, key: bytes) -> tuple[str, str] | None:
-        digest, size = sha256(), 0
-        try:
-            if row.is_small:
-                if row.sealed is None:
-                    return "object-missing", "the object is not in the index, where it should be"
-                reader = self._blobs.open_small(row.object_id, key, row.sealed)
-            else:
-                reader = self._blobs.open(row.object_id, key)
-            try:
-                if reader.size != row.data_bytes:
-                    return "object-size", f"the object has {reader.size} bytes, the index states {row.data_bytes}"
-                for chunk in reader.chunks():
-                    digest.update(chunk)
-                    size += len(chunk)
-            finally:
-                reader.close()
-        except NotFound:
-            return "object-missing", "the object is not in the store"
-        except IntegrityError as error:
-            return "object-altered", f"the object is not what was stored: {error}"
-        except StorageUnavailable as error:
-            return "object-unreadable", str(error)
-        if size != row.data_bytes or digest.digest() != row.sha256:
-            return "digest-differs", "the object's SHA-256 is not the one that the index states"
-        return None
+        return check_sealed(self._blobs, row, key)
 
     def _confirm(self, row: _Row, problem: tuple[str, str]) -> None:
         """Report a problem unless the row has gone, or is another by now and all is well with it."""
@@ -286,8 +260,11 @@ class StoreCheck:
                 self._report_orphan(root, mismatch.object_id, pending)
 
     def _rows(self) -> Iterator[bytes]:
-        """The ids of all objects that have a file of their own."""
+        """The ids of all objects that have a file of their own, stored or held."""
         with self._database.read() as cursor:
+            for (object_id,) in self._held.run(cursor).fetchall():
+                if isinstance(object_id, bytes) and len(object_id) == inventory.ID_BYTES:
+                    yield object_id
             for _, object_id, is_small in _paged(cursor, self._object_ids, _LEAST_ID):
                 if not is_small and isinstance(object_id, bytes) and len(object_id) == inventory.ID_BYTES:
                     yield object_id
@@ -310,6 +287,54 @@ class StoreCheck:
         if len(uids) > 1:
             what = f"two rows claim one object: {uids[0]} and {uids[1]}"
             self._findings.add(Finding("object-claimed-twice", what, sop_uid=uids[1], object_id=object_id.hex()))
+
+
+class Sealed(Protocol):
+    """What a row states of a sealed object; ``sealed`` is the object itself where it is small."""
+
+    @property
+    def object_id(self) -> bytes: ...
+
+    @property
+    def data_bytes(self) -> int: ...
+
+    @property
+    def sha256(self) -> bytes: ...
+
+    @property
+    def is_small(self) -> int: ...
+
+    @property
+    def sealed(self) -> bytes | None: ...
+
+
+def check_sealed(blobs: BlobStore, row: Sealed, key: bytes) -> tuple[str, str] | None:
+    """Read a sealed object to its end; what is wrong with it, as a kind and in words, None if nothing is."""
+    digest, size = sha256(), 0
+    try:
+        if row.is_small:
+            if row.sealed is None:
+                return "object-missing", "the object is not in the index, where it should be"
+            reader = blobs.open_small(row.object_id, key, row.sealed)
+        else:
+            reader = blobs.open(row.object_id, key)
+        try:
+            if reader.size != row.data_bytes:
+                return "object-size", f"the object has {reader.size} bytes, the index states {row.data_bytes}"
+            for chunk in reader.chunks():
+                digest.update(chunk)
+                size += len(chunk)
+        finally:
+            reader.close()
+    except NotFound:
+        return "object-missing", "the object is not in the store"
+    except IntegrityError as error:
+        return "object-altered", f"the object is not what was stored: {error}"
+    except StorageUnavailable as error:
+        return "object-unreadable", str(error)
+    if size != row.data_bytes or digest.digest() != row.sha256:
+        return "digest-differs", "the object's SHA-256 is not the one that the index states"
+    return None
 
 
 def _check_shape(row: _Row) -> tuple[str, str] | None:
