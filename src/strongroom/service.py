@@ -15,13 +15,13 @@ from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, ow
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.archive.peers import Peer
+from strongroom.archive.peers import Binding, Peer
 from strongroom.config import Config, UnsafePlaintext
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.net.acceptor import Gate
-from strongroom.net.certificates import SERVER_DAYS, is_good_for, issue, read_certificate
+from strongroom.net.certificates import SERVER_DAYS, days_left, is_good_for, issue, read_certificate
 from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentScp, CommitmentSender
 from strongroom.net.connection import Timeouts
 from strongroom.net.directory import PeerDirectory
@@ -31,6 +31,7 @@ from strongroom.net.retrieve_scp import MoveScp, get
 from strongroom.net.scp import Services
 from strongroom.net.scu import ScuTimeouts
 from strongroom.net.server import DicomServer, Listener, ServerLimits
+from strongroom.stamping import Stamper
 from strongroom.store.accounts import Accounts
 from strongroom.store.commitments import CommitmentLedger
 from strongroom.store.registry import REGISTRY_VERSION
@@ -50,6 +51,9 @@ MAX_CALL_S = 24 * 3600.0
 """The longest association that the archive itself opens: a C-MOVE of everything a large study has, on a slow line."""
 
 RENEW_BEFORE = dt.timedelta(days=30)
+
+PEER_WARNING_DAYS, AUTHORITY_WARNING_DAYS = 30, 180
+"""How long before its end a certificate is warned of. Each peer has to be given the CA's new one."""
 
 
 class DicomService:
@@ -97,6 +101,8 @@ class DicomService:
         services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
         self.server = DicomServer(gate, services, _server_limits(config))
         self._stop = threading.Event()
+        self._warned: dt.date | None = None
+        self._stamper = Stamper(archive)
         self._timer = threading.Thread(target=self._checkpoints, name="checkpoints", daemon=True)
         self._watch = threading.Thread(target=self._watch_peers, name="peers", daemon=True)
 
@@ -115,6 +121,7 @@ class DicomService:
         archive.record(Action.SERVICE_START, details)
         if archive.index.backlog is not None:
             archive.index.backlog.start()
+        _try("the ends of certificates could not be looked at", self._warn_of_ends)
         self._timer.start()
         self._watch.start()
         self._reports.start()
@@ -165,12 +172,30 @@ class DicomService:
     def _checkpoints(self) -> None:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
             _try("keys of deleted studies could not be forgotten", self._archive.forget_deleted)
-            _try("no checkpoint could be written", self._archive.checkpoint)
+            _try("no checkpoint could be written", self._sign)
             _try("the certificate could not be renewed", self._renew_certificate)
+            _try("the ends of certificates could not be looked at", self._warn_of_ends)
+
+    def _sign(self) -> None:
+        self._stamper.keep_up(self._archive.checkpoint())
 
     def _renew_certificate(self) -> None:
         if renew_certificate(self._archive):
             self.directory.use(self._archive.tls().identity)
+
+    def _warn_of_ends(self) -> None:
+        """Once a day, tell of certificates that end soon: the CA's, and those of peers."""
+        now = now_utc()
+        if self._warned == now.date():
+            return
+        self._warned = now.date()
+        authority = self._archive.issued(AUTHORITY_SECRET).certificate_pem
+        _warn_of_end("the archive's CA", days_left(authority, now), AUTHORITY_WARNING_DAYS, "run `keys renew-ca`")
+        for peer in self.directory.all():
+            if peer.certificate and not peer.revoked_us:
+                whose = f"peer {peer.aet}" if peer.binding is Binding.FINGERPRINT else f"the CA of peer {peer.aet}"
+                left = days_left(peer.certificate.encode(), now)
+                _warn_of_end(whose, left, PEER_WARNING_DAYS, "revoke and add it, or bind its new one")
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Stop accepting, let associations end, record it, write the last checkpoint."""
@@ -180,6 +205,13 @@ class DicomService:
         self.server.record_refusal_sums(at_end=True)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()
+
+
+def _warn_of_end(whose: str, left: int, warning_days: int, remedy: str) -> None:
+    if left < 0:
+        log.error("the certificate of %s has expired: %s", whose, remedy)
+    elif left <= warning_days:
+        log.warning("the certificate of %s ends in %d days: %s", whose, left, remedy)
 
 
 def _try(complaint: str, work: Callable[[], object]) -> None:

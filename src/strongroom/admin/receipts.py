@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 BEFORE_S, AFTER_S = 60.0, 600.0
 """Where in a log the record of an object is looked for first, around the time at which it was received."""
 
+ROUNDING_S = 0.001
+
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -188,7 +190,8 @@ def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted])
     while rows := reader.read(cursor, name, seq, MAX_PAGE):
         for row in rows:
             line = _line(row.raw) if wanted.is_near(row.raw) else None
-            if line is not None and wanted.is_met_by(line):
+            # An earlier one is of an object of that UID that was deleted since.
+            if line is not None and wanted.is_met_by(line) and _time_s(row.raw) > received_s - ROUNDING_S:
                 return Place(name, row.seq)
         if _time_s(rows[-1].raw) > received_s + AFTER_S:
             return None
