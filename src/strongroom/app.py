@@ -47,11 +47,13 @@ from strongroom.store.metadata import SealedMetadata
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.quarantine import QuarantineLimits, QuarantineStore
 from strongroom.store.schema.migrate import is_in_use, upgrade
+from strongroom.store.signatures import SignatureReports
 from strongroom.store.transaction import ACTIVE_MASTER, ARCHIVE_ID, GENERATION, Transaction
 from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Note, Signer, encode_notes, origin_of, parse_note
 from strongroom.types import AeTitle, Principal
+from strongroom.vouching import SignatureChecks, SignaturePorts
 
 log = logging.getLogger(__name__)
 
@@ -311,6 +313,13 @@ class Archive:
             max_inflated_bytes=limits.max_inflated_bytes,
         )
         self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes)
+        self.signature_reports = SignatureReports(self.index.database)
+        self.signatures = SignatureChecks(
+            SignaturePorts(self.blobs, self.index, self.signature_reports, time.time),
+            self.config.signatures.trusted,
+            scan,
+            limits.max_signatures,
+        )
         self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
         self.outliner = Outliner(self.reader, scan)
         self.metadata = Metadata(self.outliner, self._sealed_metadata)

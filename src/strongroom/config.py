@@ -185,6 +185,14 @@ class ScreeningSection(_Section, frozen=True):
     ] = 7
 
 
+class SignaturesSection(_Section, frozen=True):
+    """Digital signatures in objects (PS3.15 annex C), verified when they come. One that does not hold refuses nothing."""
+
+    trusted: Annotated[
+        tuple[str, ...], _key("PEM files: signers' certificates, or of who issued them and of time stamp authorities.")
+    ] = ()
+
+
 class LimitsSection(_Section, frozen=True):
     """Every cap that a stranger can run into."""
 
@@ -264,6 +272,7 @@ class LimitsSection(_Section, frozen=True):
         64 * 2**20
     )
     max_quarantine_objects: Annotated[int, _key("Objects in quarantine; beyond it they are refused.")] = 10_000
+    max_signatures: Annotated[int, _key("Digital signatures of one object that are verified.")] = 64
     max_quarantine_bytes: Annotated[int, _key("The same in bytes of their data sets.")] = 64 * 2**30
     commitment_retry_s: Annotated[
         float, _key("Until an undelivered commitment report is tried again; doubled each time, up to an hour.")
@@ -294,6 +303,7 @@ class Config(_Section, frozen=True):
     trail: TrailSection = TrailSection()
     check: CheckSection = CheckSection()
     screening: ScreeningSection = ScreeningSection()
+    signatures: SignaturesSection = SignaturesSection()
     limits: LimitsSection = LimitsSection()
     unsafe_plaintext: tuple[UnsafePlaintext, ...] = ()
 

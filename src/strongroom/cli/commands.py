@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from strongroom import __version__
-from strongroom.cli import check, deletion, keys, media, new_group, peers, screening, serving, tokens, trail, users
+from strongroom.cli import (
+    check,
+    deletion,
+    keys,
+    media,
+    new_group,
+    peers,
+    screening,
+    serving,
+    signatures,
+    tokens,
+    trail,
+    users,
+)
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
@@ -16,6 +29,7 @@ app.command("delete")(deletion.delete)
 app.command("check")(check.check)
 app.command("screen")(screening.screen)
 app.command("disarm")(screening.disarm)
+app.command("signatures")(signatures.signatures)
 app.add_typer(peers.group, name="peer")
 app.add_typer(users.group, name="user")
 app.add_typer(tokens.group, name="token")

@@ -57,6 +57,9 @@ _LEAST_BITS: Final = MappingProxyType({"RSA": 2048, "DSA": 2048, "EC": 224})
 _UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, OverflowError, InternalError)
 """What ``cryptography`` says of certificates and keys that it cannot use."""
 
+Anchors = tuple[Certificate, ...]
+"""Certificates that an operator trusts: of signers, of who issues theirs, of time stamp authorities."""
+
 PublicKey = rsa.RSAPublicKey | dsa.DSAPublicKey | ec.EllipticCurvePublicKey
 
 
@@ -123,9 +126,7 @@ class SignerCertificate:
             found.append(f"certificate signed with {hashed_with.name.upper()}")
         return tuple(found)
 
-    def trust(
-        self, anchors: tuple[Certificate, ...], signed_at: datetime | None, proven_at: datetime
-    ) -> tuple[Trust, str]:
+    def trust(self, anchors: Anchors, signed_at: datetime | None, proven_at: datetime) -> tuple[Trust, str]:
         """Whether one of ``anchors`` is this certificate or has issued it, and why not.
 
         ``proven_at`` is when the signature certainly was there: what has expired since does no harm.
@@ -169,7 +170,7 @@ class SignerCertificate:
         return usage.digital_signature or usage.content_commitment
 
 
-def parse_anchors(pem: bytes) -> tuple[Certificate, ...]:
+def parse_anchors(pem: bytes) -> Anchors:
     """Return the certificates in PEM that an operator trusts. Raises ConfigError."""
     try:
         return tuple(load_pem_x509_certificates(pem))

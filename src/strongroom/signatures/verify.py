@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from cryptography.x509 import Certificate
-
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
 from strongroom.dicom.elements import ScanLimits
 from strongroom.dicom.stream import Read
 from strongroom.errors import LimitExceeded, MalformedDataset, Refused
-from strongroom.signatures.certificates import MAC_ALGORITHMS, SignerCertificate
+from strongroom.signatures.certificates import MAC_ALGORITHMS, Anchors, SignerCertificate
 from strongroom.signatures.contents import (
     DIGITAL_SIGNATURES,
     MAC_PARAMETERS,
@@ -54,7 +52,7 @@ class Rules:
     """What signatures are checked against. ``proven_at`` is when the data set certainly was there: now, or when it was
     received. ``max_signatures`` are of one data set."""
 
-    anchors: tuple[Certificate, ...]
+    anchors: Anchors
     proven_at: datetime
     scan: ScanLimits
     max_signatures: int = 64

@@ -24,7 +24,16 @@ from strongroom.errors import NotFound
 from strongroom.store.database import Backend, Sql
 from strongroom.store.keys import WRAPPED_BYTES
 from strongroom.store.registry import Registry
-from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, PATIENT, SERIES, SMALL_OBJECT, STUDY
+from strongroom.store.schema.tables import (
+    DATA_KEY,
+    DESTROYED_KEY,
+    INSTANCE,
+    PATIENT,
+    SERIES,
+    SIGNATURE,
+    SMALL_OBJECT,
+    STUDY,
+)
 from strongroom.store.scope import is_study_visible
 from strongroom.store.transaction import GENERATION, Transaction
 from strongroom.types import Scope
@@ -73,6 +82,7 @@ class StudyDeletion:
             Sql(statement, dialect)
             for statement in (
                 delete(SMALL_OBJECT).where(SMALL_OBJECT.c.id.in_(instances)),
+                delete(SIGNATURE).where(SIGNATURE.c.id.in_(instances)),
                 delete(INSTANCE).where(INSTANCE.c.series.in_(series)),
                 delete(SERIES).where(SERIES.c.study == study),
                 update(DATA_KEY).where(DATA_KEY.c.study == study).values(study=null(), wrapped=bindparam("nothing")),

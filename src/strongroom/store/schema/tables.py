@@ -150,6 +150,17 @@ DIGEST = Table(
 )
 """What ``archive.integrity`` computes of an instance once it is stored, beside the SHA-256 of its bytes."""
 
+SIGNATURE = Table(
+    "signature",
+    TABLES,
+    Column("id", BIG, ForeignKey("instance.id"), primary_key=True),
+    _text("validity"),
+    _text("trust"),
+    _count("checked_us"),
+    _blob("report"),
+)
+"""What was found when the digital signatures of an instance were last checked; none for one without signatures."""
+
 PEER = Table(
     "peer",
     TABLES,

@@ -1,0 +1,119 @@
+"""Digital signatures of stored objects: checked when they come and when somebody asks, kept in the index, recorded.
+
+A signature that does not hold refuses nothing: what was sent is stored as it is, and what was found is kept beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from strongroom.archive.model import Action, Detail, Event, Outcome, StoredObject
+from strongroom.archive.ports import BlobStore, Clock, Index
+from strongroom.archive.read import open_object
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
+from strongroom.dicom.elements import ScanLimits
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.signatures.certificates import Anchors, parse_anchors
+from strongroom.signatures.model import Report, Validity
+from strongroom.signatures.report_json import report_json
+from strongroom.signatures.verify import Rules, verify
+from strongroom.store.signatures import KeptReport, SignatureReports
+from strongroom.types import Principal
+
+log = logging.getLogger(__name__)
+
+RECEIVED: Final = "received"
+ASKED: Final = "asked"
+SIGNATURE_INVALID: Final = "signature-invalid"
+MAX_ANCHOR_FILE_BYTES: Final = 2**20
+_MOST_NAMED: Final = 16
+_SEVERITY: Final = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturePorts:
+    """What checking needs of an archive."""
+
+    blobs: BlobStore
+    index: Index
+    kept: SignatureReports
+    clock: Clock
+
+
+class SignatureChecks:
+    """Checks signatures of stored objects. Thread-safe."""
+
+    def __init__(self, ports: SignaturePorts, trusted: tuple[str, ...], scan: ScanLimits, max_signatures: int) -> None:
+        self._ports = ports
+        self._trusted = trusted
+        self._scan = scan
+        self._max_signatures = max_signatures
+
+    def received(self, stored: StoredObject, principal: Principal) -> None:
+        """Check an object that has just been stored and may have signatures; whatever fails is logged, and no more."""
+        try:
+            self.check(stored, principal, RECEIVED)
+        except StrongroomError as error:
+            log.error("the signatures of object %s are not checked: %s", stored.sop_uid, error)
+
+    def check(self, stored: StoredObject, principal: Principal, occasion: str) -> Report:
+        """Check a stored object as of the time it was received, keep the report, and record it.
+
+        Nothing is kept of an object without signatures. Raises ConfigError (the trusted certificates), NotFound,
+        IntegrityError, StorageUnavailable.
+        """
+        ports = self._ports
+        received = datetime.fromtimestamp(stored.received_us / 1e6, UTC)
+        rules = Rules(read_anchors(self._trusted), received, self._scan, self._max_signatures)
+        with closing(open_object(ports.blobs, ports.index, stored)) as reader:
+            report = verify(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax], rules)
+        if report.validity is None:
+            return report
+        as_json = report_json(report)
+        kept = KeptReport(
+            report.validity.value, report.trust.value, int(ports.clock() * 1e6), json.dumps(as_json).encode()
+        )
+        outcome = Outcome.SUCCESS if report.validity is Validity.VALID else Outcome.WARNING
+        about: dict[str, Detail] = {"sop_uid": stored.sop_uid, "study_uid": stored.study_uid}
+        details = about | {"occasion": occasion} | _details(report)
+        ports.kept.keep(stored.object_id, kept, Event(Action.SIGNATURE, outcome, principal, details))
+        if report.validity is Validity.INVALID:
+            alert = about | {"reason": SIGNATURE_INVALID, "severity": _SEVERITY}
+            ports.index.record(Event(Action.ALERT, Outcome.WARNING, principal, alert))
+        return report
+
+
+def _details(report: Report) -> dict[str, Detail]:
+    """What the trail says: words, counts and fingerprints, for names of signers are not ours to choose."""
+    found = report.signatures
+    signers = sorted({each.signer.fingerprint for each in found if each.signer})
+    details: dict[str, Detail] = {
+        "validity": str(report.validity),
+        "trust": str(report.trust),
+        "signatures": len(found),
+        "signers": tuple(signers[:_MOST_NAMED]),
+        "reasons": tuple(sorted({each.reason for each in found if each.reason})),
+        "weak": tuple(sorted({word for each in found for word in each.weak if each.mac_algorithm})),
+    }
+    return details | ({"problem": report.problem} if report.problem else {})
+
+
+def read_anchors(paths: tuple[str, ...]) -> Anchors:
+    """The certificates in these PEM files. Raises ConfigError."""
+    anchors: Anchors = ()
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                pem = file.read(MAX_ANCHOR_FILE_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        if len(pem) > MAX_ANCHOR_FILE_BYTES:
+            raise ConfigError(f"{path} has more than {MAX_ANCHOR_FILE_BYTES} bytes")
+        anchors += parse_anchors(pem)
+    return anchors
