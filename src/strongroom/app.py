@@ -25,9 +25,11 @@ from strongroom.archive.read import Reader, ReadLimits
 from strongroom.checkpoints import write_checkpoint
 from strongroom.config import Config, Home, config_is_missing, environment, load
 from strongroom.dicom.elements import ScanLimits
+from strongroom.door import door_of, pixel_limits
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
 from strongroom.net.tls import Identity
+from strongroom.pixels.pool import Pixels
 from strongroom.store.blobs import SealedBlobStore, new_object_id
 from strongroom.store.database import Backend, open_sqlcipher
 from strongroom.store.files import PRIVATE_MODE, PUBLIC_MODE, sync_directory, write_durably
@@ -301,8 +303,10 @@ class Archive:
         about = AboutArchive(retrieve_aet=self.config.archive.aet)
         read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects, limits.max_query_bytes)
         self.reader = Reader(self.index, self.blobs, read_limits, about)
+        self.pixels = Pixels(pixel_limits(limits))
+        door = door_of(self.config, self.ring, self.quarantine, self.pixels)
         self._ingest_ports = IngestPorts(
-            self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id
+            self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id, door
         )
         scan = ScanLimits(
             max_element_depth=limits.max_element_depth,
@@ -312,7 +316,8 @@ class Archive:
             max_kept_bytes=limits.max_kept_bytes,
             max_inflated_bytes=limits.max_inflated_bytes,
         )
-        self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes)
+        closes_after_us = int(self.config.screening.study_closes_after_h * 3600e6)
+        self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes, closes_after_us)
         self.signature_reports = SignatureReports(self.index.database)
         self.signatures = SignatureChecks(
             SignaturePorts(self.blobs, self.index, self.signature_reports, time.time),
@@ -418,6 +423,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the index."""
+        self.pixels.close()
         self.index.database.close()
         self.writers.release()
 

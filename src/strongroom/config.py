@@ -170,6 +170,9 @@ class ScreeningSection(_Section, frozen=True):
         Literal["quarantine", "refuse"],
         _key("For an object whose SOP Instance UID is stored with other content: quarantine or refuse."),
     ] = "quarantine"
+    study_closes_after_h: Annotated[
+        float, _key("Hours after its last instance; what comes later, from elsewhere, is flagged as unverified.")
+    ] = 24.0
     yara_rules: Annotated[
         tuple[str, ...],
         _key("Files of YARA rules, or folders of `*.yar` and `*.yara`, run by YARA-X (`strongroom[yara]`)."),

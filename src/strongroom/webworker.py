@@ -29,12 +29,10 @@ import uvloop
 from strongroom.admin.deletion import delete_study
 from strongroom.announcing import Announcer
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
-from strongroom.config import Home, LimitsSection, load
+from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.errors import Busy, StrongroomError
 from strongroom.net.tls import web_context
-from strongroom.pixels.pool import Pixels
-from strongroom.pixels.wire import PixelLimits
 from strongroom.service import query_limits
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
@@ -108,7 +106,7 @@ class Worker:
         self._archive = archive
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
-        self._pixels = Pixels(pixel_limits(config.limits))
+        self._pixels = archive.pixels
         self._drawing = ThreadPoolExecutor(config.limits.max_pixel_workers, "https-pixels")
         self._pixel_jobs = 0
         services = Services(
@@ -168,7 +166,6 @@ class Worker:
         refreshing.cancel()
         for pool in (self._pool, self._storing, self._drawing):
             pool.shutdown(wait=True, cancel_futures=True)
-        self._pixels.close()
 
     async def _refresh(self) -> None:
         while True:
@@ -182,23 +179,6 @@ class Worker:
                 await self._app.end_revoked()
             except Exception:
                 log.exception("answers under way could not be held against what has changed")
-
-
-def pixel_limits(limits: LimitsSection) -> PixelLimits:
-    """What the configuration says of pixel workers."""
-    return PixelLimits(
-        max_pixel_workers=limits.max_pixel_workers,
-        max_pixel_jobs_waiting=limits.max_pixel_jobs_waiting,
-        pixel_wait_s=limits.pixel_wait_s,
-        pixel_worker_bytes=limits.pixel_worker_bytes,
-        pixel_frame_cpu_s=limits.pixel_frame_cpu_s,
-        pixel_step_timeout_s=limits.pixel_step_timeout_s,
-        max_frame_bytes=limits.max_frame_bytes,
-        max_pixel_fragments=limits.max_pixel_fragments,
-        max_rendered_pixels=limits.max_rendered_pixels,
-        max_rendered_frames=limits.max_rendered_frames,
-        max_rendered_bytes=limits.max_rendered_bytes,
-    )
 
 
 def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:

@@ -31,7 +31,7 @@ from harness.instances import (
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Action, DataKey, Event, Level, NewInstance, Outcome
+from strongroom.archive.model import Action, Added, DataKey, Event, Level, NewInstance, Outcome
 from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import ExtendedNegotiation, IdentifierElement, Model, Query, Retrieval
 from strongroom.archive.read import merged
@@ -143,7 +143,7 @@ def test_a_sop_instance_is_added_once(shelf: Shelf, index: Index, same_process: 
     new = add(index, {STUDY_INSTANCE_UID: ["1.2"]})
     again = instance({**uids_of(new)}, new.stored.key)
     other = index if same_process else shelf.index("second")
-    assert other.add(again, stored_event(again)) is False
+    assert other.add(again, stored_event(again)) is Added.NOT_NEW
     assert index.find_object(new.stored.sop_uid) == new.stored
     assert sum(trail_sizes(index).values()) == 1
     assert counters(records(index, Level.STUDY)[0], Level.STUDY) == (1, 1)

@@ -34,8 +34,9 @@ ROOMS: dict[str, set[str]] = {
     "web": {"archive", "config", "dicom", "pixels"},
     "announcing": {"archive"},
     "checkpoints": {"store", "trail"},
+    "door": {"archive", "config", "dicom", "pixels", "screen"},
     "vouching": {"archive", "dicom", "signatures", "store"},
-    "app": {"archive", "checkpoints", "config", "dicom", "net", "store", "trail", "vouching"},
+    "app": {"archive", "checkpoints", "config", "dicom", "door", "net", "pixels", "store", "trail", "vouching"},
     "admin": {
         "app",
         "archive",
@@ -60,6 +61,7 @@ ROOMS: dict[str, set[str]] = {
         "archive",
         "config",
         "dicom",
+        "door",
         "net",
         "pixels",
         "service",

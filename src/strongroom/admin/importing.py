@@ -19,13 +19,13 @@ from strongroom.admin.media import Found, FoundFile, Unusable, open_regular, wal
 from strongroom.app import Archive
 from strongroom.archive.attributes import SOP_CLASS_UID, SOP_INSTANCE_UID, parse_uid
 from strongroom.archive.ingest import Arrival, Ingest, Verdict
-from strongroom.archive.model import Action, Detail, Event, NewInstance, Outcome
+from strongroom.archive.model import Action, Added, Detail, Event, NewInstance, Outcome
 from strongroom.archive.refusals import reason_of
 from strongroom.dicom.dicomdir import MEDIA_STORAGE_DIRECTORY
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import HeaderScan
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, FileHeader, parse_file_header
-from strongroom.errors import Refused, StorageUnavailable, StrongroomError
+from strongroom.errors import Quarantined, Refused, StorageUnavailable, StrongroomError
 from strongroom.store.imports import ImportMarks
 from strongroom.store.index import Index
 from strongroom.store.transaction import GENERATION, Transaction
@@ -50,12 +50,13 @@ class Fate(StrEnum):
     ALREADY_HERE = "already_here"
     RESUMED = "resumed"
     REFUSED = "refused"
+    QUARANTINED = "quarantined"
     UNREADABLE = "unreadable"
     NOT_DICOM = "not_dicom"
     LINK = "link"
 
 
-BAD_NEWS = frozenset({Fate.REFUSED, Fate.UNREADABLE})
+BAD_NEWS = frozenset({Fate.REFUSED, Fate.QUARANTINED, Fate.UNREADABLE})
 NAMED = BAD_NEWS | {Fate.NOT_DICOM}
 """What is told of file by file."""
 
@@ -108,13 +109,12 @@ class _MarkingIndex:
         self.count = index.count
         self.restore = index.restore
 
-    def add(self, new: NewInstance, event: Event) -> bool:
-        def work(transaction: Transaction) -> bool:
-            if not transaction.store(new):
-                return False
-            self._marks.add(transaction.cursor, self._mark)
-            transaction.record(event)
-            return True
+    def add(self, new: NewInstance, event: Event) -> Added:
+        def work(transaction: Transaction) -> Added:
+            added = transaction.add(new, event)
+            if added:
+                self._marks.add(transaction.cursor, self._mark)
+            return added
 
         return self._index.database.write(work)
 
@@ -287,7 +287,7 @@ class Import:
                 data_set = buffer[:got]
             if file_bytes != file.size:
                 raise Refused("file-changed")
-            return (Fate.STORED if ingest.commit() is Verdict.STORED else Fate.ALREADY_HERE), ""
+            return (Fate.STORED if ingest.commit() in (Verdict.STORED, Verdict.UNVERIFIED) else Fate.ALREADY_HERE), ""
         except OSError as error:
             if ingest is not None:
                 ingest.abort()
@@ -314,6 +314,8 @@ class Import:
         return Arrival(sop_class, sop_uid, syntax, principal, Action.IMPORT)
 
     def _refused(self, ingest: Ingest | None, error: Exception) -> tuple[Fate, str]:
+        if isinstance(error, Quarantined):  # and recorded with what is held
+            return Fate.QUARANTINED, f"{error.quarantine_id}: {error.reason}"
         reason = reason_of(error)
         if reason == "not-dicom":
             return Fate.NOT_DICOM, ""

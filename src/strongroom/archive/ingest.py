@@ -16,17 +16,39 @@ from threading import Lock
 
 from strongroom.archive.access import require_in_scope
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
-from strongroom.archive.model import Action, DataKey, Detail, Event, NewInstance, Outcome, StoredObject
-from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys
+from strongroom.archive.door import (
+    ALERT_FROM,
+    NOTHING_FOUND,
+    SCREENING,
+    Policy,
+    Screened,
+    Screening,
+    ScreeningMemory,
+)
+from strongroom.archive.integrity import MOVED, VARIANT, Copy, Judgement, Pixels, judge
+from strongroom.archive.model import (
+    Action,
+    Added,
+    DataKey,
+    Detail,
+    Event,
+    Flag,
+    Held,
+    NewInstance,
+    Outcome,
+    Source,
+    StoredObject,
+)
+from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys, Quarantine
 from strongroom.archive.read import open_object
-from strongroom.dicom.canonical import canonical_sha256
-from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
-from strongroom.dicom.elements import HeaderScan, ScanLimits
+from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.dicom.elements import HeaderScan, RawElement, ScanLimits
 from strongroom.dicom.runs import RunMemory, RunScan
 from strongroom.errors import (
     IntegrityError,
     LimitExceeded,
     NotFound,
+    Quarantined,
     Refused,
     StaleKey,
     StorageUnavailable,
@@ -35,6 +57,8 @@ from strongroom.errors import (
 from strongroom.types import Principal, Uid
 
 MAX_CACHED_KEYS = 1024
+MAX_STATION_BYTES = 64
+STATION_NAME = 0x00081010
 
 
 class Verdict(StrEnum):
@@ -44,6 +68,10 @@ class Verdict(StrEnum):
     RESENT = "resent"
     VARIANT = "variant"
     RESTORED = "restored"
+    COERCED = "coerced"
+    """The archive has this object, of a patient who is described otherwise: that one stays."""
+    UNVERIFIED = "unverified"
+    """Stored, and flagged: it came late, from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +87,10 @@ class Arrival:
     """The one study that it may belong to, "" if any."""
     run_memory: RunMemory | None = None
     """What the headers of earlier objects on its association have taught."""
+    screening_memory: ScreeningMemory | None = None
+    """The same for whoever screens."""
+    is_released: bool = False
+    """Two people have released it from the quarantine: what screening finds is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +100,8 @@ class IngestLimits:
     scan: ScanLimits
     max_header_bytes: int
     max_message_bytes: int
+    study_closes_after_us: int = 24 * 3600 * 1_000_000
+    """After its last instance came."""
 
 
 class StudyKeys:
@@ -97,6 +131,18 @@ class StudyKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """Who looks at what comes in. ``screen`` is None if nobody does; ``holds_altered`` says that altered copies are
+    held in the quarantine, and not only refused."""
+
+    keys: Keys
+    quarantine: Quarantine
+    pixels: Pixels
+    screen: Callable[[TransferSyntax, ScreeningMemory | None], Screening] | None
+    holds_altered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class IngestPorts:
     """What ingest needs from the outside."""
 
@@ -105,6 +151,7 @@ class IngestPorts:
     study_keys: StudyKeys
     clock: Clock
     new_object_id: Callable[[], bytes]
+    door: Door
 
 
 class Ingest:
@@ -119,6 +166,9 @@ class Ingest:
             HeaderScan(syntax, WANTED, limits.scan) if memory is None else RunScan(memory, syntax, WANTED, limits.scan)
         )
         self._sha256 = hashlib.sha256()
+        screen = None if arrival.is_released else ports.door.screen
+        self._screening = screen and screen(syntax, arrival.screening_memory)
+        self._is_recorded = False
         self._size = 0
         self._early = bytearray()
         self._writer: BlobWriter | None = None
@@ -137,6 +187,8 @@ class Ingest:
             raise LimitExceeded("max_message_bytes", self._limits.max_message_bytes)
         self._scan.feed(data)
         self._sha256.update(data)
+        if self._screening is not None:
+            self._screening.feed(data)
         if self._writer is None and not self._begin(data):
             return
         assert self._writer is not None
@@ -164,29 +216,49 @@ class Ingest:
     def commit(self) -> Verdict:
         """Make the object durable, indexed and recorded.
 
-        Raises Refused, MalformedDataset, LimitExceeded, StorageUnavailable or IntegrityError; the caller then says
-        ``refuse``, so that the trail knows.
+        Raises Refused (Quarantined if it is held), MalformedDataset, LimitExceeded, StorageUnavailable or
+        IntegrityError; the caller then says ``refuse``, so that the trail knows.
         """
         try:
             new = self._described()
+            screened = self._screened()
             assert self._writer is not None
-            new = NewInstance(new.stored, self._writer.commit(), new.modality, new.levels)
+            new = replace(new, sealed=self._writer.commit(), flag=_flag_of(screened))
+            if screened.policy is Policy.QUARANTINE:
+                raise self._held(new, SCREENING, screened.severity, screened.findings, {"rules": screened.rules})
             try:
                 added = self._is_added(new)
             except StaleKey:
                 new = self._sealed_again(new)
                 added = self._is_added(new)
-            if added:
-                self._writer = None
-                return Verdict.STORED
-            return self._seen_again(new)
+            except Refused as refusal:
+                raise self._kept_out(new, MOVED[refusal.reason], {}) if refusal.reason in MOVED else refusal from None
+            if not added:
+                return self._seen_again(new)
+            self._writer = None
+            if added is Added.UNVERIFIED:
+                self._alert(Verdict.UNVERIFIED, "high", new.stored.study_uid)
+                return Verdict.UNVERIFIED
+            if new.flag is not None:
+                self._alert(SCREENING, new.flag.severity, new.stored.study_uid)
+            return Verdict.STORED
         finally:
             self._drop()
 
-    def _is_added(self, new: NewInstance) -> bool:
+    def _screened(self) -> Screened:
+        """What was found in the object. Raises Refused if that is enough to refuse it."""
+        screened = NOTHING_FOUND if self._screening is None else self._screening.finish()
+        if screened.policy is Policy.REFUSE:
+            self._alert(SCREENING, screened.severity, self.study_uid, {"rules": screened.rules})
+            raise Refused(SCREENING)
+        return screened
+
+    def _is_added(self, new: NewInstance) -> Added:
         try:
             # The study is recorded with the object: a deletion names studies, and accounts for their objects so.
-            stored = {"verdict": Verdict.STORED.value, "study_uid": new.stored.study_uid}
+            stored: dict[str, Detail] = {"verdict": Verdict.STORED.value, "study_uid": new.stored.study_uid}
+            if new.flag is not None:
+                stored.update(flagged=new.flag.reason, severity=new.flag.severity)
             return self._ports.index.add(new, self._event(Outcome.SUCCESS, stored))
         except StaleKey:
             self._ports.study_keys.forget(new.stored.study_uid)
@@ -202,20 +274,24 @@ class Ingest:
 
         Whatever is stored after a deletion begins the study anew; the sender need not know that there was one.
         """
-        ports, stored = self._ports, new.stored
-        key, object_id = ports.study_keys.of(stored.study_uid), ports.new_object_id()
-        writer = ports.blobs.create(object_id, key.key)
+        stored, key = new.stored, self._ports.study_keys.of(new.stored.study_uid)
+        object_id, sealed, writer = self._sealed_under(key, new)
+        self._drop()
+        self._writer = writer
+        return replace(new, stored=replace(stored, object_id=object_id, key=key), sealed=sealed)
+
+    def _sealed_under(self, key: DataKey, new: NewInstance) -> tuple[bytes, bytes, BlobWriter]:
+        """A second copy under ``key``, durable: its id, its bytes if it is small, and what takes it back."""
+        object_id = self._ports.new_object_id()
+        writer = self._ports.blobs.create(object_id, key.key)
         try:
             with closing(self._open_copy(new)) as reader:
                 for chunk in reader.chunks():
                     writer.write(chunk)
-            sealed = writer.commit()
+            return object_id, writer.commit(), writer
         except BaseException:
             writer.abort()
             raise
-        self._drop()
-        self._writer = writer
-        return replace(new, stored=replace(stored, object_id=object_id, key=key), sealed=sealed)
 
     def _open_copy(self, new: NewInstance) -> BlobReader:
         """What this ingest has sealed, before it is indexed."""
@@ -231,6 +307,8 @@ class Ingest:
     def refuse(self, reason: str) -> None:
         """Record that the object was not taken in, and forget it."""
         self._drop()
+        if self._is_recorded:
+            return
         self._ports.index.record(self._event(Outcome.REFUSED, {"reason": reason}))
 
     def _drop(self) -> None:
@@ -262,7 +340,7 @@ class Ingest:
             key=self._key,
             received_us=int(self._ports.clock() * 1e6),
         )
-        new = NewInstance(stored, b"", described.modality, described.levels)
+        new = NewInstance(stored, b"", described.modality, described.levels, self._source(stored))
         require_in_scope(arrival.principal.scope, new)
         return new
 
@@ -278,6 +356,11 @@ class Ingest:
         details.update(more)
         return Event(arrival.action, outcome, arrival.principal, details)
 
+    def _source(self, stored: StoredObject) -> Source:
+        principal, station = self._arrival.principal, self._scan.elements.get(STATION_NAME)
+        words = (principal.aet, principal.address, _text_of(station), _root_of(stored.sop_uid))
+        return Source("\t".join(words), stored.received_us - self._limits.study_closes_after_us)
+
     # -- the same SOP Instance UID again: the first copy always stays
 
     def _seen_again(self, copy: NewInstance) -> Verdict:
@@ -291,15 +374,69 @@ class Ingest:
         if first.sha256 == new.sha256 and first.transfer_syntax == new.transfer_syntax:
             if not self._is_intact(first):
                 return self._restore(first, copy)
-            verdict = Verdict.RESENT
-        elif (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
-            raise Refused("sop-instance-in-another-series")
-        elif _canonical(open_object(ports.blobs, ports.index, first), first) == _canonical(self._open_copy(copy), new):
-            verdict = Verdict.VARIANT
-        else:
-            raise Refused("sop-instance-altered")
-        ports.index.record(self._event(Outcome.SUCCESS, {"verdict": verdict.value}))
-        return verdict
+            ports.index.record(self._event(Outcome.SUCCESS, {"verdict": Verdict.RESENT.value}))
+            return Verdict.RESENT
+        if (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
+            raise self._kept_out(copy, MOVED["sop-instance-in-another-series"], {})
+        with (
+            closing(open_object(ports.blobs, ports.index, first)) as stored,
+            closing(self._open_copy(copy)) as opened,
+        ):
+            judgement, digests = judge(
+                Copy(stored, first.transfer_syntax, first.sha256),
+                Copy(opened, new.transfer_syntax, new.sha256),
+                ports.door.pixels,
+                self._limits.scan,
+            )
+        details = {**digests.details(), "first_sha256": first.sha256.hex()}
+        if judgement is VARIANT:
+            ports.index.record(self._event(Outcome.SUCCESS, {"verdict": Verdict.VARIANT.value, **details}))
+            return Verdict.VARIANT
+        failure = self._kept_out(copy, judgement, details)
+        if judgement.is_taken:
+            return Verdict.COERCED
+        raise failure
+
+    def _kept_out(self, copy: NewInstance, judgement: Judgement, details: Mapping[str, Detail]) -> Refused:
+        """Hold or only refuse a copy, tell whoever has to know, and return what to raise."""
+        severity = judgement.severity.value
+        if self._ports.door.holds_altered and not self._arrival.is_released:
+            return self._held(copy, judgement.reason, severity, b"[]", details)
+        self._alert(judgement.reason, severity, copy.stored.study_uid, details)
+        more = {"verdict": judgement.reason, "severity": severity}
+        self._ports.index.record(self._event(Outcome.REFUSED, {**details, **more}))
+        self._is_recorded = True
+        return Refused(judgement.reason)
+
+    def _held(
+        self, new: NewInstance, reason: str, severity: str, findings: bytes, more: Mapping[str, Detail]
+    ) -> Quarantined:
+        """Put the object into the quarantine, under a key of its own, and return what says so."""
+        stored, door = new.stored, self._ports.door
+        key = door.keys.new_data_key()
+        object_id, sealed, writer = self._sealed_under(key, new)
+        held = Held(
+            object_id, stored.sop_class, stored.sop_uid, stored.series_uid, stored.study_uid, stored.transfer_syntax,
+            stored.data_bytes, stored.sha256, key, stored.received_us, reason, severity, findings, sealed,
+        )  # fmt: skip
+        details = {"reason": reason, "severity": severity, "study_uid": stored.study_uid, **more}
+        event = replace(self._event(Outcome.SUCCESS, details), action=Action.QUARANTINE)
+        try:
+            quarantine_id = door.quarantine.hold(held, event)
+        except StorageUnavailable:  # it may be held all the same: if not, the next start removes the bytes
+            raise
+        except BaseException:
+            writer.abort()
+            raise
+        self._is_recorded = True
+        self._alert(reason, severity, stored.study_uid, {"quarantine": quarantine_id})
+        return Quarantined(reason, quarantine_id)
+
+    def _alert(self, reason: str, severity: str, study_uid: str, more: Mapping[str, Detail] | None = None) -> None:
+        """Have the trail tell whoever watches it, if it is bad enough."""
+        if severity in ALERT_FROM:
+            details = {"reason": str(reason), "severity": severity, "study_uid": study_uid, **(more or {})}
+            self._ports.index.record(replace(self._event(Outcome.WARNING, details), action=Action.ALERT))
 
     def _is_intact(self, first: StoredObject) -> bool:
         """Whether what a resend would be told is stored can still be read, to its last byte."""
@@ -321,7 +458,17 @@ class Ingest:
         return Verdict.RESTORED
 
 
-def _canonical(reader: BlobReader, stored: StoredObject) -> bytes:
-    """What the data set says, however it is encoded; closes ``reader``."""
-    with closing(reader):
-        return canonical_sha256(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax])
+def _flag_of(screened: Screened) -> Flag | None:
+    if screened.policy is not Policy.FLAG:
+        return None
+    return Flag(SCREENING, screened.severity, screened.findings)
+
+
+def _text_of(element: RawElement | None) -> str:
+    text = "" if element is None else element.value[:MAX_STATION_BYTES].decode("ascii", "replace")
+    return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
+def _root_of(sop_uid: str) -> str:
+    """What the UIDs of one maker begin with: 2.25, or the first four components."""
+    return "2.25" if sop_uid.startswith("2.25.") else ".".join(sop_uid.split(".")[:4])

@@ -112,6 +112,27 @@ class LevelAttributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """Why somebody should look at an instance that is stored. ``findings`` is a JSON array, as in ``Held``."""
+
+    reason: str
+    severity: str
+    findings: bytes = field(default=b"[]", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an instance came from. ``words``: calling AE title or token, address, station, root of its UIDs, with tabs
+    in between; "" where nobody remembers. A study whose last instance came before ``closed_before_us`` is closed."""
+
+    words: str = ""
+    closed_before_us: int = 0
+
+
+NO_SOURCE = Source()
+
+
+@dataclass(frozen=True, slots=True)
 class NewInstance:
     """An instance on its way into the index. ``levels`` is indexed by Level.
 
@@ -122,6 +143,17 @@ class NewInstance:
     sealed: bytes = field(repr=False)
     modality: str
     levels: tuple[LevelAttributes, LevelAttributes, LevelAttributes, LevelAttributes]
+    source: Source = NO_SOURCE
+    flag: Flag | None = None
+
+
+class Added(IntEnum):
+    """What became of an instance that was to be added to the index. Only ``NOT_NEW`` is false."""
+
+    NOT_NEW = 0
+    ADDED = 1
+    UNVERIFIED = 2
+    """Added, to a study that was closed, and from where nothing of it had come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from strongroom.archive.model import DataKey, Event, Held, NewInstance, SearchRow, StoredObject
+from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 from strongroom.types import Scope
@@ -78,10 +78,11 @@ class Keys(Protocol):
 class Index(Protocol):
     """What is stored, and the trail of what was done. Thread-safe. All may raise StorageUnavailable."""
 
-    def add(self, new: NewInstance, event: Event) -> bool:
-        """Make an instance visible, with its event in the trail; durable on return.
+    def add(self, new: NewInstance, event: Event) -> Added:
+        """Make an instance visible, with its event in the trail and its flag; durable on return.
 
-        False, and nothing written, if its SOP Instance UID is there already. Raises Refused if its study stands under
+        Flags what comes late from elsewhere (``Added.UNVERIFIED``), and has the event say so. ``NOT_NEW``, and nothing
+        written, if its SOP Instance UID is there already. Raises Refused if its study stands under
         another patient, or its series in another study; where the event's principal has a scope, without a word of
         what is outside it.
         """

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from strongroom.archive.access import require
 from strongroom.archive.constraint import QueryLimits
-from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.ingest import Arrival, Ingest, Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.archive.query import ExtendedNegotiation
@@ -287,12 +287,15 @@ class Session:
     def _answer_store(
         self, context: PresentationContext, request: CStoreRq, ingest: Ingest | None, failure: Exception | None
     ) -> None:
+        status, comment = int(Status.SUCCESS), ""
         if failure is None and ingest is not None:
             try:
-                ingest.commit()
+                if ingest.commit() is Verdict.COERCED:
+                    status, comment = Status.COERCION_OF_DATA_ELEMENTS, Verdict.COERCED.value
             except StrongroomError as error:
                 failure = error
-        status, comment = (Status.SUCCESS, "") if failure is None else (store_status(failure), comment_of(failure))
+        if failure is not None:
+            status, comment = store_status(failure), comment_of(failure)
         if isinstance(failure, Quarantined):
             self.counts["quarantined"] += 1  # and recorded with what is held
         elif failure is not None:

@@ -27,9 +27,12 @@ from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import (
     DATA_KEY,
     DESTROYED_KEY,
+    DIGEST,
+    FLAGGED,
     INSTANCE,
     PATIENT,
     SERIES,
+    SERIES_SOURCE,
     SIGNATURE,
     SMALL_OBJECT,
     STUDY,
@@ -81,8 +84,8 @@ class StudyDeletion:
         self._deletions = tuple(
             Sql(statement, dialect)
             for statement in (
-                delete(SMALL_OBJECT).where(SMALL_OBJECT.c.id.in_(instances)),
-                delete(SIGNATURE).where(SIGNATURE.c.id.in_(instances)),
+                *[delete(table).where(table.c.id.in_(instances)) for table in (SMALL_OBJECT, DIGEST, FLAGGED, SIGNATURE)],
+                delete(SERIES_SOURCE).where(SERIES_SOURCE.c.series.in_(series)),
                 delete(INSTANCE).where(INSTANCE.c.series.in_(series)),
                 delete(SERIES).where(SERIES.c.study == study),
                 update(DATA_KEY).where(DATA_KEY.c.study == study).values(study=null(), wrapped=bindparam("nothing")),

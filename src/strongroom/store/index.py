@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, false, select
@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from strongroom.archive import keys as kept
 from strongroom.archive.access import OUTSIDE_SCOPE
 from strongroom.archive.constraint import Single, UidList
-from strongroom.archive.model import DataKey, Event, Level, NewInstance, SearchRow, StoredObject
+from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, SearchRow, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
@@ -107,28 +107,24 @@ class Index:
             return False
         return True
 
-    def add(self, new: NewInstance, event: Event) -> bool:
-        """Make an instance visible, with its event in the trail; False if its SOP Instance UID is there already.
+    def add(self, new: NewInstance, event: Event) -> Added:
+        """Make an instance visible, with its event in the trail, as ``ports.Index.add`` says.
 
         Where the event's principal has a scope, what is outside it is neither touched nor told of.
         """
         scope = event.principal.scope
         if scope is None and self.backlog is not None and self.backlog.take(new, event):
-            return True
-        store = Transaction.store if scope is None else partial(self._store_within, scope)
+            return Added.ADDED
 
-        def work(transaction: Transaction) -> bool:
-            if not store(transaction, new):
-                return False
-            transaction.record(event)
-            return True
+        def work(transaction: Transaction) -> Added:
+            return transaction.add(new, event) if scope is None else self._add_within(scope, transaction, new, event)
 
         return self.database.write(work)
 
-    def _store_within(self, scope: Scope, transaction: Transaction, new: NewInstance) -> bool:
+    def _add_within(self, scope: Scope, transaction: Transaction, new: NewInstance, event: Event) -> Added:
         require_place(transaction.cursor, self._dialect, scope, new)
         try:
-            return transaction.store(new)
+            return transaction.add(new, event)
         except Refused:
             if is_study_visible(transaction.cursor, self._dialect, scope, new.stored.study_uid):
                 raise

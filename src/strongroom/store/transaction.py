@@ -12,10 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive.keys import COLUMNS
-from strongroom.archive.model import DataKey, Event, Level, NewInstance, StoredObject
+from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
 from strongroom.store.database import ManyRows, Sql
+from strongroom.store.provenance import LATE, Provenance, as_late
 from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, SMALL_OBJECT, STUDY
 
 MAX_CACHED_SERIES = 4096
@@ -61,6 +62,7 @@ class WriteStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self.provenance = Provenance(dialect)
         self._prepare_looking(dialect)
         self._prepare_adding(dialect)
         self._prepare_changing(dialect)
@@ -137,7 +139,9 @@ class WriteStatements:
 class SeriesPlace:
     """Where the instances of one series go: row ids, and the sets its study has seen. Kept between transactions."""
 
-    __slots__ = ("keys", "modalities", "patient", "patient_identity", "series", "sop_classes", "study", "study_uid")
+    __slots__ = (
+        "keys", "modalities", "patient", "patient_identity", "series", "sop_classes", "sources", "study", "study_uid",
+    )  # fmt: skip
 
     def __init__(self, patient_identity: tuple[str, str], study_uid: str) -> None:
         self.patient_identity = patient_identity
@@ -146,6 +150,8 @@ class SeriesPlace:
         self.modalities: set[str] = set()
         self.sop_classes: set[str] = set()
         self.keys: set[bytes] = set()
+        self.sources: set[str] = set()
+        """Of this series."""
 
 
 class PlaceCache:
@@ -193,6 +199,8 @@ class Shared:
             or stored.key.key_id not in place.keys
             or stored.sop_class not in place.sop_classes
             or new.modality not in place.modalities
+            or new.source.words not in place.sources
+            or new.flag is not None
         ):
             return None
         return place
@@ -215,6 +223,13 @@ class Transaction:
         self._generation_checked = False
 
     # -- what jobs do
+
+    def add(self, new: NewInstance, event: Event) -> Added:
+        """Index an instance and record it; neither if it is not new. Raises as ``store``."""
+        added = self.store(new)
+        if added:
+            self.record(event if added is Added.ADDED else as_late(event))
+        return added
 
     def record(self, event: Event, at_s: float | None = None) -> None:
         """Append to the trail when the transaction ends; if that fails, so does everything in it.
@@ -250,8 +265,8 @@ class Transaction:
         sql.add_instances.run(cursor, instances)
         sql.add_smalls.run(cursor, small)
 
-    def store(self, new: NewInstance) -> bool:
-        """Index an instance; False, with nothing written, if its SOP Instance UID is there already.
+    def store(self, new: NewInstance) -> Added:
+        """Index an instance; ``NOT_NEW``, with nothing written, if its SOP Instance UID is there already.
 
         Raises Refused if its study stands under another patient, or its series in another study: nothing is merged
         silently.
@@ -259,17 +274,23 @@ class Transaction:
         stored = new.stored
         place = self._known_place(new)
         if place is None and self.sql.has_instance.run(self.cursor, a=stored.sop_uid).fetchone():
-            return False
+            return Added.NOT_NEW
         if place is None or stored.key.key_id not in place.keys:
             key = self._usable_key(stored)  # may raise, so it comes before anything is written
             place = place or self._new_place(new)
             self._add_key(key, place)
-        if not self._add_instance(new, place):
-            return False
+        provenance, cursor = self.sql.provenance, self.cursor
+        is_late = provenance.is_late(cursor, place, new.source)
+        row = self._add_instance(new, place)
+        if not row:
+            return Added.NOT_NEW
+        provenance.note(cursor, place, new.source)
+        for flag in filter(None, (new.flag, LATE if is_late else None)):
+            provenance.flag(cursor, row, flag, int(self._shared.clock() * 1e6))
         self._added[place.series] = (place, self._added.get(place.series, (place, 0))[1] + 1)
         if new.modality not in place.modalities or stored.sop_class not in place.sop_classes:
             self._add_kinds(place, new.modality, stored.sop_class)
-        return True
+        return Added.UNVERIFIED if is_late else Added.ADDED
 
     def begin_generation(self) -> None:
         """Rely on no remembered place from here on: rows are about to be deleted, and their ids will be used again.
@@ -398,15 +419,16 @@ class Transaction:
             )
             place.keys.add(key.key_id)
 
-    def _add_instance(self, new: NewInstance, place: SeriesPlace) -> bool:
+    def _add_instance(self, new: NewInstance, place: SeriesPlace) -> int:
+        """Insert its row; returns the row's id, 0 if its SOP Instance UID has one."""
         values = dict(zip(INSTANCE_COLUMNS, _columns(new, place), strict=True))
         self.sql.add_instance.run(self.cursor, **values)
         row = self.cursor.fetchone()
         if row is None:
-            return False
+            return 0
         if new.sealed:
             self.sql.add_small.run(self.cursor, row=row[0], bytes=new.sealed)
-        return True
+        return int(row[0])
 
     def _add_kinds(self, place: SeriesPlace, modality: str, sop_class: str) -> None:
         # Another series of the same study has a place of its own: read the row, not the cache.

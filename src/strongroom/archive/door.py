@@ -1,0 +1,56 @@
+"""What is asked of an object before it is stored: the policy of the house, and the port of whoever screens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+
+class Policy(StrEnum):
+    """What becomes of an object in which something is found."""
+
+    ACCEPT = "accept"
+    FLAG = "flag"
+    """Stored, and put before somebody."""
+    QUARANTINE = "quarantine"
+    """Kept, sealed, outside the archive, until two people decide."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What was found in one object, and what is to become of it.
+
+    ``severity`` is that of the worst finding, "" if there is none; ``rules`` the ids of what was found, each once;
+    ``findings`` a JSON array of where and why, never a value of a patient.
+    """
+
+    policy: Policy
+    severity: str = ""
+    rules: tuple[str, ...] = ()
+    findings: bytes = field(default=b"[]", repr=False)
+
+
+NOTHING_FOUND: Final = Screened(Policy.ACCEPT)
+
+
+class Screening(Protocol):
+    """One object, looked at while it arrives. Not thread-safe."""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the data set; they may be reused when this returns."""
+
+    def finish(self) -> Screened:
+        """Declare the end, and return what was found. Raises StorageUnavailable if it cannot be told now."""
+
+
+class ScreeningMemory(Protocol):
+    """What the objects of one association have taught whoever screens. Not thread-safe."""
+
+
+SCREENING: Final = "screening"
+"""The reason of an object that is refused, held or flagged for what was found in it."""
+
+ALERT_FROM: Final = frozenset({"high", "critical"})
+"""Severities that somebody is told of at once."""
