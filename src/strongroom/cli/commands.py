@@ -12,6 +12,7 @@ from strongroom.cli import (
     media,
     new_group,
     peers,
+    quarantine,
     screening,
     serving,
     signatures,
@@ -35,3 +36,4 @@ app.add_typer(users.group, name="user")
 app.add_typer(tokens.group, name="token")
 app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")
+app.add_typer(quarantine.group, name="quarantine")

@@ -22,6 +22,7 @@ _FATES = {
     Fate.ALREADY_HERE: "already there",
     Fate.RESUMED: "imported before, skipped",
     Fate.REFUSED: "refused",
+    Fate.QUARANTINED: "quarantined",
     Fate.UNREADABLE: "unreadable",
     Fate.NOT_DICOM: "not DICOM",
     Fate.LINK: "symbolic links, not followed",
@@ -80,7 +81,7 @@ def export(
 
 def _as_text(tally: Tally) -> str:
     lines = [f"{tally.counts[fate]:>9} {words}" for fate, words in _FATES.items()]
-    read = sum(tally.counts[fate] for fate in (Fate.STORED, Fate.ALREADY_HERE, Fate.REFUSED))
+    read = sum(tally.counts[fate] for fate in (Fate.STORED, Fate.ALREADY_HERE, Fate.REFUSED, Fate.QUARANTINED))
     seconds = max(tally.seconds, 1e-9)
     rate = f"{read / seconds:.0f} objects/s, {size(tally.data_bytes / seconds)}/s"
     return "\n".join([*lines, f"{size(tally.data_bytes)} read in {duration(tally.seconds)}: {rate}"])
