@@ -221,9 +221,16 @@ class Ingest:
         """
         try:
             new = self._described()
-            screened = self._screened()
+            screened = NOTHING_FOUND if self._screening is None else self._screening.finish()
+            is_kept_out = screened.policy in (Policy.QUARANTINE, Policy.REFUSE)
+            is_resent = is_kept_out and self._is_stored(new.stored)
+            if screened.policy is Policy.REFUSE and not is_resent:
+                self._alert(SCREENING, screened.severity, self.study_uid, {"rules": screened.rules})
+                raise Refused(SCREENING)
             assert self._writer is not None
             new = replace(new, sealed=self._writer.commit(), flag=_flag_of(screened))
+            if is_resent:
+                return self._seen_again(new)
             if screened.policy is Policy.QUARANTINE:
                 raise self._held(new, SCREENING, screened.severity, screened.findings, {"rules": screened.rules})
             try:
@@ -245,13 +252,11 @@ class Ingest:
         finally:
             self._drop()
 
-    def _screened(self) -> Screened:
-        """What was found in the object. Raises Refused if that is enough to refuse it."""
-        screened = NOTHING_FOUND if self._screening is None else self._screening.finish()
-        if screened.policy is Policy.REFUSE:
-            self._alert(SCREENING, screened.severity, self.study_uid, {"rules": screened.rules})
-            raise Refused(SCREENING)
-        return screened
+    def _is_stored(self, new: StoredObject) -> bool:
+        """Whether these very bytes are stored: let in before anybody screened, or released by two people. Their sender
+        must not hear otherwise, since storage commitment does not."""
+        first = self._ports.index.find_object(new.sop_uid, self._arrival.principal.scope)
+        return first is not None and (first.sha256, first.transfer_syntax) == (new.sha256, new.transfer_syntax)
 
     def _is_added(self, new: NewInstance) -> Added:
         try:
