@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from strongroom.archive.ports import BlobStore
 from strongroom.errors import ConfigError, IntegrityError
-from strongroom.store.check import MAX_SMALL_BYTES, PAGE_ROWS, Finding, Findings, Progress, check_sealed
+from strongroom.store.check import PAGE_ROWS, Finding, Findings, Progress
 from strongroom.store.database import Database, Sql
+from strongroom.store.examine import MAX_SMALL_BYTES, check_sealed
 from strongroom.store.keys import KeyRing
 from strongroom.store.schema.tables import DESTROYED_KEY, HELD, HELD_KEY, HELD_REQUEST
 
