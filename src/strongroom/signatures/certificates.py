@@ -15,8 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.x509 import (
     BasicConstraints,
     Certificate,
+    DuplicateExtension,
     ExtensionNotFound,
+    InvalidVersion,
     KeyUsage,
+    UnsupportedGeneralNameType,
     load_der_x509_certificate,
     load_pem_x509_certificates,
 )
@@ -54,7 +57,16 @@ _BY_SIZE: Final = MappingProxyType(
 _WEAK_MACS: Final = frozenset({"MD5", "SHA1", "RIPEMD160"})
 _LEAST_BITS: Final = MappingProxyType({"RSA": 2048, "DSA": 2048, "EC": 224})
 
-_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, OverflowError, InternalError)
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    InternalError,
+    InvalidVersion,
+    DuplicateExtension,
+    UnsupportedGeneralNameType,
+)
 """What ``cryptography`` says of certificates and keys that it cannot use."""
 
 Anchors = tuple[Certificate, ...]
