@@ -20,7 +20,7 @@ from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc, own_addre
 from strongroom.archive.model import Action, Event
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
-from strongroom.net.certificates import is_good_for, is_issued_by, issue, read_certificate
+from strongroom.net.certificates import CA_DAYS, PEER_DAYS, is_good_for, is_issued_by, issue, read_certificate
 from strongroom.net.server import DicomServer
 from strongroom.store.keys import KeyRing
 
@@ -101,6 +101,32 @@ def test_an_expired_authority_is_no_silent_outage(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(service, "now_utc", lambda: now_utc() + dt.timedelta(days=4000))
         with pytest.raises(ConfigError, match="authority has expired"):
             service.renew_certificate(archive)
+
+
+def test_certificates_that_end_soon_are_warned_of_once_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(new_home(tmp_path / "home")) as archive:
+        for aet in ("CT1", "OLD1"):
+            add_peer(archive, aet)
+        revoke(archive, "OLD1")
+        served = service.DicomService(archive)
+        today = now_utc()
+
+        def warned_in(days: int) -> list[str]:
+            caplog.clear()
+            monkeypatch.setattr(service, "now_utc", lambda: today + dt.timedelta(days=days))
+            served._warn_of_ends()
+            served._warn_of_ends()
+            return [record.getMessage() for record in caplog.records]
+
+        assert warned_in(PEER_DAYS - 32) == []
+        (soon,) = warned_in(PEER_DAYS - 10)
+        assert soon.startswith(("the certificate of peer CT1 ends in 9 days", "the certificate of peer CT1 ends in 10"))
+        assert "peer CT1 has expired" in warned_in(PEER_DAYS + 1)[0]
+        authority, *_ = warned_in(CA_DAYS - 100)
+        assert authority.startswith("the certificate of the archive's CA ends in")
+        assert authority.endswith("run `keys renew-ca`")
 
 
 def test_the_reason_of_a_plaintext_exception_is_in_the_trail(local_archive: ArchiveFactory) -> None:

@@ -1,16 +1,22 @@
-"""Master keys: which are needed, whether they are there, and going over to a new one while the server serves."""
+"""Master keys: which are needed, whether they are there, and going over to a new one while the server serves.
+
+And the key of the archive's certificate authority, whose certificate is renewed here.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from strongroom.app import INDEX_SECRET, LOCAL_LOG, Archive, key_source
+from strongroom.app import AUTHORITY_NAME, AUTHORITY_SECRET, INDEX_SECRET, LOCAL_LOG, Archive, key_source, now_utc
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.config import Home, load
 from strongroom.errors import ConfigError, IntegrityError, StorageUnavailable
+from strongroom.net.certificates import read_certificate, renewed_authority
+from strongroom.store.files import PUBLIC_MODE, write_durably
 from strongroom.store.keys import CommandKeySource, KeyRing, KeySource, SecretFiles, secret_master_id
 from strongroom.store.rewrapping import Batch, Rewrapping
 from strongroom.store.transaction import ACTIVE_MASTER, Transaction
@@ -233,6 +239,29 @@ def _end(archive: Archive, rotation: Rotation) -> None:
 
     archive.index.database.write(work)
     archive.index.erase_journal()  # where keys are as they were wrapped before
+
+
+def renew_authority(archive: Archive) -> dt.date:
+    """Give the archive's certificate authority a new certificate of the same key; returns its last day.
+
+    Recorded in the trail, and written to the home directory for the peers. Nothing that was issued has to be issued
+    again. A server that runs presents the new one after its next start. Raises StorageUnavailable.
+    """
+    old = archive.issued(AUTHORITY_SECRET)
+    new = renewed_authority(old, now_utc())
+    facts = read_certificate(new.certificate_pem)
+    details: dict[str, Detail] = {
+        "what": "certificate authority renewed",
+        "before": read_certificate(old.certificate_pem).fingerprint,
+        "after": facts.fingerprint,
+    }
+    archive.record(Action.CONFIG_CHANGE, details)
+    archive.secrets.put(AUTHORITY_SECRET, archive.ring.seal_secret(AUTHORITY_SECRET, new.certificate_pem + new.key_pem))
+    try:
+        write_durably(archive.home.root / AUTHORITY_NAME, new.certificate_pem, PUBLIC_MODE)
+    except OSError as error:
+        raise StorageUnavailable(f"cannot write {archive.home.root / AUTHORITY_NAME}: {error.strerror}") from None
+    return facts.not_after.date()
 
 
 def _require_active(transaction: Transaction, master_id: str) -> None:

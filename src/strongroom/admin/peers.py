@@ -15,13 +15,13 @@ from strongroom.errors import ConfigError, NotFound
 from strongroom.net.certificates import (
     PEER_DAYS,
     Issued,
-    is_issued_by,
     is_reversed,
     issue,
     parse_subject,
     read_certificate,
     require_strong_key,
 )
+from strongroom.net.certificates import days_left as certificate_days_left
 from strongroom.store.transaction import Transaction
 from strongroom.types import AeTitle, Right
 
@@ -56,7 +56,7 @@ def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
         raise ConfigError("a peer cannot have the archive's own AE title")
     _check_binding(new)
     _check_scope(new)
-    bound = _bound(archive, new)
+    bound = _bound(new)
     issued: Issued | None = None
     authority = archive.tls().authority
 
@@ -70,7 +70,7 @@ def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
         peer = _merged(new, known)
         if identity is None:
             issued = issue(authority, new.aet, [peer.host] if peer.host else [], now_utc(), new.days)
-            identity = _bound_by_fingerprint(new, issued.certificate_pem, archive)
+            identity = _bound_by_fingerprint(new, issued.certificate_pem)
         peer = replace(
             peer,
             binding=identity.binding,
@@ -118,10 +118,16 @@ def _merged(new: NewPeer, known: Peer | None) -> Peer:
 
 
 def not_after(peer: Peer) -> str | None:
-    """The last day of a peer's own certificate; None where it is not kept: issued here, or any of a subject."""
+    """The last day of a peer's own certificate; None where it may be any of a subject, or is not kept (older archives
+    kept none that they had issued)."""
     if peer.binding is not Binding.FINGERPRINT or not peer.certificate:
         return None
     return read_certificate(peer.certificate.encode()).not_after.date().isoformat()
+
+
+def days_left(peer: Peer) -> int | None:
+    """Whole days until then, negative if it is past; None where that is not known."""
+    return None if not_after(peer) is None else certificate_days_left(peer.certificate.encode(), now_utc())
 
 
 def warnings(archive: Archive, peer: Peer) -> list[str]:
@@ -180,24 +186,21 @@ def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str) -> N
     transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, archive.principal, details))
 
 
-def _bound(archive: Archive, new: NewPeer) -> Peer | None:
+def _bound(new: NewPeer) -> Peer | None:
     """A peer with the binding that the operator gave; None if he gave none."""
     if new.ca_pem:
         return _bound_by_ca(new)
     if new.certificate_pem:
-        return _bound_by_fingerprint(new, new.certificate_pem, archive)
+        return _bound_by_fingerprint(new, new.certificate_pem)
     return None
 
 
-def _bound_by_fingerprint(new: NewPeer, pem: bytes, archive: Archive) -> Peer:
+def _bound_by_fingerprint(new: NewPeer, pem: bytes) -> Peer:
     facts = read_certificate(pem)
     if facts.not_after < now_utc():
         raise ConfigError(f"the certificate of {new.aet} expired on {facts.not_after.date()}")
     require_strong_key(facts.pem)
-    authority = archive.tls().authority.certificate_pem.decode()
-    # What our own CA issued is trusted through the CA; an outside certificate has to be in the trust store itself.
-    trusted = "" if is_issued_by(facts.pem, authority) else facts.pem
-    return _peer(new, Binding.FINGERPRINT, facts.fingerprint, facts.subject, trusted)
+    return _peer(new, Binding.FINGERPRINT, facts.fingerprint, facts.subject, facts.pem)
 
 
 def _bound_by_ca(new: NewPeer) -> Peer:

@@ -1,4 +1,4 @@
-"""``keys rotate|status``."""
+"""``keys rotate|status|renew-ca``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import keys as administration
-from strongroom.app import LOCAL_LOG, Archive
+from strongroom.app import AUTHORITY_NAME, LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
 from strongroom.cli.progress import State, Work
@@ -54,6 +54,19 @@ def status(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     print(_status_as_json(found) if output is Format.JSON else _status_as_text(found))
     if not found.is_good:
         raise typer.Exit(BAD_NEWS)
+
+
+@group.command("renew-ca")
+def renew_ca(home: HomeOption = None) -> None:
+    """Renew the certificate of the archive's CA, with its key: what it issued stays good."""
+    place = home_of(home)
+    archive = Archive(place, LOCAL_LOG)
+    try:
+        until = administration.renew_authority(archive)
+    finally:
+        archive.close()
+    print(f"CA     good until {until}")
+    print(f"next   restart the server, and give {place.root / AUTHORITY_NAME} to every peer before the old one ends")
 
 
 def _rotation_as_text(rotation: administration.Rotation, source: str) -> str:

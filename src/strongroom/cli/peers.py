@@ -83,8 +83,7 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     for peer in peers:
         state = "REVOKED" if peer.revoked_us else ",".join(sorted(peer.rights)) or "nothing"
         known_by = peer.fingerprint[:16] or f"{peer.subject} by its CA"
-        until = administration.not_after(peer) or "-"
-        print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {until:<10} {known_by}")
+        print(f"{peer.aet:<16} {state:<32} {peer.address or '-':<24} {_until(peer):<20} {known_by}")
         for term in scope_terms(peer.scope) if peer.scope else ():
             print(printable(f"{'':<16} within {term}"))
 
@@ -99,6 +98,13 @@ def revoke(aet: Annotated[str, typer.Argument(help="AE title of the peer.")], ho
         archive.close()
     print(f"peer {aet} is revoked; new associations are refused at once")
     _warn(warnings)
+
+
+def _until(peer: Peer) -> str:
+    left = administration.days_left(peer)
+    if left is None:
+        return "-"
+    return f"{administration.not_after(peer)} " + (f"{left} days" if left >= 0 else "EXPIRED")
 
 
 def _warn(warnings: list[str]) -> None:
@@ -126,6 +132,7 @@ def _as_json(peer: Peer) -> dict[str, object]:
         "require_user": peer.require_user,
         "scope": list(scope_terms(peer.scope)),
         "not_after": administration.not_after(peer),
+        "days_left": administration.days_left(peer),
         "added": time_text(peer.added_us),
         "revoked": time_text(peer.revoked_us),
     }

@@ -65,13 +65,27 @@ class CertificateFacts:
 
 def new_authority(archive_id: str, now: dt.datetime) -> Issued:
     """A certificate authority for one archive: ECDSA P-256, path length 0, for certificates only."""
-    key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Strongroom"),
             x509.NameAttribute(NameOID.COMMON_NAME, f"Strongroom CA {archive_id[:8]}"),
         ]
     )
+    return _authority(name, ec.generate_private_key(ec.SECP256R1()), now)
+
+
+def renewed_authority(authority: Issued, now: dt.datetime) -> Issued:
+    """The same authority, name and key, with another ``CA_DAYS`` to live.
+
+    Since the key is the same, what it issued before is good under the new certificate, and whoever has only the old one
+    trusts what it issues from here on until the old one ends.
+    """
+    key = load_pem_private_key(authority.key_pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return _authority(x509.load_pem_x509_certificate(authority.certificate_pem).subject, key, now)
+
+
+def _authority(name: x509.Name, key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> Issued:
     builder = _builder(name, name, key.public_key(), now, CA_DAYS)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(ca=True), critical=True)
@@ -131,6 +145,11 @@ def read_certificate(pem: bytes) -> CertificateFacts:
         is_ca=is_ca,
         pem=certificate.public_bytes(Encoding.PEM).decode(),
     )
+
+
+def days_left(pem: bytes, now: dt.datetime) -> int:
+    """Whole days until a certificate ends, negative if it has. Raises ConfigError."""
+    return (read_certificate(pem).not_after - now).days
 
 
 def is_good_for(pem: bytes, addresses: Iterable[str]) -> bool:

@@ -38,6 +38,11 @@ class PeerDirectory:
         self._refresh()
         return self._peers.get(aet)
 
+    def all(self) -> list[Peer]:
+        """Every peer, revoked or not."""
+        self._refresh()
+        return list(self._peers.values())
+
     def server_context(self) -> ssl.SSLContext:
         """For accepting."""
         self._refresh()

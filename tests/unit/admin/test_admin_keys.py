@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from harness.archives import new_home, opened, trail_events
+from harness.archives import add_peer, new_home, opened, serving_in_process, trail_events
 from harness.ingesting import LARGE_PIXELS, Sample, store, stored_digest, visible_sop_uids
+from harness.wire import A_ASSOCIATE_AC, Asks, RawPeer, tls_context
 from strongroom.admin import keys as module
 from strongroom.admin.check import check
 from strongroom.admin.keys import MISSING, PRESENT, ROTATION, WRONG, Rotation, rotate, status
-from strongroom.app import INDEX_SECRET, Archive
+from strongroom.app import AUTHORITY_SECRET, INDEX_SECRET, Archive
 from strongroom.archive.model import Action, Outcome
+from strongroom.cli.commands import app
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
+from strongroom.net.certificates import read_certificate
 from strongroom.store import rewrapping
 from strongroom.store.keys import secret_master_id
 from strongroom.store.transaction import ACTIVE_MASTER
@@ -55,6 +59,28 @@ def meta(archive: Archive, name: str) -> str:
 
 def secret_masters(archive: Archive) -> set[str]:
     return {secret_master_id(archive.secrets.get(name)) for name in archive.secrets.names()}
+
+
+def test_a_renewed_authority_is_trusted_with_what_it_issued_before(archive_home) -> None:
+    """Peers with the old CA certificate reach the server under the new one, and the other way round."""
+    home = archive_home()
+    with opened(home) as archive:
+        old = add_peer(archive, "OLD1")
+        before = read_certificate((home.root / "ca.pem").read_bytes())
+        result = CliRunner().invoke(app, ["keys", "renew-ca", "--home", str(home.root)])
+        after = read_certificate((home.root / "ca.pem").read_bytes())
+        assert result.stdout.startswith(f"CA     good until {after.not_after.date()}")
+        assert after.not_after >= before.not_after
+        assert read_certificate(archive.issued(AUTHORITY_SECRET).certificate_pem) == after
+        new = add_peer(archive, "NEW1")
+        event = next(each for each in trail_events(archive) if "renewed" in str(each.details.get("what")))
+        assert (event.details["before"], event.details["after"]) == (before.fingerprint, after.fingerprint)
+    assert old.authority.read_bytes() != new.authority.read_bytes()
+    with serving_in_process(home) as running:
+        for credentials, authority in ((old, old), (old, new), (new, old), (new, new)):
+            context = tls_context(credentials, authority=authority.authority)
+            with RawPeer(running.port, context=context) as peer:
+                assert peer.associate(Asks(credentials.aet))[0] == A_ASSOCIATE_AC
 
 
 def key_file(home: Home, master_id: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +22,7 @@ from strongroom.admin.peers import NewPeer
 from strongroom.app import Archive, now_utc
 from strongroom.cli.commands import app
 from strongroom.errors import ConfigError
+from strongroom.net.certificates import PEER_DAYS
 from strongroom.types import AeTitle, Right
 
 CT = AeTitle("CT")
@@ -145,6 +147,9 @@ def test_the_end_of_a_certificate_is_listed_where_it_is_known(archive: Archive) 
     bound, _ = peers.add(archive, NewPeer(CT, certificate_pem=_self_signed(_new_key())))
     assert peers.not_after(bound) in {(now_utc() + timedelta(days=days)).date().isoformat() for days in (8, 9)}
     issued, _ = peers.add(archive, NewPeer(AeTitle("MR")))
-    assert peers.not_after(issued) is None
+    days = (peers.days_left(issued), peers.days_left(bound))
+    assert days[0] in (PEER_DAYS - 1, PEER_DAYS)
     result = CliRunner().invoke(app, ["peer", "list", "--home", str(archive.home.root)])
-    assert str(peers.not_after(bound)) in result.stdout
+    assert f"{peers.not_after(bound)} {days[1]} days" in result.stdout
+    listed = CliRunner().invoke(app, ["peer", "list", "--home", str(archive.home.root), "--format", "json"])
+    assert {peer["aet"]: peer["days_left"] for peer in json.loads(listed.stdout)} == {"CT": days[1], "MR": days[0]}
