@@ -325,6 +325,7 @@ class Archive:
             scan,
             limits.max_signatures,
         )
+        self._ingest_ports = replace(self._ingest_ports, check_signatures=self.signatures.received)
         self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
         self.outliner = Outliner(self.reader, scan)
         self.metadata = Metadata(self.outliner, self._sealed_metadata)

@@ -189,7 +189,7 @@ class ScreeningSection(_Section, frozen=True):
 
 
 class SignaturesSection(_Section, frozen=True):
-    """Digital signatures in objects (PS3.15 annex C), verified when they come. One that does not hold refuses nothing."""
+    """Digital signatures in objects (PS3.15 annex C), verified when they come; none is refused for its sake."""
 
     trusted: Annotated[
         tuple[str, ...], _key("PEM files: signers' certificates, or of who issued them and of time stamp authorities.")

@@ -24,7 +24,7 @@ from strongroom.signatures.model import Report, Validity
 from strongroom.signatures.report_json import report_json
 from strongroom.signatures.verify import Rules, verify
 from strongroom.store.signatures import KeptReport, SignatureReports
-from strongroom.types import Principal
+from strongroom.types import Principal, Uid
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,14 @@ class SignatureChecks:
         self._scan = scan
         self._max_signatures = max_signatures
 
-    def received(self, stored: StoredObject, principal: Principal) -> None:
+    def received(self, sop_uid: Uid, principal: Principal) -> None:
         """Check an object that has just been stored and may have signatures; whatever fails is logged, and no more."""
         try:
-            self.check(stored, principal, RECEIVED)
+            stored = self._ports.index.find_object(sop_uid, None)
+            if stored is not None:
+                self.check(stored, principal, RECEIVED)
         except StrongroomError as error:
-            log.error("the signatures of object %s are not checked: %s", stored.sop_uid, error)
+            log.error("the signatures of object %s are not checked: %s", sop_uid, error)
 
     def check(self, stored: StoredObject, principal: Principal, occasion: str) -> Report:
         """Check a stored object as of the time it was received, keep the report, and record it.

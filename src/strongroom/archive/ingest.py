@@ -44,6 +44,7 @@ from strongroom.archive.read import open_object
 from strongroom.dicom.dictionary import TransferSyntax
 from strongroom.dicom.elements import HeaderScan, RawElement, ScanLimits
 from strongroom.dicom.runs import RunMemory, RunScan
+from strongroom.dicom.signed import SignatureSpotter
 from strongroom.errors import (
     IntegrityError,
     LimitExceeded,
@@ -152,6 +153,8 @@ class IngestPorts:
     clock: Clock
     new_object_id: Callable[[], bytes]
     door: Door
+    check_signatures: Callable[[Uid, Principal], None] | None = None
+    """Called with the SOP Instance UID of an object that is stored and may have signatures, and its sender."""
 
 
 class Ingest:
@@ -168,6 +171,7 @@ class Ingest:
         self._sha256 = hashlib.sha256()
         screen = None if arrival.is_released else ports.door.screen
         self._screening = screen and screen(syntax, arrival.screening_memory)
+        self._spotter = SignatureSpotter(syntax)
         self._is_recorded = False
         self._size = 0
         self._early = bytearray()
@@ -187,6 +191,7 @@ class Ingest:
             raise LimitExceeded("max_message_bytes", self._limits.max_message_bytes)
         self._scan.feed(data)
         self._sha256.update(data)
+        self._spotter.feed(data, self._scan.pixel_data_offset)
         if self._screening is not None:
             self._screening.feed(data)
         if self._writer is None and not self._begin(data):
@@ -243,6 +248,7 @@ class Ingest:
             if not added:
                 return self._seen_again(new)
             self._writer = None
+            self._check_signatures()
             if added is Added.UNVERIFIED:
                 self._alert(Verdict.UNVERIFIED, "high", new.stored.study_uid)
                 return Verdict.UNVERIFIED
@@ -251,6 +257,11 @@ class Ingest:
             return Verdict.STORED
         finally:
             self._drop()
+
+    def _check_signatures(self) -> None:
+        check = self._ports.check_signatures
+        if check is not None and self._spotter.found:
+            check(self._arrival.sop_uid, self._arrival.principal)
 
     def _is_stored(self, new: StoredObject) -> bool:
         """Whether these very bytes are stored: let in before anybody screened, or released by two people. Their sender

@@ -84,7 +84,7 @@ class StudyDeletion:
         self._deletions = tuple(
             Sql(statement, dialect)
             for statement in (
-                *[delete(table).where(table.c.id.in_(instances)) for table in (SMALL_OBJECT, DIGEST, FLAGGED, SIGNATURE)],
+                *[delete(each).where(each.c.id.in_(instances)) for each in (SMALL_OBJECT, DIGEST, FLAGGED, SIGNATURE)],
                 delete(SERIES_SOURCE).where(SERIES_SOURCE.c.series.in_(series)),
                 delete(INSTANCE).where(INSTANCE.c.series.in_(series)),
                 delete(SERIES).where(SERIES.c.study == study),
