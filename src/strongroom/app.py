@@ -23,8 +23,9 @@ from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
 from strongroom.checkpoints import write_checkpoint
-from strongroom.config import Config, Home, config_is_missing, environment, load
+from strongroom.config import Config, Home, LimitsSection, config_is_missing, environment, load
 from strongroom.dicom.elements import ScanLimits
+from strongroom.digesting import Digesting, DigestPorts
 from strongroom.door import door_of, pixel_limits
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
@@ -32,6 +33,7 @@ from strongroom.net.tls import Identity
 from strongroom.pixels.pool import Pixels
 from strongroom.store.blobs import SealedBlobStore, new_object_id
 from strongroom.store.database import Backend, open_sqlcipher
+from strongroom.store.digests import DigestTable
 from strongroom.store.files import PRIVATE_MODE, PUBLIC_MODE, sync_directory, write_durably
 from strongroom.store.index import Index
 from strongroom.store.journal import Journal
@@ -304,27 +306,15 @@ class Archive:
         read_limits = ReadLimits(limits.max_query_results, limits.max_retrieve_objects, limits.max_query_bytes)
         self.reader = Reader(self.index, self.blobs, read_limits, about)
         self.pixels = Pixels(pixel_limits(limits))
-        door = door_of(self.config, self.ring, self.quarantine, self.pixels)
+        self.door = door_of(self.config, self.ring, self.quarantine, self.pixels)
         self._ingest_ports = IngestPorts(
-            self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id, door
+            self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id, self.door
         )
-        scan = ScanLimits(
-            max_element_depth=limits.max_element_depth,
-            max_element_count=limits.max_element_count,
-            max_element_value_bytes=limits.max_element_value_bytes,
-            max_inflate_ratio=limits.max_inflate_ratio,
-            max_kept_bytes=limits.max_kept_bytes,
-            max_inflated_bytes=limits.max_inflated_bytes,
-        )
+        scan = _scan_limits(limits)
         closes_after_us = int(self.config.screening.study_closes_after_h * 3600e6)
         self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes, closes_after_us)
-        self.signature_reports = SignatureReports(self.index.database)
-        self.signatures = SignatureChecks(
-            SignaturePorts(self.blobs, self.index, self.signature_reports, time.time),
-            self.config.signatures.trusted,
-            scan,
-            limits.max_signatures,
-        )
+        vouching = SignaturePorts(self.blobs, self.index, SignatureReports(self.index.database), time.time)
+        self.signatures = SignatureChecks(vouching, self.config.signatures.trusted, scan, limits.max_signatures)
         self._ingest_ports = replace(self._ingest_ports, check_signatures=self.signatures.received)
         self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
         self.outliner = Outliner(self.reader, scan)
@@ -340,6 +330,11 @@ class Archive:
         self.writers.share()
         used = self._ingest_ports if index is None else replace(self._ingest_ports, index=index)
         return Ingest(used, self._ingest_limits, arrival)
+
+    def digesting(self) -> Digesting:
+        """What computes the digests that come after storing."""
+        ports = DigestPorts(self.blobs, self.index, DigestTable(self.index.database), self.door.pixels, time.time)
+        return Digesting(ports, self._ingest_limits.scan, self.principal)
 
     def record(self, action: Action, details: Mapping[str, Detail], outcome: Outcome = Outcome.SUCCESS) -> None:
         """Append an act of this machine's operator to the trail."""
@@ -427,6 +422,17 @@ class Archive:
         self.pixels.close()
         self.index.database.close()
         self.writers.release()
+
+
+def _scan_limits(limits: LimitsSection) -> ScanLimits:
+    return ScanLimits(
+        max_element_depth=limits.max_element_depth,
+        max_element_count=limits.max_element_count,
+        max_element_value_bytes=limits.max_element_value_bytes,
+        max_inflate_ratio=limits.max_inflate_ratio,
+        max_kept_bytes=limits.max_kept_bytes,
+        max_inflated_bytes=limits.max_inflated_bytes,
+    )
 
 
 def _check_writable(home: Home) -> None:

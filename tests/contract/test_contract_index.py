@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from harness.instances import (
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Action, Added, DataKey, Event, Level, NewInstance, Outcome
+from strongroom.archive.model import Action, Added, DataKey, Event, Flag, Level, NewInstance, Outcome, Source
 from strongroom.archive.prefilter import sql_conditions
 from strongroom.archive.query import ExtendedNegotiation, IdentifierElement, Model, Query, Retrieval
 from strongroom.archive.read import merged
@@ -537,3 +538,43 @@ def test_a_trail_that_was_rewritten_stops_every_write(index: Index) -> None:
     with pytest.raises(IntegrityError):
         index.add(new, stored_event(new))
     assert index.find_object(new.stored.sop_uid) is None
+
+
+# --- where it came from
+
+
+def test_what_comes_late_from_elsewhere_is_flagged(index: Index) -> None:
+    """To a closed study, from where nothing of it has come: it is stored, and somebody is to look at it."""
+    first = replace(instance({STUDY_INSTANCE_UID: ["1.2"]}, RING.new_data_key()), source=Source("CT1\t10.0.0.1"))
+    assert index.add(first, stored_event(first)) is Added.ADDED
+    received_us = first.stored.received_us
+
+    def come(words: str, closed_before_us: int) -> Added:
+        more = instance({STUDY_INSTANCE_UID: ["1.2"]}, first.stored.key)
+        more = replace(more, source=Source(words, closed_before_us))
+        return index.add(more, stored_event(more))
+
+    assert come("WS7\t10.0.0.9", received_us) is Added.ADDED, "the study is open"
+    assert come("CT1\t10.0.0.1", received_us + 1) is Added.ADDED, "its own source may be late"
+    assert come("", received_us + 1) is Added.ADDED, "nobody knows where that came from"
+    first = replace(instance({STUDY_INSTANCE_UID: ["1.3"]}, RING.new_data_key()), source=Source("CT1\t10.0.0.1"))
+    index.add(first, stored_event(first))
+    late = replace(
+        instance({STUDY_INSTANCE_UID: ["1.3"]}, first.stored.key),
+        source=Source("X\t203.0.113.7", first.stored.received_us + 1),
+    )
+    assert index.add(late, stored_event(late)) is Added.UNVERIFIED
+    with index.database.read() as cursor:
+        rows = cursor.execute(
+            "SELECT sop_uid, reason, severity FROM flagged JOIN instance ON instance.id = flagged.id"
+        ).fetchall()
+    assert [tuple(row) for row in rows] == [(late.stored.sop_uid, "unverified", "high")]
+
+
+def test_a_flag_goes_with_its_instance(index: Index) -> None:
+    flag = Flag("screening", "medium", b"[1]")
+    new = replace(instance({STUDY_INSTANCE_UID: ["1.2"]}, RING.new_data_key()), flag=flag)
+    assert index.add(new, stored_event(new)) is Added.ADDED
+    with index.database.read() as cursor:
+        (row,) = cursor.execute("SELECT reason, severity, findings FROM flagged").fetchall()
+    assert (row[0], row[1], bytes(row[2])) == ("screening", "medium", b"[1]")

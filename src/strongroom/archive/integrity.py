@@ -170,6 +170,12 @@ def judge(first: Copy, second: Copy, pixels: Pixels, limits: ScanLimits) -> tupl
     return (VARIANT if stored.get(_Part.COERCIBLE) == copy.get(_Part.COERCIBLE) else COERCED), digests
 
 
+def parts_of(copy: Copy, limits: ScanLimits) -> tuple[bytes, bytes]:
+    """Return the canonical and the clinical digest. Raises MalformedDataset, LimitExceeded, and what reading raises."""
+    canonical, parts = _parts(copy, limits)
+    return canonical, parts.get(_Part.CLINICAL, b"")
+
+
 def _parts(copy: Copy, limits: ScanLimits) -> tuple[bytes, dict[int, bytes]]:
     syntax = TRANSFER_SYNTAXES[copy.transfer_syntax]
     return canonical_parts(copy.reader.read, copy.reader.size, syntax, _part_of, limits)

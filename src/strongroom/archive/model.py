@@ -44,6 +44,7 @@ class Action(StrEnum):
     SIGNATURE = "signature"
     QUARANTINE = "quarantine"
     ALERT = "alert"
+    DIGEST = "digest"
 
 
 class Outcome(StrEnum):

@@ -4,7 +4,7 @@ The canonical form is Explicit VR Little Endian with defined lengths, tags ascen
 kept; without group lengths, Length to End, File Meta Information and Data Set Trailing Padding (FFFC,FFFC). Pixel data
 fragments stay as encoded. Where a copy in implicit VR cannot tell which of several VRs was meant (US or SS, OB or OW),
 the form has always the same one; values written as UN count as what the dictionary knows them to be. Private elements
-whose VRs one copy has lost do differ.
+count as UN, whichever VR one copy has for them, and as sequences if they hold items.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _TRAILING_PADDING: Final = 0xFFFCFFFC
 _PIECE_BYTES: Final = 1 << 20
 _FRAGMENTS: Final = b""  # stands for the VR of encapsulated pixel data
 _SEQUENCE_END: Final = IMPLICIT_LITTLE.long_header.pack(0xFFFE, 0xE0DD, 0)
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_ITEM_HEADER_BYTES: Final = 8
 _MAX_SURPLUS_BYTES: Final = 3 << 20
 _MAX_INFLATE_PASSES: Final = 8
 
@@ -148,7 +150,12 @@ class _Index:
         known = entry_of(step.tag).vrs
         word_bytes = WORD_BYTES.get(step.vr, 0) if self._big_endian and step.coding.explicit else 0
         node = _Node(step.tag, step.vr, step.offset, step.length, word_bytes)
-        if step.vr in known:
+        if known[0] == b"UN":
+            node.vr = b"UN"
+            if self._read(node.offset, len(_ITEM)) == _ITEM and node.length >= _ITEM_HEADER_BYTES and not word_bytes:
+                node.vr = b"SQ"
+                self._read_unknown_items(node, step)
+        elif step.vr in known:
             node.vr = known[0]
         elif step.vr == b"UN" and known[0] != b"UN":
             # UN holds the value in implicit VR little endian (PS3.5 6.2.2 note 2).

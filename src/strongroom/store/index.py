@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, false, select
+from sqlalchemy import Select, and_, bindparam, exists, false, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -23,7 +23,7 @@ from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.registry import Registry
-from strongroom.store.schema.tables import DATA_KEY, INSTANCE, SERIES, SMALL_OBJECT, STUDY
+from strongroom.store.schema.tables import DATA_KEY, DIGEST, INSTANCE, SERIES, SMALL_OBJECT, STUDY
 from strongroom.store.scope import (
     TABLES,
     ScopeShape,
@@ -89,6 +89,13 @@ class Index:
 
         older = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
         self._older_objects = Sql(older.order_by(INSTANCE.c.id.desc()).limit(bindparam("row_limit")), backend.dialect)
+
+        undigested = (
+            select(INSTANCE.c.id, *_STORED_COLUMNS)
+            .select_from(joined(Level.IMAGE).join(DATA_KEY))
+            .where(INSTANCE.c.id > bindparam("after"), ~exists().where(DIGEST.c.id == INSTANCE.c.id))
+        )
+        self._undigested = Sql(undigested.order_by(INSTANCE.c.id).limit(bindparam("row_limit")), backend.dialect)
 
     def use_journal(self, journal: Journal, turns: Turns) -> None:
         """Write the rows of what a crash left in the journal; `Backlog.start` has more go through it.
@@ -177,6 +184,15 @@ class Index:
         if len(rows) > limit:
             raise LimitExceeded("max_retrieve_objects", limit)
         return [self._stored(row, self._data_key_or_none) for row in rows]
+
+    def undigested(self, after: int, limit: int) -> list[tuple[int, StoredObject]]:
+        """Objects without a row in ``DIGEST``, and their rows, which follow ``after``, in order of arrival.
+
+        What waits in the journal for its row is not among them yet; what does not open has an empty key.
+        """
+        with self.database.reading() as cursor:
+            rows = self._undigested.run(cursor, after=after, row_limit=limit).fetchall()
+        return [(row[0], self._stored(row[1:], self._data_key_or_none)) for row in rows]
 
     def small_object(self, row: int) -> bytes:
         """The sealed bytes of a small object. Raises NotFound."""

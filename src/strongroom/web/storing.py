@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from strongroom.archive.access import require
-from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.ingest import Arrival, Ingest, Verdict
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of
@@ -44,6 +44,8 @@ class Fate:
     study_uid: str = ""
     series_uid: str = ""
     is_stored: bool = False
+    is_coerced: bool = False
+    """What is stored describes the patient otherwise, and stays as it is."""
     failure: StrongroomError | None = None
 
     def fail(self, error: StrongroomError) -> None:
@@ -70,7 +72,7 @@ class Complete:
         try:
             if fate.failure is None:
                 try:
-                    ingest.commit()
+                    fate.is_coerced = ingest.commit() is Verdict.COERCED
                     fate.is_stored = True
                 except StrongroomError as error:
                     fate.fail(error)

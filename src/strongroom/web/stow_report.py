@@ -15,6 +15,7 @@ MAX_REASON_CHARS: Final = 64
 _REFERENCED_SOP_CLASS: Final = "00081150"
 _REFERENCED_SOP_INSTANCE: Final = "00081155"
 _RETRIEVE_URL: Final = "00081190"
+_WARNING_REASON: Final = "00081196"
 _FAILURE_REASON: Final = "00081197"
 _FAILED_SOP_SEQUENCE: Final = "00081198"
 _REFERENCED_SOP_SEQUENCE: Final = "00081199"
@@ -26,6 +27,9 @@ _QUARANTINE_ID: Final = "00091002"
 CREATOR: Final = "STRONGROOM"
 """Private creator (PS3.5 7.8) of the private attributes: (0009,xx01) LO, the word for why an instance failed, and
 (0009,xx02) LO, what it is held as where it is in quarantine."""
+
+_COERCION: Final = 0xB000
+"""Coercion of data elements (PS3.18 I.2.1.1): the patient is described otherwise in what is stored."""
 
 _NO_FILE: Final = frozenset({"not-dicom", "no-transfer-syntax"})
 _CAUSES: Final[tuple[tuple[int, Callable[[StrongroomError], bool]], ...]] = (
@@ -48,7 +52,8 @@ def response_dataset(fates: Iterable[Fate], urls: Urls) -> JsonDataset:
         if fate.is_stored:
             studies.add(fate.study_uid)
             url = instance_url(fate.study_uid, fate.series_uid, fate.sop_uid)
-            stored.append({**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}})
+            warning = {_WARNING_REASON: {"vr": "US", "Value": [_COERCION]}} if fate.is_coerced else {}
+            stored.append({**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}, **warning})
             continue
         assert fate.failure is not None
         if fate.sop_uid:
@@ -69,11 +74,11 @@ def response_dataset(fates: Iterable[Fate], urls: Urls) -> JsonDataset:
 
 
 def response_status(fates: Sequence[Fate]) -> int:
-    """Return the status (PS3.18 table 10.5.3-1): 200, 202, or for nothing stored 409, and 400, 403 or 503 if that was
-    all for the same cause: no data sets, no right, no room."""
+    """Return the status (PS3.18 table 10.5.3-1): 200, 202 with a failure or a warning, or for nothing stored 409,
+    and 400, 403 or 503 if that was all for the same cause: no data sets, no right, no room."""
     failures = [fate.failure for fate in fates if fate.failure is not None]
     if len(failures) < len(fates):
-        return 202 if failures else 200
+        return 202 if failures or any(fate.is_coerced for fate in fates) else 200
     for status, is_cause in _CAUSES:
         if all(map(is_cause, failures)):
             return status

@@ -1,0 +1,88 @@
+"""The digests of stored objects that take more than reading them once: computed after they were stored, in order.
+
+What comes in is hashed as it comes; what it says and shows (``archive.integrity``) would cost the sender time, so
+it is computed when there is some. What a crash leaves undone is what has no row yet: it is found again.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.archive.integrity import Copy, Digests, Pixels, parts_of
+from strongroom.archive.model import Action, Event, Outcome, StoredObject
+from strongroom.archive.ports import BlobReader, BlobStore, Clock
+from strongroom.archive.read import open_object
+from strongroom.dicom.elements import ScanLimits
+from strongroom.errors import StorageUnavailable, StrongroomError
+from strongroom.store.digests import COPIED, Computed, DigestTable
+from strongroom.store.index import Index
+from strongroom.types import Principal
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 32
+"""Objects whose digests are kept in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestPorts:
+    """What computing needs of an archive."""
+
+    blobs: BlobStore
+    index: Index
+    table: DigestTable
+    pixels: Pixels
+    clock: Clock
+
+
+class Digesting:
+    """Goes through what has no digests yet. Owned by one thread of one process."""
+
+    def __init__(self, ports: DigestPorts, scan: ScanLimits, principal: Principal) -> None:
+        self._ports, self._scan, self._principal = ports, scan, principal
+        self._after = 0
+        self._last = 0
+
+    def step(self) -> int:
+        """Compute the digests of up to ``BATCH`` objects; returns how many were looked at, 0 if none is left.
+
+        Raises StorageUnavailable.
+        """
+        pending = self._ports.index.undigested(self._after, BATCH)
+        computed = [each for each in (self._computed(row, stored) for row, stored in pending) if each is not None]
+        if computed:
+            self._ports.table.keep(computed)
+        # From the beginning again when the end is reached: rows of a deleted study may have been used again.
+        self._after = pending[-1][0] if pending else 0
+        return len(pending)
+
+    def _computed(self, row: int, stored: StoredObject) -> Computed | None:
+        """The digests of one object; None if it cannot be read, which is the check's to say."""
+        try:
+            with closing(open_object(self._ports.blobs, self._ports.index, stored)) as reader:
+                canonical, clinical = parts_of(Copy(reader, stored.transfer_syntax, stored.sha256), self._scan)
+                pixels, is_blank = self._picture(reader, stored.transfer_syntax)
+        except StorageUnavailable:
+            raise
+        except StrongroomError as error:
+            log.warning("object %s has no digests: %s", stored.sop_uid, type(error).__name__)
+            return None
+        digests = Digests(stored.sha256, canonical, clinical, pixels)
+        names = {"sop_uid": stored.sop_uid, "study_uid": stored.study_uid}
+        event = Event(Action.DIGEST, Outcome.SUCCESS, self._principal, {**names, **digests.details()})
+        about = {"reason": COPIED.reason, "severity": COPIED.severity, "pixels_sha256": pixels.hex()}
+        copied = Event(Action.ALERT, Outcome.WARNING, self._principal, {**names, **about})
+        now_us = int(self._ports.clock() * 1e6)
+        return Computed(row, stored.object_id, digests, is_blank, event, copied, now_us)
+
+    def _picture(self, reader: BlobReader, transfer_syntax: str) -> tuple[bytes, bool]:
+        try:
+            picture = self._ports.pixels.picture(reader, transfer_syntax)
+        except StorageUnavailable:
+            raise
+        except StrongroomError:  # no decoder, or nothing that one understands: then what differs is in the others
+            return b"", True
+        return picture.sha256, picture.is_blank

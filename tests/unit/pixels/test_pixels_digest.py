@@ -1,0 +1,70 @@
+"""pixels.digest: one digest for one picture, whatever it is encoded as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+
+import pytest
+
+from harness.pixels import Held, held, native
+from harness.samples import sample
+from strongroom.pixels import syntaxes as uid
+from strongroom.pixels.digest import NO_PICTURE, PixelDigests
+from strongroom.pixels.pool import Pixels
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pixels]:
+    made = Pixels()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def digests(pool: Pixels) -> PixelDigests:
+    return PixelDigests(pool)
+
+
+LOSSLESS = [uid.EXPLICIT, uid.DEFLATED, uid.RLE, uid.JPEG_LOSSLESS_SV1, uid.JPEG_LS, uid.JPEG_2000_LOSSLESS]
+
+
+@pytest.mark.parametrize("to_uid", LOSSLESS)
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_implicit.dcm", "ExplVR_BigEnd.dcm", "examples_rgb_color.dcm"])
+def test_a_lossless_encoding_shows_the_same(pool: Pixels, digests: PixelDigests, name: str, to_uid: str) -> None:
+    source, from_uid = held(sample(name))
+    before = digests.picture(source, from_uid)
+    recoded = Held(b"".join(pool.transcode(source, from_uid, to_uid)))
+    assert before.sha256
+    assert digests.picture(recoded, to_uid) == before
+
+
+def test_one_bit_of_one_pixel_is_another_picture(digests: PixelDigests) -> None:
+    pixels = bytes(range(256))
+    found = {digests.picture(native(16, 16, pixels[:at] + bytes([pixels[at] ^ 1]) + pixels[at + 1 :]), uid.EXPLICIT)
+             for at in range(256)}  # fmt: skip
+    assert len(found) == 256
+    assert digests.picture(native(16, 16, pixels), uid.EXPLICIT) not in found
+
+
+def test_the_same_bytes_in_another_shape_are_another_picture(digests: PixelDigests) -> None:
+    pixels = bytes(range(64))
+    assert digests.picture(native(8, 8, pixels), uid.EXPLICIT) != digests.picture(native(4, 16, pixels), uid.EXPLICIT)
+
+
+def test_blank_pictures_and_none(digests: PixelDigests) -> None:
+    assert digests.picture(native(8, 8, b"\5" * 64), uid.EXPLICIT).is_blank
+    assert not digests.picture(native(8, 8, b"\5" * 63 + b"\6"), uid.EXPLICIT).is_blank
+    source, from_uid = held(sample("reportsi.dcm"))
+    assert digests.picture(source, from_uid) == NO_PICTURE
+
+
+def test_how_far_a_lossy_copy_is_away(pool: Pixels, digests: PixelDigests) -> None:
+    source, from_uid = held(sample("examples_rgb_color.dcm"))
+    copy = Held(b"".join(pool.transcode(source, from_uid, uid.JPEG_BASELINE)))
+    assert digests.is_lossy(copy, uid.JPEG_BASELINE)
+    assert not digests.is_lossy(source, from_uid)
+    assert digests.psnr_db((source, from_uid), (source, from_uid)) == inf
+    assert 20 < digests.psnr_db((source, from_uid), (copy, uid.JPEG_BASELINE)) < 60
+    other, other_uid = held(sample("CT_small.dcm"))
+    assert digests.psnr_db((source, from_uid), (other, other_uid)) == 0
