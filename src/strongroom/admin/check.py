@@ -27,6 +27,7 @@ from strongroom.app import (
     Archive,
 )
 from strongroom.archive.model import Action, Detail, Outcome
+from strongroom.checkservice import DAY_S, read_rounds
 from strongroom.config import Home, load
 from strongroom.errors import IntegrityError, NotFound, StorageUnavailable
 from strongroom.store.check import Finding, Findings, Progress, StoreCheck
@@ -34,6 +35,7 @@ from strongroom.store.consistency import check_levels, check_pages
 from strongroom.store.heldcheck import HeldCheck
 from strongroom.store.locks import HomeLock
 from strongroom.store.recorded import RecordedCheck, StoreRecord
+from strongroom.store.rounds import Rounds
 
 PENDING_S: Final = 3600.0
 """While somebody stores, a file without a row may be this old: the longest that one message may take by default."""
@@ -80,6 +82,27 @@ def check_home(home: Home, progress: Progress) -> Report:
 
 def _broken(finding: Finding) -> Report:
     return Report((finding,), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LastRounds:
+    """What the check that `serve` runs by itself has found, and when it begins again (0 = never)."""
+
+    rounds: Rounds
+    every_days: float
+    next_s: float
+
+
+def last_rounds(home: Home) -> LastRounds:
+    """What the background check of a home has found. Raises ConfigError or StorageUnavailable."""
+    archive = Archive(home, LOCAL_LOG)
+    try:
+        rounds, every_days = read_rounds(archive), archive.config.check.every_days
+    finally:
+        archive.close()
+    began = rounds.under_way or rounds.last
+    next_s = time.time() if began is None else began.started_s + every_days * DAY_S / 2
+    return LastRounds(rounds, every_days, next_s if every_days else 0.0)
 
 
 def check(archive: Archive, progress: Progress) -> Report:

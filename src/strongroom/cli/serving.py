@@ -15,6 +15,7 @@ import typer
 from strongroom import app as strongroom
 from strongroom import config as settings
 from strongroom.admin import recovery
+from strongroom.checkservice import BackgroundCheck
 from strongroom.cli.options import HomeOption, home_of
 from strongroom.service import DicomService
 from strongroom.types import AeTitle
@@ -118,14 +119,16 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
     try:
         recovery.require_current_index(archive, accept_older=accept_older_index)
         recovery.recover(archive)
-        service, web = DicomService(archive), WebService(archive)
+        service, web, check = DicomService(archive), WebService(archive), BackgroundCheck(archive)
         try:
             first, *others = service.start()
             for line in others:
                 print(line, flush=True)
             print(" ".join(filter(None, ("ready", first, web.start()))), flush=True)
+            check.start()
             stopped.wait()
         finally:
+            check.stop()
             web.stop()
         service.stop()
         print("stopped", flush=True)
