@@ -170,6 +170,9 @@ class ScreeningSection(_Section, frozen=True):
         Literal["quarantine", "refuse"],
         _key("For an object whose SOP Instance UID is stored with other content: quarantine or refuse."),
     ] = "quarantine"
+    digests: Annotated[
+        bool, _key("Compute, in a process of low priority, what tells one content and one picture from others.")
+    ] = True
     study_closes_after_h: Annotated[
         float, _key("Hours after its last instance; what comes later, from elsewhere, is flagged as unverified.")
     ] = 24.0

@@ -86,6 +86,7 @@ def config_text(settings: Settings) -> str:
         "archive": {"id": "0123456789abcdef0123456789abcdef", "aet": AET},
         "dicom": {"port": 0},
         "https": {"port": 0, "workers": 0},
+        "screening": {"digests": False},
     }
     for name, section in settings.items():
         sections[name] = sections.get(name, {}) | section if isinstance(section, Mapping) else section

@@ -17,6 +17,7 @@ from strongroom import config as settings
 from strongroom.admin import recovery
 from strongroom.checkservice import BackgroundCheck
 from strongroom.cli.options import HomeOption, home_of
+from strongroom.digestservice import DigestService
 from strongroom.service import DicomService
 from strongroom.types import AeTitle
 from strongroom.webservice import WebService
@@ -120,15 +121,19 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
         recovery.require_current_index(archive, accept_older=accept_older_index)
         recovery.recover(archive)
         service, web, check = DicomService(archive), WebService(archive), BackgroundCheck(archive)
+        digests = DigestService(place)
         try:
             first, *others = service.start()
             for line in others:
                 print(line, flush=True)
             print(" ".join(filter(None, ("ready", first, web.start()))), flush=True)
             check.start()
+            if archive.config.screening.digests:
+                digests.start()
             stopped.wait()
         finally:
             check.stop()
+            digests.stop()
             web.stop()
         service.stop()
         print("stopped", flush=True)
