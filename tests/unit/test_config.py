@@ -97,6 +97,8 @@ def test_the_configuration_cannot_be_changed_once_it_is_read() -> None:
         (LEAST + "[trail]\ncheckpoint_interval_s = 0\n", "checkpoint_interval_s"),
         (LEAST + "[trail]\ncheckpoint_interval_s = nan\n", "checkpoint_interval_s"),
         (LEAST + "[index]\ncache_mib = 0\n", "cache_mib"),
+        (LEAST + "[screening]\nrequest_days = 0\n", "request_days"),
+        (LEAST + "[screening]\nrequest_days = 366\n", "request_days"),
         (LEAST + LEAST, "archive"),
         ("archive = 1", "archive must be a table, not a whole number"),
         ("[archive", "config.toml"),
