@@ -201,6 +201,12 @@ def disk_header(data: bytes, at: int) -> Match | None:
         return Match("SR-DISK-001", HIGH, "a QCOW disk image", at)
     if head[:4] == b"KDMV" and len(head) > 12 and U32.unpack_from(head, 4)[0] in (1, 2, 3):
         return Match("SR-DISK-001", HIGH, "a VMDK disk image", at)
+    if (
+        head[:4] == b"QED\0"
+        and len(head) > 24
+        and U32.unpack_from(head, 4)[0] & 0xFFF == 0 < U32.unpack_from(head, 4)[0]
+    ):
+        return Match("SR-DISK-001", HIGH, "a QED disk image", at)
     if head[:8] == b"vhdxfile":
         return Match("SR-DISK-001", HIGH, "a VHDX disk image", at)
     if head[64:68] == b"\x7f\x10\xda\xbe" and b"Image" in head[:64]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, unhexlify
+from collections import Counter
 from itertools import pairwise
 from typing import Final
 
 from strongroom.screen.findings import Confidence
 from strongroom.screen.formats import binary_at, identify_exactly
 from strongroom.screen.matches import LOW, MEDIUM, Match
+from strongroom.screen.scripts import is_written
 
 # One class each and no group within a repetition: that one keeps state for every round, some 300 bytes of it.
 _BASE64_RUN: Final = re.compile(rb"[A-Za-z0-9+/_\-\\\r\n]{40,}")
@@ -23,6 +25,7 @@ _SEPARATORS: Final = b" ,:\r\n-\t\\"
 _MAX_RUNS: Final = 32
 _DECODED_BYTES: Final = 65536
 _MIN_BYTES: Final = 24
+_PEM_BORDER: Final = b"-----"
 _WEAK: Final = frozenset({"SR-COM-001", "SR-SCRIPT-002", "SR-PACK-001", "SR-PE-002"})
 _XOR_WINDOW_BYTES: Final = 1 << 20
 # What follows the first byte of a program, under XOR of each byte with the one before it: the key is gone.
@@ -41,6 +44,15 @@ _XOR_HEADS: Final = (
     b"Rar!", b"7z\xbc\xaf", b"\xd0\xcf\x11\xe0", b"MSCF", b"{\\rtf", b"\0asm", b"\x4c\0\0\0", b"#!/", b"<?php",
     b"<html", b"<script", b"ITSF",
 )  # fmt: skip
+
+_XOR_DIFFERENCES: Final = tuple((head, _differences(head)) for head in _XOR_HEADS if len(head) >= 4)
+_MAX_LURES: Final = 16
+_TEXT_SAMPLE_BYTES: Final = 64
+_WRITTEN_BYTES: Final = 1024
+_MAX_TEXT_BYTES: Final = 4096
+_MAX_DIFFERENT: Final = 48
+_OFTEN: Final = b" eta\0"
+_PRINTABLE: Final = bytes([0, 9, 10, 13, *range(0x20, 0x7F)])
 
 
 def encoded(data: bytes) -> Match | None:
@@ -68,6 +80,8 @@ def _decoded_match(raw: bytes, rule: str, kind: str, confidence: Confidence) -> 
 
 
 def _from_base64(run: bytes) -> Match | None:
+    if _PEM_BORDER in run:  # the words between its borders are digits as well
+        run = max(run.split(_PEM_BORDER), key=len)
     text = run[: 2 * _DECODED_BYTES].translate(_URL_SAFE, b" \r\n\t\\")
     text = text[: len(text) // 4 * 4]
     try:
@@ -89,10 +103,10 @@ def _from_hex(run: bytes) -> Match | None:
 def under_xor(data: bytes) -> Match | None:
     """Return the payload that ``data`` holds with every byte XORed with one key, None if there is none.
 
-    At its beginning any key is tried that makes a known signature of it; within its first MiB a program is found by
-    the differences of neighbouring bytes, which no key changes.
+    At its beginning any key is tried that makes a known signature, or text, of it; within its first MiB a format is
+    found by the differences of neighbouring bytes, which no key changes.
     """
-    return begins_under_xor(data) or (_program_under_xor(data[:_XOR_WINDOW_BYTES]) if len(data) >= 64 else None)
+    return begins_under_xor(data) or (_within_under_xor(data[:_XOR_WINDOW_BYTES]) if len(data) >= 64 else None)
 
 
 def begins_under_xor(data: bytes) -> Match | None:
@@ -106,12 +120,44 @@ def begins_under_xor(data: bytes) -> Match | None:
             found = identify_exactly(plain)
             if found is not None and found.rule not in _WEAK:
                 return Match("SR-ENC-003", LOW, f"XOR with 0x{key:02X}, under which it is {found.what}", 0, len(data))
+    return _text_under_xor(data)
+
+
+def _text_under_xor(data: bytes) -> Match | None:
+    """Text has few different bytes, and of those that come most often one is a space, an e or a t."""
+    sample = data[:_TEXT_SAMPLE_BYTES]
+    counts = Counter(sample)
+    if len(counts) > _MAX_DIFFERENT:
+        return None
+    for key in {each ^ often for each, _ in counts.most_common(4) for often in _OFTEN} - {0}:
+        if not _keyed(sample, key).translate(None, _PRINTABLE) and is_written(_keyed(data[:_WRITTEN_BYTES], key)):
+            found = identify_exactly(_keyed(data[:_MAX_TEXT_BYTES], key))
+            if found is not None and found.rule not in _WEAK:
+                return Match("SR-ENC-003", LOW, f"XOR with 0x{key:02X}, under which it is {found.what}", 0, len(data))
     return None
 
 
-def _program_under_xor(data: bytes) -> Match | None:
+def _within_under_xor(data: bytes) -> Match | None:
     number = int.from_bytes(data, "little")
     differences = (number ^ (number >> 8)).to_bytes(len(data), "little")
+    return _program_under_xor(data, differences) or _format_under_xor(data, differences)
+
+
+def _format_under_xor(data: bytes, differences: bytes) -> Match | None:
+    for head, wanted in _XOR_DIFFERENCES:
+        place = -1
+        for _ in range(_MAX_LURES):
+            place = differences.find(wanted, place + 1)
+            if place < 0:
+                break
+            key = data[place] ^ head[0]
+            found = identify_exactly(_keyed(data[place : place + _DECODED_BYTES], key)) if key else None
+            if found is not None and found.at == 0 and found.rule not in _WEAK:
+                return Match("SR-ENC-003", LOW, f"XOR with 0x{key:02X}, under which it is {found.what}", place, 0)
+    return None
+
+
+def _program_under_xor(data: bytes, differences: bytes) -> Match | None:
     at = differences.find(_STUB_DIFFERENCES)
     if at >= 0:
         key = data[at] ^ _DOS_STUB[0]
@@ -142,4 +188,7 @@ def _marks(data: bytes) -> list[int]:
 
 
 def _keyed(data: bytes, key: int) -> bytes:
-    return data.translate(bytes(byte ^ key for byte in range(256)))
+    return data.translate(_KEYS[key])
+
+
+_KEYS: Final = tuple([bytes([byte ^ key for byte in range(256)]) for key in range(256)])

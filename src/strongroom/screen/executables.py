@@ -167,7 +167,11 @@ def macho(data: bytes, at: int) -> Match | None:
 
 
 def fat_or_class(data: bytes, at: int) -> Match | None:
-    """0xCAFEBABE begins a Java class and a universal Mach-O file: the next eight bytes tell."""
+    """0xCAFEBABE begins a Java class and a universal Mach-O file: the next eight bytes tell; 0xCAFEBABF the latter."""
+    if data[at : at + 4] == b"\xca\xfe\xba\xbf" and len(data) >= at + 40:
+        count, cpu, _, offset = unpack_from(">LLLQ", data, at + 4)
+        if 0 < count < 44 and cpu in _MACHO_CPUS and 8 + 32 * count <= offset < 1 << 40:
+            return Match("SR-MACHO-001", HIGH, f"a universal Mach-O file of {count} programs", at)
     if data[at : at + 4] != b"\xca\xfe\xba\xbe" or len(data) < at + 16:
         return None
     count, cpu, _, offset = unpack_from(">4L", data, at + 4)

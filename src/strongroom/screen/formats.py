@@ -114,6 +114,8 @@ def _late_pdf(data: bytes) -> Match | None:
 def _may_be_text(data: bytes) -> bool:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return True
+    if not data[1:_TEXT_SAMPLE_BYTES:2].strip(b"\0") or not data[:_TEXT_SAMPLE_BYTES:2].strip(b"\0"):
+        return True  # UTF-16 without a mark
     return (data[:2].isascii() or data[:3] == b"\xef\xbb\xbf") and begins_as_text(data)
 
 

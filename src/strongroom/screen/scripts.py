@@ -31,7 +31,8 @@ _LANGUAGES: Final = (
             rb"/dev/tcp/\d",
             rb"\b(?:ba)?sh\s+-i\s*>&",
             rb"\brm\s+-rf?\s+[/~*]",
-            rb"\bchmod\s+(?:\+x|[0-7]{3,4})\s+[/.]",
+            rb"\bchmod\s+(?:\+x|[0-7]{3,4})\s+[/.$]",
+            rb"(?:^|[\n;])[ \t]{0,16}if\s+\[{1,2}\s+[^\]\r\n]{1,80}\s\]{1,2}\s{0,4};?\s{0,4}then\b",
             rb"\bnc\s+-[a-z]*e\s",
             rb"\bmkfifo\s+/",
         ),
@@ -71,6 +72,8 @@ _LANGUAGES: Final = (
             rb"\bset-executionpolicy\b",
             rb"\badd-type\s+-",
             rb"\.downloadstring\(",
+            rb"\$erroractionpreference\b",
+            rb"\b(?:get|set|new|remove|invoke|start|stop|add|import|out|write)-[a-z]{4,20}\s+(?:-[a-z]{3,20}\s|\$\w)",
         ),
         _any(
             rb"\bwrite-(?:host|output)\b",
@@ -91,6 +94,8 @@ _LANGUAGES: Final = (
             rb"\bgetobject\s*\(\s*[\"']",
             rb"\bexecuteglobal\b",
             rb"\bmsgbox\s*[(\"]",
+            rb"\battribute\s+vb_name\b",
+            rb"\bsub\s+(?:auto_?open|auto_?exec|auto_?close|document_open|workbook_open)\b",
         ),
         _any(
             rb"\bon\s+error\s+resume\s+next\b",
@@ -135,7 +140,16 @@ _LANGUAGES: Final = (
         ),
         _any(),
     ),
-    _Language("a server page", _any(rb"<%\s*(?:@|=|eval|execute|response|runtime)", rb"<jsp:\w+"), _any()),
+    _Language(
+        "a server page",
+        _any(
+            rb"<%\s*@\s*\w+\s+\w+\s*=",
+            rb"<%\s*(?:@|=|eval|execute|response|runtime)",
+            rb"<jsp:\w+",
+            rb"\bruntime\.getruntime\(\)",
+        ),
+        _any(),
+    ),
     _Language(
         "Python",
         _any(
@@ -167,6 +181,16 @@ _LANGUAGES: Final = (
         ),
     ),
     _Language(
+        "AppleScript or Lua",
+        _any(
+            rb"\bdo\s+shell\s+script\s+\"",
+            rb"\btell\s+application\s+\"",
+            rb"\bos\.execute\s*\(",
+            rb"\bio\.popen\s*\(",
+        ),
+        _any(),
+    ),
+    _Language(
         "a Windows settings file that starts programs",
         _any(
             rb"\A[\s\xff\xfe\xef\xbb\xbf]*(?:windows registry editor version|regedit4)",
@@ -183,7 +207,9 @@ _TEST_FILE: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
 _MAX_TEXT_BYTES: Final = 65536
 _MIN_TEXT_BYTES: Final = 6
 _MIN_PREFIX_BYTES: Final = 20
-_MIN_PROOF_BYTES: Final = 8
+_MIN_PROOF_BYTES: Final = 6
+_WIDE_BYTES: Final = 24
+_PRINTABLE: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
 _SMALL_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f-\xff]")
 _NOT_TEXT: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 27})
@@ -198,19 +224,22 @@ def is_written(data: bytes) -> bool:
     Words are of small letters and stand apart: the grey values of an image that has both 0x20 and 0x61 to 0x7A in such
     numbers, and nothing that is no text, would have to be drawn for it.
     """
-    sample = _text_of(data[:512])
+    sample = _text_of(_plain(data[:1024])[:512])
     if len(sample) < _MIN_PREFIX_BYTES:
         return False
     small = len(sample) - len(sample.translate(None, _SMALL_LETTERS))
     apart = len(sample) - len(sample.translate(None, b" \t\r\n"))
-    return 10 * small >= 3 * len(sample) and 30 * apart >= len(sample)
+    return 5 * small >= len(sample) and 40 * apart >= len(sample)
 
 
 def script_in_pixels(data: bytes) -> Match | None:
-    """Return what ``script`` does where chance cannot have made it: of a line that is long enough, in written text."""
+    """Return what ``script`` does where chance cannot have made it: of a line that is long enough, in written text.
+
+    Six bytes of it stand for a chance of 2**-39, where all pixels are printable.
+    """
     if not is_written(data):
         return None
-    head = _text_of(data[:_MAX_TEXT_BYTES])
+    head = _text_of(_plain(data[: 2 * _MAX_TEXT_BYTES])[:_MAX_TEXT_BYTES])
     found = script(head, 0)
     if found is None or found.confidence is not HIGH:
         return None
@@ -219,12 +248,20 @@ def script_in_pixels(data: bytes) -> Match | None:
     return found if any(len(each) >= _MIN_PROOF_BYTES for each in proof) else None
 
 
+def _plain(head: bytes) -> bytes:
+    """Return what is text in UTF-16, with or without a byte order mark, in one byte a character; all else as it is."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return head.decode("utf-16", "replace").encode("utf-8", "replace")
+    for first in (0, 1):
+        letters, others = head[first:_WIDE_BYTES:2], head[1 - first : _WIDE_BYTES : 2]
+        if len(head) >= _WIDE_BYTES and not others.strip(b"\0") and not letters.translate(None, _PRINTABLE):
+            return head.decode("utf-16-be" if first else "utf-16-le", "replace").encode("utf-8", "replace")
+    return head
+
+
 def script(data: bytes, at: int) -> Match | None:
     """Return which language the text at ``at`` is a program of, None if it is text for people, or no text."""
-    head = data[at : at + _MAX_TEXT_BYTES]
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        head = head.decode("utf-16", "replace").encode("utf-8", "replace")
-    head = _text_of(head)
+    head = _text_of(_plain(data[at : at + _MAX_TEXT_BYTES]))
     if len(head) < _MIN_TEXT_BYTES:
         return None
     if _TEST_FILE in head:

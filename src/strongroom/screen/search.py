@@ -20,6 +20,7 @@ import hyperscan
 from strongroom.screen import containers, documents, executables
 from strongroom.screen.formats import Parser, parsed
 from strongroom.screen.matches import HIGH, MEDIUM, Match
+from strongroom.screen.phrases import PHRASES
 
 LOOK_AHEAD_BYTES: Final = 4096
 """A position is judged when this much behind it is at hand, or the end has come."""
@@ -103,6 +104,13 @@ _SIGNATURES: Final = (
     _Signature(rb"(?i)<iframe", 7, _html),
     _Signature(rb"#!/(?:usr|bin)", 6, _shebang),
     _Signature(rb"#! /(?:usr|bin)", 7, _shebang),
+    _Signature(rb"\xfe\xed\xfa[\xce\xcf]", 4, executables.macho),
+    _Signature(rb"\xca\xfe\xba\xbf", 4, executables.fat_or_class),
+    _Signature(rb"QFI\xfb", 4, containers.disk_header),
+    _Signature(rb"KDMV", 4, containers.disk_header),
+    _Signature(rb"QED\x00", 4, containers.disk_header),
+    _Signature(rb"vhdxfile", 8, containers.disk_header),
+    *(_Signature(*phrase) for phrase in PHRASES),
 )
 _LONGEST: Final = max(signature.size for signature in _SIGNATURES)
 _Confirmed = tuple[int, Match]
