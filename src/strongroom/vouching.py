@@ -51,6 +51,7 @@ class SignatureChecks:
 
     def __init__(self, ports: SignaturePorts, trusted: tuple[str, ...], scan: ScanLimits, max_signatures: int) -> None:
         self._ports = ports
+        self.kept = ports.kept
         self._trusted = trusted
         self._scan = scan
         self._max_signatures = max_signatures

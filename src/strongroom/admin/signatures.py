@@ -112,4 +112,4 @@ def _named(archive: Archive, sop_uid: str, study_uid: str) -> Sequence[StoredObj
 
 def kept_reports(archive: Archive) -> Iterator[tuple[str, KeptReport]]:
     """Every object that has signatures, by its SOP Instance UID, with what was found when they were last checked."""
-    return archive.signature_reports.all()
+    return archive.signatures.kept.all()

@@ -50,7 +50,7 @@ _DIGEST_INFO: Final[Mapping[str, bytes]] = MappingProxyType(
 """What PKCS #1 1.5 puts before a digest (RFC 8017 9.2 note 1): ``cryptography`` has no RIPEMD-160 to do it with."""
 
 _BY_SIZE: Final = MappingProxyType(
-    {16: hashes.MD5(), 20: hashes.SHA1(), 32: hashes.SHA256(), 48: hashes.SHA384(), 64: hashes.SHA512()}  # noqa: S303
+    {16: hashes.MD5(), 20: hashes.SHA1(), 32: hashes.SHA256(), 48: hashes.SHA384(), 64: hashes.SHA512()}  # noqa: S303  # said to be weak
 )
 """For DSA and ECDSA a digest is a number of so many bytes, whoever made it."""
 
