@@ -17,6 +17,7 @@ from strongroom.admin.recovery import recover
 from strongroom.admin.two_people import Order
 from strongroom.app import Archive
 from strongroom.archive.model import Action
+from strongroom.checkworker import Damaged, Done, Orders, Pace, Walked, Word, walk
 from strongroom.errors import Denied, IntegrityError, LimitExceeded, NotFound, StrongroomError
 from strongroom.store.quarantine import What
 
@@ -131,6 +132,24 @@ def test_the_check_names_what_was_changed(archive: Archive, what: str) -> None:
     sql(archive, "PRAGMA foreign_keys = OFF")
     change(archive)
     assert expected <= kinds(archive)
+
+
+def words_of_the_background_check(archive: Archive) -> list[Word]:
+    said: list[Word] = []
+    orders = Orders(str(archive.home.root), "serve", -(2**63), 3600.0, 2**30)
+    walk(archive, orders, said.append, lambda rate: Pace(rate, lambda: 0.0, lambda _: False))
+    assert isinstance(said[-1], Done)
+    return said
+
+
+def test_the_check_that_runs_by_itself_reads_what_is_held_as_well(archive: Archive) -> None:
+    before = words_of_the_background_check(archive)
+    assert not [word for word in before if isinstance(word, Damaged)]
+    assert sum(word.objects for word in before if isinstance(word, Walked)) == 3
+    _flip(archive)
+    (damaged,) = [word for word in words_of_the_background_check(archive) if isinstance(word, Damaged)]
+    assert (damaged.damage.kind, damaged.damage.sop_uid) == ("object-altered", LARGE.sop_uid)
+    assert "quarantine Q2" in damaged.damage.what
 
 
 def test_untouched_nothing_is_found(archive: Archive) -> None:

@@ -145,7 +145,9 @@ class _Run:
         self._archive, self._progress = archive, progress
         self.findings = Findings()
         self.store = StoreCheck(archive.index.database, archive.blobs, archive.ring, self.findings, progress)
-        self.held = HeldCheck(archive.index.database, archive.blobs, archive.ring, self.findings, progress)
+        self.held = HeldCheck(
+            archive.index.database.read, archive.backend.dialect, archive.blobs, archive.ring, self.findings
+        )
         self.trail_records = 0
         self.compared_with: tuple[str, ...] = ()
 

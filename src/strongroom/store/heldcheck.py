@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy.engine import Dialect
 
 from strongroom.archive.ports import BlobStore
 from strongroom.errors import ConfigError, IntegrityError
-from strongroom.store.check import PAGE_ROWS, Finding, Findings, Progress
-from strongroom.store.database import Database, Sql
-from strongroom.store.examine import MAX_SMALL_BYTES, check_sealed
+from strongroom.store.check import PAGE_ROWS, Finding, Findings
+from strongroom.store.database import Sql
+from strongroom.store.examine import MAX_SMALL_BYTES, Paced, at_once, check_sealed
 from strongroom.store.keys import KeyRing
 from strongroom.store.schema.tables import DESTROYED_KEY, HELD, HELD_KEY, HELD_REQUEST
 
@@ -51,12 +53,17 @@ class HeldCheck:
     """Checks what is held; what it finds goes to ``findings``."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, keys: KeyRing, findings: Findings, progress: Progress
+        self,
+        read: Callable[[], AbstractContextManager[Any]],
+        dialect: Dialect,
+        blobs: BlobStore,
+        keys: KeyRing,
+        findings: Findings,
     ) -> None:
-        dialect, row, key = database.dialect, HELD.c, HELD_KEY.c
-        self._database, self._blobs, self._keys = database, blobs, keys
-        self._findings, self._progress = findings, progress
-        self.objects = self.keys = 0
+        """``read`` gives a cursor in a read transaction."""
+        row, key = HELD.c, HELD_KEY.c
+        self._read, self._blobs, self._keys, self._findings = read, blobs, keys, findings
+        self.objects = self.bytes = self.keys = 0
         some = func.substr(row.sealed, literal_column("1"), literal_column(str(MAX_SMALL_BYTES + 1)))
         whole = select(
             row.number, row.sop_uid, row.series_uid, row.study_uid, row.object_id, row.data_bytes, row.sha256,
@@ -75,26 +82,26 @@ class HeldCheck:
         is_there = select(row.number).where(row.number == HELD_REQUEST.c.held).exists()
         self._lost_requests = Sql(select(HELD_REQUEST.c.held).where(~is_there), dialect)
 
-    def check_objects(self) -> None:
-        """Open every held object and read it to its end. Raises StorageUnavailable."""
+    def check_objects(self, paced: Paced = at_once) -> None:
+        """Open every held object and read it to its end. Raises StorageUnavailable, and what ``paced`` raises."""
         for rows in self._pages():
             for row in rows:
                 self.objects += 1
-                if (problem := self._examine(row)) is not None:
+                self.bytes += row.data_bytes if isinstance(row.data_bytes, int) else 0
+                if (problem := self._examine(row, paced)) is not None:
                     self._confirm(row, problem)
-            self._progress("held objects", self.objects, self.objects)
 
     def _pages(self) -> Iterator[list[_Row]]:
         after = -(2**63)
         while True:
-            with self._database.read() as cursor:
+            with self._read() as cursor:
                 rows = [_Row(*row) for row in self._page.run(cursor, after=after, count=PAGE_ROWS).fetchall()]
             if not rows:
                 return
             yield rows
             after = rows[-1].number
 
-    def _examine(self, row: _Row) -> tuple[str, str] | None:
+    def _examine(self, row: _Row, paced: Paced = at_once) -> tuple[str, str] | None:
         sizes = ((row.object_id, _ID_BYTES), (row.sha256, _DIGEST_BYTES))
         if any(not isinstance(value, bytes) or len(value) != size for value, size in sizes):
             return "row-malformed", "the row has no usable object id or digest"
@@ -109,11 +116,11 @@ class HeldCheck:
             key = self._keys.unwrap(row.key_id, row.wrapped, row.master_id)
         except (IntegrityError, ConfigError) as error:
             return "key-unusable", f"cannot be opened: {error}"
-        return check_sealed(self._blobs, row, key)
+        return check_sealed(self._blobs, row, key, paced)
 
     def _confirm(self, row: _Row, problem: tuple[str, str]) -> None:
         """Report a problem unless the row has gone, or is another by now and all is well with it."""
-        with self._database.read() as cursor:
+        with self._read() as cursor:
             again = self._again.run(cursor, a=row.number).fetchone()
         if again is None:
             return
@@ -125,7 +132,7 @@ class HeldCheck:
 
     def check_keys(self) -> None:
         """Hold keys and requests against what is held; of a destroyed key nothing may be left."""
-        with self._database.read() as cursor:
+        with self._read() as cursor:
             for key_id, wrapped, held, number, destroyed in self._all_keys.run(cursor).fetchall():
                 name = key_id.hex()[:64] if isinstance(key_id, bytes) else "of the wrong type"
                 if held is not None and destroyed is None:
