@@ -91,7 +91,14 @@ class Quarantined(Refused):
 
 
 class InvalidQuery(StrongroomError):
-    """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4)."""
+    """A query identifier that the Query/Retrieve model does not allow (DICOM PS3.4 C.4).
+
+    ``parameter`` is the name of what is wrong, if it may be told to who sent it; it is not for the trail.
+    """
+
+    def __init__(self, message: str, parameter: str = "") -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class MalformedRequest(StrongroomError):

@@ -126,6 +126,7 @@ class Worker:
             frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
             room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
+            index_is_remote=not archive.backend.is_sqlite,
         )
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)

@@ -25,6 +25,9 @@ from strongroom.types import Principal, Right, Scope, Uid
 ALL: Final = "all"
 """The one term that stands for no limit."""
 
+NO_RIGHT: Final = "no-right-"
+"""How a refusal begins that names the right which was missing."""
+
 OUTSIDE_SCOPE: Final = "outside-scope"
 """Why an object is refused, whether or not there is anything stored that its sender may not know of."""
 
@@ -47,7 +50,7 @@ _STUDY_DATE: Final = [column.name for column in COLUMNS[Level.STUDY] if not colu
 def require(principal: Principal, right: Right) -> None:
     """Return if the principal holds the right. Raises Denied."""
     if right not in principal.rights:
-        raise Denied(f"no-right-{right.value}")
+        raise Denied(f"{NO_RIGHT}{right.value}")
 
 
 def require_whole_studies(scope: Scope | None) -> None:

@@ -33,6 +33,8 @@ RETRIEVE_URL: Final = 0x00081190
 """Where a record can be retrieved: made from its UIDs by whoever encodes the answer, in every answer."""
 
 MAX_OFFSET: Final = 2**53
+MAX_SHOWN_CHARS: Final = 64
+"""Of the name of a parameter that is unknown, in the answer to it."""
 CONTROL: Final = frozenset(
     ("accept", "charset", "fuzzymatching", "includefield", "limit", "offset", "emptyvaluematching")
 ) | {"multiplevaluematching"}
@@ -241,7 +243,8 @@ def _path(name: str, limits: QueryLimits) -> list[int]:
     tags = [parse_tag(part) for part in parts]
     known = [tag for tag in tags if tag is not None]
     if len(known) != len(tags):
-        raise InvalidQuery("a parameter that is neither one of QIDO-RS nor an attribute by keyword or tag")
+        shown = name if len(name) <= MAX_SHOWN_CHARS and name.isascii() and name.isprintable() else ""
+        raise InvalidQuery("a parameter that is neither one of QIDO-RS nor an attribute by keyword or tag", shown)
     return known
 
 

@@ -67,6 +67,7 @@ class Services:
 
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
     waiting. ``run_pixels`` is it on as many threads as there are pixel workers: it raises Busy when too many wait.
+    ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     """
 
@@ -86,6 +87,7 @@ class Services:
     frames: FrameTables
     room: Room
     pixels: Pixels | None = None
+    index_is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

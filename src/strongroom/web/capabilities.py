@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import Final
 
 import msgspec
@@ -14,6 +15,9 @@ from strongroom.web.openapi import describe
 from strongroom.web.operation import PREFIX, Handler, Operation
 
 _OFFERS: Final = (Offer(wadl.XML), Offer(wadl.JSON))
+MAX_DOCUMENTS: Final = 16
+"""Kept as they were made: one for each name that the archive is called by, and each media type."""
+
 _ALLOW: Final = {"allow": "OPTIONS"}
 
 
@@ -21,16 +25,21 @@ def with_descriptions(operations: tuple[Operation, ...]) -> tuple[Operation, ...
     """Return the table with the operations that describe it, and so themselves too."""
     table: tuple[Operation, ...] = ()
 
+    @cache
+    def description() -> bytes:
+        return msgspec.json.encode(describe(table))
+
+    @lru_cache(MAX_DOCUMENTS)
+    def capabilities(base_url: str, media_type: str) -> bytes | str:
+        document = wadl.capabilities(table, base_url)
+        return msgspec.json.encode(wadl.as_json(document)) if media_type == wadl.JSON else wadl.as_xml(document)
+
     async def openapi(_call: Call) -> Response:
-        return Response(msgspec.json.encode(describe(table)), media_type="application/json")
+        return Response(description(), media_type="application/json")
 
     async def retrieve_capabilities(call: Call) -> Response:
         choice = negotiate(", ".join(call.request.headers.getlist("accept")) or None, _OFFERS)[0]
-        document = wadl.capabilities(table, call.base_url)
-        if choice.media_type == wadl.JSON:
-            content = msgspec.json.encode(wadl.as_json(document))
-        else:
-            content = wadl.as_xml(document)
+        content = capabilities(call.base_url, choice.media_type)
         return Response(content, headers=_ALLOW, media_type=choice.media_type)
 
     def options(name: str, path: str, handler: Handler) -> Operation:

@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
         self._unfit: _Unfit | None = None
+        self._unfit_next: _Unfit | None = None
+        """What is wrong with the request behind those that are answered."""
         self._ends_at = 0.0
 
     # What the transport calls.
@@ -103,13 +105,16 @@ class Connection(asyncio.Protocol):
         if self._ends_at:  # an answer was given already; what still comes is not looked at
             self._discard(len(data))
             return
+        if self._unfit_next is not None:
+            return
         self._silent_bytes += len(data)
         try:
             self._parser.feed_data(data)
             if self._silent_bytes > self._limits.max_request_header_bytes and (self._in_head or self._arriving):
                 self._refuse(_Unfit(431, "Over a limit", "max_request_header_bytes"))
         except httptools.HttpParserUpgrade:
-            self._refuse(_Unfit(400, "Upgrading to another protocol is not possible"))
+            about = self._waiting[-1] if self._waiting else self._current
+            self._refuse(_Unfit(400, "Upgrading to another protocol is not possible"), about)
         except httptools.HttpParserInvalidMethodError:
             self._refuse(_Unfit(501, "Unknown method"))
         except httptools.HttpParserError:
@@ -290,6 +295,9 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self._waiting:
             self._start(self._waiting.popleft())
+        elif self._unfit_next is not None:
+            unfit, self._unfit_next = self._unfit_next, None
+            self._refuse(unfit)
         else:
             self.take_more()
 
@@ -306,8 +314,15 @@ class Connection(asyncio.Protocol):
         self._unfit = unfit
         return unfit
 
-    def _refuse(self, unfit: _Unfit) -> None:
-        """Answer and close, if no other answer is under way."""
+    def _refuse(self, unfit: _Unfit, about: Exchange | None = None) -> None:
+        """Answer and close, if no other answer is under way; what came before ``about`` is answered first."""
+        about = about or self._arriving
+        if self._current is not None and about is not self._current:
+            if about is not None:
+                self._waiting.remove(about)
+            self._arriving, self._unfit_next = None, unfit
+            self._pause_reading()
+            return
         if self._current is not None and self._current.started:
             self.broken()
             return

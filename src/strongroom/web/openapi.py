@@ -98,7 +98,7 @@ def _operation(operation: Operation) -> Json:
     if operation.public:
         described["security"] = []
     elif operation.right is not None:
-        described["description"] = _right_taken(operation.right)
+        described["description"] = " ".join(filter(None, (operation.more, _right_taken(operation.right))))
     parameters = [*_path_parameters(operation), *_other_parameters(operation)]
     if parameters:
         described["parameters"] = parameters

@@ -54,3 +54,5 @@ class Operation:
     produces: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     public: bool = False
+    more: str = ""
+    """What its description says beside the summary."""

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from strongroom.archive.access import NO_RIGHT
+from strongroom.archive.tokens import RIGHTS
 from strongroom.errors import (
     Busy,
     CodecFailed,
@@ -35,11 +37,12 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(NamedTuple):
-    """What a kind of error is answered with. ``says_why``: its message may be told to the caller."""
+    """What a kind of error is answered with. ``says_why``: its message may be told, or ``remedy`` instead."""
 
     status: int
     title: str
     says_why: bool = True
+    remedy: str = ""
 
 
 PROBLEMS: Mapping[type[StrongroomError], Problem] = {
@@ -49,7 +52,7 @@ PROBLEMS: Mapping[type[StrongroomError], Problem] = {
     Unauthenticated: Problem(401, "No valid token or certificate", says_why=False),
     Throttled: Problem(429, "Too many bad credentials: try again later", says_why=False),
     Denied: Problem(403, "Not allowed"),
-    NotFound: Problem(404, "Not found", says_why=False),
+    NotFound: Problem(404, "Not found", remedy="Nothing of that name is here, or you may not know of it."),
     NotAcceptable: Problem(406, "Not acceptable"),
     Refused: Problem(409, "Refused"),
     LimitExceeded: Problem(413, "Over a limit"),
@@ -85,9 +88,22 @@ def problem_response(error: Exception) -> Response:
         extra["available"] = list(error.available)
     if isinstance(error, UnsupportedMediaType) and error.supported:
         extra["supported"] = list(error.supported)
-    detail = str(error) if found.says_why else ""
+    if isinstance(error, InvalidQuery) and error.parameter:
+        extra["parameter"] = error.parameter
+    detail = str(error) if found.says_why and not found.remedy else found.remedy
+    if isinstance(error, Denied):
+        detail += _what_to_do(error.reason)
     retry = {"retry_after": str(error.retry_after_s)} if isinstance(error, Busy | Throttled) else {}
     return plain_problem(found.status, found.title, detail, extra, **retry)
+
+
+def _what_to_do(reason: str) -> str:
+    """Who is known and may not is told by whom it can be changed, and how."""
+    if not reason.startswith(NO_RIGHT):
+        return ""
+    right = reason.removeprefix(NO_RIGHT)
+    word = next((word for word, granted in RIGHTS.items() if granted == right), right)
+    return f". The operator can grant it: `strongroom token add --allow {word}`, `strongroom peer add --allow {right}`"
 
 
 def plain_problem(

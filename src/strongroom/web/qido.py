@@ -99,13 +99,20 @@ _PARAMETERS: Final = (
         "multiplevaluematching", "query", "Several values of one attribute match any.", {"type": "boolean"}
     ),
 )  # fmt: skip
+_MATCHING: Final = (
+    "Any attribute that the archive keeps may be a parameter, by keyword or by tag, of an item of a sequence with a "
+    "point between: PatientName=DOE*, 00100020=4711, StudyDate=20260101-20260131, ModalitiesInStudy=CT,MR, "
+    "RequestAttributesSequence.ScheduledProcedureStepID=7. Without a value it is returned and matches all. "
+    "What can be matched is in the conformance statement; what is not kept is named in a Warning header."
+)
 _PRODUCES: Final = (JSON, f'multipart/related; type="{XML}"', "application/json")
 
 
 def _operation(name: str, path: str, level: Level, summary: str) -> Operation:
     return Operation(
-        name, "GET", PREFIX + path, _search(level), summary, Right.FIND, _PARAMETERS, (), _PRODUCES, (200, 204)
-    )
+        name, "GET", PREFIX + path, _search(level), summary, Right.FIND, _PARAMETERS, (), _PRODUCES, (200, 204),
+        more=_MATCHING,
+    )  # fmt: skip
 
 
 OPERATIONS: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -84,7 +84,7 @@ class Asked:
 
 @pytest.fixture
 def app() -> WebApp:
-    services = cast(Services, type("Stub", (), {"authenticator": OneCaller()})())
+    services = cast(Services, type("Stub", (), {"authenticator": OneCaller(), "index_is_remote": False})())
     return WebApp(TABLE, services)
 
 
@@ -132,6 +132,29 @@ def test_who_is_not_known_learns_nothing(app: WebApp, method: str, path: str, st
 )
 def test_who_is_known_is_told(app: WebApp, method: str, path: str, status: int) -> None:
     assert Asked(app, method, path).status == status
+
+
+def test_a_problem_says_what_can_be_done(app: WebApp) -> None:
+    denied = Asked(app, "POST", "/dicomweb/studies/1.2").body
+    assert b"no-right-store" in denied
+    assert b"strongroom token add --allow store" in denied
+    assert b"Allowed here: GET, HEAD, OPTIONS." in Asked(app, "PUT", "/dicomweb/studies/1.2/series").body
+    assert b"you may not know of it" in Asked(app, "GET", "/dicomweb/nothing").body
+
+
+def test_a_remote_index_is_asked_on_a_thread() -> None:
+    """No event loop waits for a round trip to PostgreSQL."""
+    asked: list[str] = []
+
+    async def run_blocking(work: Callable[..., object], *arguments: object) -> object:
+        asked.append(work.__name__)
+        return work(*arguments)
+
+    stub = {"authenticator": OneCaller(), "run_blocking": staticmethod(run_blocking), "index_is_remote": True}
+    app = WebApp(TABLE, cast(Services, type("Stub", (), stub)()))
+    assert Asked(app, "GET", "/dicomweb/studies/1.2/series").status == 200
+    assert Asked(app, "GET", "/dicomweb/studies/1.2/series", {}).status == 401
+    assert asked == ["authenticate", "authenticate"]
 
 
 def test_a_failure_of_ours_says_nothing_of_the_inside(app: WebApp) -> None:

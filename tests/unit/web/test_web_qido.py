@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.archives import add_peer, new_home, opened
+from harness.archives import add_peer, new_home, opened, trail_events
 from harness.https import Client, RunningHttps, serving_https
 from harness.ingesting import Sample, store
 from strongroom.archive.model import Action, Event, Outcome
@@ -122,6 +122,15 @@ def test_every_search_is_in_the_trail_before_its_answer_without_values(worker: R
     assert "Secret" not in str(event)
 
 
+def test_a_parameter_that_is_none_is_named_to_who_sent_it_and_not_in_the_trail(
+    worker: RunningHttps, reader: Client
+) -> None:
+    answer = reader.request("GET", "/studies?PatientNam=DOE")
+    assert (answer.status, answer.json["parameter"]) == (400, "PatientNam")
+    assert "parameter" not in reader.request("GET", f"/studies?{'x' * 65}=1").json
+    assert not any("PatientNam" in repr(event.details) for event in trail_events(worker.archive))
+
+
 def test_a_search_that_is_refused_is_in_the_trail(worker: RunningHttps, reader: Client) -> None:
     before = len(queries(worker))
     assert reader.request("GET", "/studies?StudyDate=yesterday").status == 400
@@ -132,4 +141,5 @@ def test_a_search_that_is_refused_is_in_the_trail(worker: RunningHttps, reader: 
 def test_the_right_to_store_is_none_to_search(worker: RunningHttps) -> None:
     with worker.client("WRITER") as writer:
         answer = writer.request("GET", "/studies")
-    assert (answer.status, answer.json["detail"]) == (403, "denied: no-right-find")
+    assert answer.status == 403
+    assert "`strongroom token add --allow search`" in answer.json["detail"]

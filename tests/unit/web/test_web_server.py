@@ -320,8 +320,28 @@ def test_a_reader_slower_than_min_send_bytes_per_s_is_cut(monkeypatch: pytest.Mo
         assert ended.wait(TIMEOUT_S)
 
 
+BAD_CHUNK = b"POST / " + HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+
+
+@pytest.mark.parametrize("then", [b"GET / HTTP/1.1\nHost: localhost\n\n", BAD_CHUNK])
+def test_what_is_wrong_with_the_next_request_does_not_take_the_answer_to_this_one(then: bytes) -> None:
+    go_on = threading.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, go_on.wait, TIMEOUT_S)
+        await ok(scope, receive, send)
+
+    with served(slow) as server, closing(server.line()) as line:
+        line.sendall(b"GET / " + HEAD + b"\r\n" + b"GET / " + HEAD + b"\r\n" + then)
+        ask(server, b"BROKEN\r\n\r\n")  # what was sent before has come by now
+        go_on.set()
+        answers = to_end(line)
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", answers) == [b"200", b"200", b"400"]
+    assert b"<cut>" not in answers
+
+
 def test_an_answer_that_is_cut_at_the_end_may_still_say_so() -> None:
-    began, said = threading.Event(), threading.Event()
+    began, may_say, said = threading.Event(), threading.Event(), threading.Event()
 
     async def endless(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -330,13 +350,15 @@ def test_an_answer_that_is_cut_at_the_end_may_still_say_so() -> None:
                 await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
                 began.set()
         finally:
-            await asyncio.sleep(0.3)  # a thread writes the record
+            await asyncio.get_running_loop().run_in_executor(None, may_say.wait, TIMEOUT_S)  # to write the record
             said.set()
 
     with served(endless, drain_s=0.1) as server, closing(server.line()) as line:
         line.sendall(b"GET / " + HEAD + b"\r\n")
         assert began.wait(TIMEOUT_S)
         server.stop()
+        to_end(line)
+        may_say.set()
         server.thread.join(TIMEOUT_S)
         assert said.is_set()
 
