@@ -16,6 +16,7 @@ from strongroom.admin.two_people import Order, TakenOut, TwoPeople
 from strongroom.app import Archive
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, UID_NAMES
 from strongroom.errors import Refused, StrongroomError
 from strongroom.screen.rules import RULES
 from strongroom.store.quarantine import Entry, quarantine_id
@@ -96,6 +97,17 @@ def explained(entry: Entry) -> list[Explained]:
             )
         )
     return found
+
+
+def class_name(entry: Entry) -> str:
+    """The standard's name of its SOP class, or the UID of a private one."""
+    return UID_NAMES.get(entry.sop_class, entry.sop_class)
+
+
+def encoding_of(entry: Entry) -> str:
+    """The name of its transfer syntax."""
+    syntax = TRANSFER_SYNTAXES.get(entry.transfer_syntax)
+    return syntax.name if syntax else entry.transfer_syntax
 
 
 def conflict_of(reason: str) -> str:

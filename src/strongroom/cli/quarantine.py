@@ -13,7 +13,7 @@ import typer
 
 from strongroom.admin import quarantine as administration
 from strongroom.admin.deletion import parse_reason
-from strongroom.admin.quarantine import Done, Explained, Step, explained
+from strongroom.admin.quarantine import Done, Explained, Step, class_name, encoding_of, explained
 from strongroom.admin.receipts import ReservedFile
 from strongroom.admin.two_people import Order, now_us, verified
 from strongroom.app import LOCAL_LOG, Archive
@@ -21,7 +21,6 @@ from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.cli.progress import counted, printable, size
 from strongroom.config import environment
-from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, UID_NAMES
 from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused
 from strongroom.store.quarantine import Entry, What, parse_quarantine_id, quarantine_id
 
@@ -52,7 +51,7 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
         asked = "".join(f"  {request.what.value} asked by {request.user}" for request in entry.requests)
         line = (
             f"{entry.id:<8} {time_text(entry.received_us)}  {_sender(entry)}  {entry.severity or '-':<8} "
-            f"{entry.reason}  {size(entry.data_bytes)}  {_class_name(entry)}{asked}"
+            f"{entry.reason}  {size(entry.data_bytes)}  {class_name(entry)}{asked}"
         )
         print(printable(line))
     print(f"{counted(len(entries), 'object')} in quarantine, {size(sum(entry.data_bytes for entry in entries))}")
@@ -214,10 +213,6 @@ def _as_json(done: Done) -> dict[str, object]:
     return report
 
 
-def _class_name(entry: Entry) -> str:
-    return UID_NAMES.get(entry.sop_class, entry.sop_class)
-
-
 def _sender(entry: Entry) -> str:
     user = f" ({entry.sender.user})" if entry.sender.user else ""
     return f"{entry.sender.aet}{user} {entry.sender.address}"
@@ -236,7 +231,7 @@ def _summary(entry: Entry) -> dict[str, object]:
         "severity": entry.severity,
         "bytes": entry.data_bytes,
         "sop_class": entry.sop_class,
-        "sop_class_name": _class_name(entry),
+        "sop_class_name": class_name(entry),
         "times": entry.times,
         "requests": [
             {
@@ -251,17 +246,16 @@ def _summary(entry: Entry) -> dict[str, object]:
 
 
 def _lines(entry: Entry) -> list[str]:
-    syntax = TRANSFER_SYNTAXES.get(entry.transfer_syntax)
     conflict = administration.conflict_of(entry.reason)
     lines = [
         f"{entry.id}: {entry.reason}, {entry.severity or 'no'} severity" + (f": {conflict}" if conflict else ""),
         f"received        {time_text(entry.received_us)}, {counted(entry.times, 'time')}",
         f"from            {_sender(entry)}" + (f", by {entry.sender.via}" if entry.sender.via else ""),
-        f"SOP class       {_class_name(entry)}",
+        f"SOP class       {class_name(entry)}",
         f"SOP instance    {entry.sop_uid}",
         f"series          {entry.series_uid}",
         f"study           {entry.study_uid}",
-        f"encoding        {syntax.name if syntax else entry.transfer_syntax}",
+        f"encoding        {encoding_of(entry)}",
         f"size            {size(entry.data_bytes)}",
         f"SHA-256         {entry.sha256.hex()}",
     ]
