@@ -19,6 +19,7 @@ from strongroom.archive.peers import Binding, Peer
 from strongroom.config import Config, UnsafePlaintext
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
+from strongroom.door import new_memory
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.net.acceptor import Gate
 from strongroom.net.certificates import SERVER_DAYS, days_left, is_good_for, issue, read_certificate
@@ -92,6 +93,7 @@ class DicomService:
             archive.index.record,
             self.directory.find,
             query_limits=query_limits(config),
+            new_memory=new_memory,
         )
         caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
         services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})

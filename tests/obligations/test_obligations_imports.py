@@ -70,7 +70,7 @@ ROOMS: dict[str, set[str]] = {
     "checkworker": {"app", "config", "store"},
     "checkservice": {"app", "archive", "checkworker", "store"},
     "stamping": {"app", "archive", "checkpoints", "net", "trail"},
-    "service": {"announcing", "app", "archive", "config", "dicom", "dimse", "net", "stamping", "store", "ul"},
+    "service": {"announcing", "app", "archive", "config", "dicom", "dimse", "door", "net", "stamping", "store", "ul"},
     "webcallers": {"app", "archive", "config", "net", "store", "web"},
     "webworker": {
         "admin",

@@ -44,6 +44,9 @@ class Screening(Protocol):
     def finish(self) -> Screened:
         """Declare the end, and return what was found. Raises StorageUnavailable if it cannot be told now."""
 
+    def close(self) -> None:
+        """Give up on the object. Safe at any time, also after ``finish``."""
+
 
 class ScreeningMemory(Protocol):
     """What the objects of one association have taught whoever screens. Not thread-safe."""

@@ -10,7 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Lock
 
@@ -76,6 +76,14 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What the headers of earlier objects of one association have taught. Not thread-safe."""
+
+    runs: RunMemory = field(default_factory=RunMemory)
+    screening: ScreeningMemory | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """What is known of an object before its data set: from the C-STORE command, or from the file meta information."""
 
@@ -86,10 +94,7 @@ class Arrival:
     action: Action = Action.STORE
     study_uid: str = ""
     """The one study that it may belong to, "" if any."""
-    run_memory: RunMemory | None = None
-    """What the headers of earlier objects on its association have taught."""
-    screening_memory: ScreeningMemory | None = None
-    """The same for whoever screens."""
+    memory: Memory | None = None
     is_released: bool = False
     """Two people have released it from the quarantine: what screening finds is known."""
 
@@ -164,13 +169,11 @@ class Ingest:
         self._ports = ports
         self._limits = limits
         self._arrival = arrival
-        memory, syntax = arrival.run_memory, arrival.transfer_syntax
-        self._scan = (
-            HeaderScan(syntax, WANTED, limits.scan) if memory is None else RunScan(memory, syntax, WANTED, limits.scan)
-        )
+        memory, syntax, scan = arrival.memory, arrival.transfer_syntax, limits.scan
+        self._scan = RunScan(memory.runs, syntax, WANTED, scan) if memory else HeaderScan(syntax, WANTED, scan)
         self._sha256 = hashlib.sha256()
         screen = None if arrival.is_released else ports.door.screen
-        self._screening = screen and screen(syntax, arrival.screening_memory)
+        self._screening = screen and screen(syntax, memory and memory.screening)
         self._spotter = SignatureSpotter(syntax)
         self._is_recorded = False
         self._size = 0
@@ -332,6 +335,8 @@ class Ingest:
             self._writer.abort()
             self._writer = None
         self._early = bytearray()
+        if self._screening is not None:
+            self._screening.close()
 
     def _described(self) -> NewInstance:
         arrival = self._arrival

@@ -9,14 +9,13 @@ from typing import Protocol
 
 from strongroom.archive.access import require
 from strongroom.archive.constraint import QueryLimits
-from strongroom.archive.ingest import Arrival, Ingest, Verdict
+from strongroom.archive.ingest import Arrival, Ingest, Memory, Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
 from strongroom.archive.query import ExtendedNegotiation
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import comment_of, reason_of, store_status
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.dicom.runs import RunMemory
 from strongroom.dimse import (
     CCancelRq,
     CEchoRq,
@@ -92,6 +91,7 @@ class Services:
     handlers: dict[type, Service] = field(default_factory=dict)
     """By request type, every service but Verification and Storage."""
     query_limits: QueryLimits = field(default_factory=QueryLimits)
+    new_memory: Callable[[], Memory] = Memory
 
 
 class AssociationOver(Exception):  # not an error: how a wait inside a service ends
@@ -113,7 +113,7 @@ class Session:
         self.counts = {"stored": 0, "refused": 0, "quarantined": 0}
         self.ended_because = ""
         self._limits = limits
-        self._run_memory = RunMemory()
+        self._memory = services.new_memory()
 
     # -- the loop
 
@@ -281,7 +281,7 @@ class Session:
         if not isinstance(sop_uid, Uid):
             raise Refused("affected-sop-instance-uid-invalid")
         syntax = TRANSFER_SYNTAXES[context.transfer_syntax]
-        arrival = Arrival(request.affected_sop_class_uid, sop_uid, syntax, self.principal, run_memory=self._run_memory)
+        arrival = Arrival(request.affected_sop_class_uid, sop_uid, syntax, self.principal, memory=self._memory)
         return self.services.new_ingest(arrival)
 
     def _answer_store(

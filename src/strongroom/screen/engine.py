@@ -18,6 +18,7 @@ from strongroom.errors import EngineFailed
 from strongroom.screen.clamd import Clamd
 from strongroom.screen.findings import EngineFailure, Finding, Report, in_order
 from strongroom.screen.limits import DEFAULT_LIMITS, ScreenLimits
+from strongroom.screen.runs import ScreenMemory
 from strongroom.screen.screening import Screening
 from strongroom.screen.yara import YaraRules
 
@@ -66,10 +67,13 @@ class Engines:
             self._clamd.ping()
 
     def screening(
-        self, limits: ScreenLimits = DEFAULT_LIMITS, transfer_syntax: TransferSyntax | None = None
+        self,
+        limits: ScreenLimits = DEFAULT_LIMITS,
+        transfer_syntax: TransferSyntax | None = None,
+        memory: ScreenMemory | None = None,
     ) -> Screening | EngineScreening:
         """Return a screening of one object: of a file, or with ``transfer_syntax`` of a bare data set."""
-        screening = Screening(limits, transfer_syntax)
+        screening = Screening(limits, transfer_syntax, memory)
         scans: list[tuple[str, _Scan]] = []
         if self._yara is not None:
             scans.append(("yara", self._yara.begin(transfer_syntax)))

@@ -17,7 +17,7 @@ from strongroom.archive.door import Policy
 from strongroom.archive.ingest import Arrival, Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.errors import Quarantined, Refused
+from strongroom.errors import Quarantined, Refused, StorageUnavailable
 
 SAMPLE = Sample(1)
 Opener = Callable[..., Archive]
@@ -133,3 +133,39 @@ def test_altered_copies_are_held_or_refused(open_with: Opener, altered: str) -> 
 
 def test_policies_are_the_words_of_the_configuration() -> None:
     assert {policy.value for policy in Policy} == {"accept", "flag", "quarantine", "refuse"}
+
+
+# --- engines of the operator's
+
+
+RULE = 'rule planted { meta: severity = "critical" strings: $a = "PLANTED-BY-A-TEST" condition: $a }'
+
+
+def planted() -> bytes:
+    """An instance that only the operator's own rule finds something in."""
+    return SAMPLE.dataset[:-18] + b"PLANTED-BY-A-TEST!"
+
+
+def test_a_rule_of_the_operators_holds_an_object(tmp_path: Path, open_with: Opener) -> None:
+    pytest.importorskip("yara_x")
+    rules = tmp_path / "house.yar"
+    rules.write_text(RULE)
+    archive = open_with("quarantine", yara_rules=[str(rules)])
+    with pytest.raises(Quarantined):
+        send(archive, planted())
+    (held,) = events(archive, Action.QUARANTINE)
+    assert held.details["rules"] == ("SR-YARA-001",)
+
+
+@pytest.mark.parametrize("policy", ["accept", "flag", "quarantine", "refuse"])
+def test_an_engine_that_is_away(open_with: Opener, policy: str) -> None:
+    archive = open_with("accept", clamd="tcp:127.0.0.1:1", engine_failure=policy)
+    if policy == "refuse":
+        with pytest.raises(StorageUnavailable, match="clamd"):
+            send(archive, SAMPLE.dataset)
+    elif policy == "quarantine":
+        with pytest.raises(Quarantined):
+            send(archive, SAMPLE.dataset)
+    else:
+        assert send(archive, SAMPLE.dataset) is Verdict.STORED
+        assert len(flags(archive)) == (policy == "flag")
