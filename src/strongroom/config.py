@@ -258,7 +258,7 @@ class LimitsSection(_Section, frozen=True):
         int, _key("Bulk data of one request that came before what it belongs to, or whose length was not foreseen.")
     ] = 64 * 2**20
     max_held_bytes_of_all: Annotated[
-        int, _key("That bulk data and eight times that metadata, of all requests of one HTTPS worker; then 503.")
+        int, _key("That bulk data, eight times that metadata, and answers to searches, in one HTTPS worker; then 503.")
     ] = 2**30
     min_send_bytes_per_s: Annotated[int, _key("Slowest reader of an HTTP answer, after 10 s.")] = 4096
     max_request_ranges: Annotated[int, _key("Byte ranges of one HTTP request; then status 416.")] = 16

@@ -26,6 +26,9 @@ _VR_NAMES: Final = frozenset(vr.decode() for vr in SHORT_VRS | LONG_VRS)
 _INTEGER_VRS: Final = frozenset(["SL", "SS", "SV", "UL", "US", "UV"])
 _FLOAT_VRS: Final = frozenset(("FL", "FD"))
 _MAX_NUMBER_CHARS: Final = 32
+_PIECE_BYTES: Final = 65_536
+MAX_TAG_BYTES: Final = 65_536
+"""From "<" to ">": a million XML attributes in one element are all read before anybody is told of the first."""
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _FORBIDDEN: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES: Final = str.maketrans(
@@ -167,13 +170,20 @@ class _Reader:
         parser.ExternalEntityRefHandler = _refuse("an entity")
         parser.SkippedEntityHandler = _refuse("an entity")
         parser.ProcessingInstructionHandler = _refuse("a processing instruction")
+        if hasattr(parser, "SetReparseDeferralEnabled"):  # else what is taken cannot be told from what is put off
+            parser.SetReparseDeferralEnabled(False)
         self._parser = parser
 
     def read(self, raw: bytes) -> JsonDataset:
         if b"\0" in raw:  # UTF-16 by its byte order mark, whatever the parser was told
             raise MalformedDataset("XML in another encoding than UTF-8")
         try:
-            self._parser.Parse(raw, True)
+            for at in range(0, len(raw), _PIECE_BYTES):
+                self._parser.Parse(raw[at : at + _PIECE_BYTES], False)
+                # The index is where what could not be taken yet begins; of text there is nothing of that kind.
+                if at + _PIECE_BYTES - self._parser.CurrentByteIndex > _PIECE_BYTES + MAX_TAG_BYTES:
+                    raise MalformedDataset(f"XML with a tag of more than {MAX_TAG_BYTES} bytes")
+            self._parser.Parse(b"", True)
         except pyexpat.ExpatError as error:
             raise MalformedDataset(f"not well-formed XML: {pyexpat.ErrorString(error.code)}") from None
         return self._dataset

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -141,12 +141,15 @@ def _ranged(call: Call, delivery: Delivery, located: Located) -> Callable[[int, 
     return read
 
 
-def _bytes_of(call: Call, located: Located, start: int, stop: int) -> Body:
+def _bytes_of(call: Call, located: Located, start: int, stop: int, read: Read | None = None) -> Body:
+    """Yield them; ``read`` is how, if the object is open already."""
     stored, value = located.stored, located.value
     word = _word_bytes(stored, value)
     first, last = start - start % word, stop + -stop % word
-    with closing(open_whole(call.services.reader, stored)) as blob:
-        read, _ = call.services.outliner.reading(blob, stored)
+    with ExitStack() as opened:
+        if read is None:
+            blob = opened.enter_context(closing(open_whole(call.services.reader, stored)))
+            read, _ = call.services.outliner.reading(blob, stored)
         chunks = _chunks(read, located.spans, first, last)
         whole = swapped(chunks, word) if word > 1 else chunks
         position = first
@@ -181,11 +184,11 @@ Part = tuple[str, str, Iterator[bytes]]
 """Content-Type, Content-Location and bytes of a part."""
 
 
-def _part(call: Call, stored: StoredObject, value: Bulk, media: str) -> Part:
+def _part(call: Call, stored: StoredObject, value: Bulk, media: str, read: Read | None = None) -> Part:
     spans = _spans(call, stored, value)
     size = sum(span.length for span in spans)
     located = Located(stored, value, spans)
-    return media, _url(call, stored, value.path), _bytes_of(call, located, 0, size)
+    return media, _url(call, stored, value.path), _bytes_of(call, located, 0, size, read)
 
 
 def _retrieve_all(call: Call) -> Delivered:
@@ -201,11 +204,14 @@ def _all_parts(call: Call, objects: Sequence[StoredObject], delivery: Delivery) 
     """Every bulk value; encapsulated pixel data frame by frame, as it is stored."""
     for stored in objects:
         elements = call.services.outliner.outline(stored)
-        for value in bulk_values(elements):
-            if value.length == UNDEFINED_LENGTH and value.path == f"{PIXEL_DATA:08X}":
-                yield from pixel_parts(call, stored)
-            else:
-                yield _part(call, stored, value, _media_type(elements, value))
+        with closing(open_whole(call.services.reader, stored)) as blob:
+            # For all of them: each new reading of a deflated object inflates it from its beginning.
+            read, _ = call.services.outliner.reading(blob, stored)
+            for value in bulk_values(elements):
+                if value.length == UNDEFINED_LENGTH and value.path == f"{PIXEL_DATA:08X}":
+                    yield from pixel_parts(call, stored)
+                else:
+                    yield _part(call, stored, value, _media_type(elements, value), read)
         delivery.object_done()
 
 

@@ -17,10 +17,13 @@ from strongroom.dicom.xmlmodel import to_xml
 from strongroom.errors import InvalidQuery, LimitExceeded
 from strongroom.types import Right
 from strongroom.web.call import Call
+from strongroom.web.exchange import Receive, Scope, Send
 from strongroom.web.multipart import MultipartWriter, boundary_of
 from strongroom.web.negotiation import Choice, Offer, negotiate, require_utf_8
 from strongroom.web.operation import PREFIX, Handler, Operation, Parameter
 from strongroom.web.parameters import parse_query
+from strongroom.web.room import Room
+from strongroom.web.streaming import PIECE_BYTES
 
 JSON: Final = "application/dicom+json"
 XML: Final = "application/dicom+xml"
@@ -34,7 +37,8 @@ def _search(level: Level) -> Handler:
     """The handler of a search for records at ``level``, below what the path names."""
 
     async def search(call: Call) -> Response:
-        return await call.services.run_blocking(_answer, call, level)
+        answer = await call.services.run_blocking(_answer, call, level)
+        return Held(answer, call.services.room) if len(answer.body) > PIECE_BYTES else answer
 
     return search
 
@@ -59,6 +63,30 @@ def _answer(call: Call, level: Level) -> Response:
     for warning in warnings:
         response.headers.append("warning", f"299 {call.base_url}: {warning}")
     return response
+
+
+class Held(Response):
+    """An answer that counts as held until its client has taken it, and leaves in pieces: a slow one fills no buffer."""
+
+    def __init__(self, answer: Response, room: Room) -> None:
+        """Raises Busy if too much is held already."""
+        super().__init__(status_code=answer.status_code)
+        self.body, self.raw_headers = answer.body, answer.raw_headers
+        self._room = room
+        room.take(len(self.body))
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(0, len(self.body), PIECE_BYTES):
+                piece = bytes(self.body[at : at + PIECE_BYTES])
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if scope["method"] == "HEAD":  # which takes no more
+                    return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._room.give(len(self.body))
 
 
 def _negotiated(call: Call) -> tuple[Choice, list[tuple[str, str]]]:

@@ -22,7 +22,7 @@ class Room:
         """Hold ``count`` bytes more. Raises Busy, and holds none of them, if there is no room."""
         with self._lock:
             if self._taken + count > self._max_bytes:
-                raise Busy("too much that waits for its bulk data is held", RETRY_AFTER_S)
+                raise Busy("too much is held in memory for others", RETRY_AFTER_S)
             self._taken += count
 
     def give(self, count: int) -> None:

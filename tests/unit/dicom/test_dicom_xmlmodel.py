@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -17,6 +18,22 @@ from strongroom.dicom.part10 import parse_file_header
 from strongroom.dicom.tree import parse_dataset
 from strongroom.dicom.xmlmodel import NAMESPACE, from_xml, to_xml
 from strongroom.errors import LimitExceeded, MalformedDataset, Refused
+
+
+def test_a_tag_of_a_million_attributes_is_not_read_to_its_end() -> None:
+    """It would take seconds, and hundreds of megabytes, before the model could refuse the first of them."""
+    many = " ".join(f'a{number}="1"' for number in range(1_000_000))
+    began = time.process_time()
+    with pytest.raises(MalformedDataset, match="tag of more than"):
+        from_xml(document(f'<DicomAttribute tag="00100020" vr="LO" {many}/>'))
+    assert time.process_time() - began < 0.5
+
+
+def test_a_long_text_is_no_long_tag() -> None:
+    text = "x" * 500_000
+    read = from_xml(attribute(f'<Value number="1">{text}</Value>', vr="UT"), ROOMY)
+    assert read["00100020"]["Value"] == [text]
+
 
 ROOMY = ScanLimits(max_element_value_bytes=1 << 30, max_kept_bytes=1 << 30)
 SMALL = ScanLimits(max_element_depth=3, max_element_count=20)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from harness.archives import add_peer, new_home, opened, trail_events
 from harness.https import Client, RunningHttps, serving_https
 from harness.ingesting import Sample, store
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.errors import Busy
+from strongroom.web.exchange import ClientGone
+from strongroom.web.qido import Held
+from strongroom.web.room import Room
+from strongroom.web.streaming import PIECE_BYTES
 
 STORED = 12
 PAGE = 5
@@ -37,6 +45,31 @@ def reader(worker: RunningHttps) -> Iterator[Client]:
 
 def queries(worker: RunningHttps) -> list[Event]:
     return [event for event in worker.events() if event.action is Action.QUERY]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_large_answer_leaves_in_pieces_and_is_held_until_it_is_taken(method: str) -> None:
+    room, body = Room(3 * PIECE_BYTES), bytes(2 * PIECE_BYTES + 1)
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+            with pytest.raises(Busy):
+                Held(Response(body), room)
+
+    async def gone(_message: Any) -> None:
+        raise ClientGone
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    asyncio.run(Held(Response(body), room)({"method": method}, receive, send))
+    assert b"".join(sent) == (body if method == "GET" else body[:PIECE_BYTES])
+    assert max(map(len, sent)) == PIECE_BYTES
+    with pytest.raises(ClientGone):
+        asyncio.run(Held(Response(body), room)({"method": method}, receive, gone))
+    room.take(3 * PIECE_BYTES)
 
 
 def test_a_page_says_how_many_more_there_are(reader: Client) -> None:

@@ -6,19 +6,23 @@ import gzip
 import json
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from harness.archives import add_peer, new_home, opened
 from harness.https import Client, RunningHttps, serving_https
-from harness.ingesting import EXPLICIT_VR_LITTLE_ENDIAN, LARGE_PIXELS, Sample, element, store
+from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, LARGE_PIXELS, Sample, element, store
 from strongroom.admin.deletion import delete_study
+from strongroom.archive import metadata
 from strongroom.archive.ingest import Arrival
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.config import Home
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.part10 import parse_file_header
+from strongroom.dicom.stream import inflated
 from strongroom.types import Principal, Uid
 
 DICOM, OCTETS, JSON = "application/dicom", "application/octet-stream", "application/dicom+json"
@@ -337,6 +341,32 @@ def test_frame_lists_that_are_none(client: Client, frames: str, status: int) -> 
 )
 def test_nothing_is_bulk_data_that_metadata_does_not_name(client: Client, path: str) -> None:
     assert client.request("GET", f"{CINE}/bulkdata/{path}").status in (400, 404)
+
+
+def test_a_deflated_object_is_inflated_once_for_all_its_bulk_data(
+    home: Home, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [bytes([number]) * 5_000 for number in range(1, 9)]
+    private = [element(0x00291010 + number, "OB", value) for number, value in enumerate(values)]
+    sample = Sample(1, study=9)
+    packer = zlib.compressobj(wbits=-15)
+    before_pixels = sample.dataset.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    plain = sample.dataset[:before_pixels] + b"".join(private) + sample.dataset[before_pixels:]
+    with opened(home) as archive:
+        syntax = TRANSFER_SYNTAXES["1.2.840.10008.1.2.1.99"]
+        ingest = archive.new_ingest(Arrival(CT_IMAGE_STORAGE, sample.sop_uid, syntax, Principal("CT1")))
+        ingest.write(packer.compress(plain) + packer.flush())
+        ingest.commit()
+    inflations: list[object] = []
+
+    def counted(*arguments: Any) -> Any:
+        inflations.append(arguments)
+        return inflated(*arguments)
+
+    monkeypatch.setattr(metadata, "inflated", counted)
+    answer = client.request("GET", f"{url(sample)}/bulkdata")
+    assert all(value in answer.body for value in values)
+    assert len(inflations) == 2, "once to find them, and once to send them"
 
 
 def test_all_bulk_data_of_a_series(client: Client) -> None:
