@@ -570,3 +570,26 @@ def test_findings_are_explained_by_their_rules(archive: Archive) -> None:
     assert found.title
     assert found.why
     assert found.remedy
+
+
+@pytest.mark.interop
+def test_on_postgresql_everything_goes_the_same_way(archive_home, new_postgres_url) -> None:
+    with opened(archive_home(index={"url": new_postgres_url()})) as archive:
+        add_officers(archive, "ann", "bob")
+        hold(archive, SMALL)
+        hold(archive, LARGE)
+        assert hold(archive, LARGE) == "Q2"
+        act(archive, What.RELEASE, "ann", 2)
+        with pytest.raises(Denied, match="same-person"):
+            act(archive, What.RELEASE, "ann", 2)
+        assert recover(archive, everything=True).removed == 0
+        archive.writers.release()
+        assert is_clean(archive)
+        assert rotate(archive, "", lambda *_: None).data_keys == 2
+        assert act(archive, What.RELEASE, "bob", 2).step is Step.RELEASED
+        done = done_by_two(archive, What.DESTROY, 1)
+        assert done.problems == ()
+        assert any("PostgreSQL" in note for note in done.notes)
+        assert visible_sop_uids(archive) == {LARGE.sop_uid}
+        assert stored_digest(archive, LARGE.sop_uid) == LARGE.sha256
+        assert is_clean(archive)

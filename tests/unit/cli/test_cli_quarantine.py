@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness import media
 from harness.archives import new_home, opened, trail_events
 from harness.ingesting import LARGE_PIXELS, Sample, store, visible_sop_uids
-from harness.quarantines import PASSCODE, add_officers, hold
+from harness.quarantines import PASSCODE, add_officers, hold, infected
 from harness.shell import Ran, Shell, shell
 from strongroom.admin import users
 from strongroom.admin.users import Role
@@ -250,3 +251,19 @@ def test_a_reason_is_one_line_of_words(run: Shell, home: Home, as_user: Shell, r
     ran = run("quarantine", "destroy", "Q1", "--home", home.root, "--user", "ann", "--reason", reason)
     assert ran.code == COULD_NOT_RUN
     assert held(home) == [1, 2]
+
+
+def test_an_import_names_what_it_was_held_as_and_exits_1(run: Shell, tmp_path: Path) -> None:
+    home = new_home(tmp_path / "empty")
+    media.write(tmp_path / "files" / "good.dcm", SMALL)
+    media.write(tmp_path / "files" / "bad.dcm", LARGE)
+    bad = tmp_path / "files" / "bad.dcm"
+    bad.write_bytes(bad.read_bytes().replace(LARGE.dataset, infected(LARGE)))
+    ran = run("import", "--home", home.root, tmp_path / "files")
+    assert ran.code == BAD_NEWS
+    assert f"quarantined {bad}: Q1: screening" in ran.out
+    assert ["1", "quarantined"] in [line.split(maxsplit=1) for line in ran.out.splitlines()]
+    ran = run("import", "--home", home.root, tmp_path / "files", "--format", "json")
+    report = json.loads(ran.out)
+    assert (report["quarantined"], report["resumed"], report["refused"]) == (1, 1, 0)
+    assert report["failures"][0]["reason"] == "Q1: screening"
