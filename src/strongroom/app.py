@@ -18,7 +18,7 @@ from pathlib import Path
 
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
-from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
+from strongroom.archive.ingest import Arrival, Door, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
@@ -325,10 +325,11 @@ class Archive:
         """The archive's AE title."""
         return AeTitle.parse(self.config.archive.aet)
 
-    def new_ingest(self, arrival: Arrival, index: ports.Index | None = None) -> Ingest:
-        """Begin to take an object in; ``index`` stands in for the archive's own, to do more in the same transaction."""
+    def new_ingest(self, arrival: Arrival, index: ports.Index | None = None, door: Door | None = None) -> Ingest:
+        """Begin to take an object in; ``index`` stands in for the archive's own, to do more in the same transaction,
+        ``door`` for the archive's policy."""
         self.writers.share()
-        used = self._ingest_ports if index is None else replace(self._ingest_ports, index=index)
+        used = replace(self._ingest_ports, index=index or self._ingest_ports.index, door=door or self.door)
         return Ingest(used, self._ingest_limits, arrival)
 
     def digesting(self) -> Digesting:

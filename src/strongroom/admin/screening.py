@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from strongroom.admin.media import FoundFile, open_regular, walk_everything
+from strongroom.admin.originals import Kept, keep_original
+from strongroom.app import Archive
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, parse_file_header
 from strongroom.errors import ConfigError, EngineFailed, MalformedDataset, Refused
 from strongroom.screen.disarm import Disarmed, disarm
@@ -93,20 +96,23 @@ def _is_dicom(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A clean copy that was written: its digest and size, and what it lacks."""
+    """A clean copy that was written: its digest and size, what it lacks, and where the original is kept, if it is."""
 
     disarmed: Disarmed
     size_bytes: int
     sha256: str
-    original_sha256: str
+    kept: Kept | None = None
 
 
-def disarm_file(source: Path, target: Path) -> Written:
+def disarm_file(source: Path, target: Path, archive: Archive | None = None) -> Written:
     """Write a clean copy of ``source`` to ``target``, a new file that is durable when this returns.
+
+    With ``archive``, the original is in its quarantine before the copy is written. ``source`` itself is only read.
 
     Raises:
         Refused, MalformedDataset, LimitExceeded: as ``screen.disarm.disarm``; nothing is written.
         ConfigError: ``source`` cannot be read, ``target`` exists or cannot be written.
+        StorageUnavailable: the original could not be kept.
     """
     try:
         fd = open_regular(str(source))
@@ -114,12 +120,12 @@ def disarm_file(source: Path, target: Path) -> Written:
         raise ConfigError(f"{source} cannot be read: {error.strerror or 'not a file'}") from None
     try:
         size_bytes = os.fstat(fd).st_size
-        disarmed = disarm(lambda offset, length: os.pread(fd, length, offset), size_bytes)
+        disarmed = disarm(lambda offset, length: os.pread(fd, length, offset), size_bytes, datetime.now(UTC))
+        if target.exists():
+            raise ConfigError(f"{target} cannot be written: it is there already")
+        kept = keep_original(archive, source, disarmed.before) if archive is not None else None
         copied, digest = _write(disarmed, target)
-        original = sha256()
-        for start in range(0, size_bytes, _PIECE_BYTES):
-            original.update(os.pread(fd, _PIECE_BYTES, start))
-        return Written(disarmed, copied, digest, original.hexdigest())
+        return Written(disarmed, copied, digest, kept)
     finally:
         os.close(fd)
 

@@ -16,9 +16,11 @@ import typer
 
 from strongroom import __version__
 from strongroom.admin.screening import Screened, Written, count_files, disarm_file, load_engines, screen_paths
+from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption
 from strongroom.cli.progress import State, Work, counted, printable, size
+from strongroom.config import Home
 from strongroom.errors import LimitExceeded, MalformedDataset, Refused
 from strongroom.screen import sarif
 from strongroom.screen.findings import Finding, Rule, Severity
@@ -211,11 +213,16 @@ def _uri(path: str) -> str:
 def disarm(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The file to make a clean copy of; it is not changed.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The copy, a file that is not there yet.")],
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Keep the original in the quarantine of this archive.", show_default=False),
+    ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Make a clean copy of a file, its pixels and clinical attributes the same, and list what it lacks."""
+    archive = Archive(Home(home), LOCAL_LOG) if home else None
     try:
-        written = disarm_file(source, target)
+        written = disarm_file(source, target, archive)
     except (Refused, MalformedDataset, LimitExceeded) as error:
         reason = error.reason if isinstance(error, Refused) else "malformed"
         if output is Format.JSON:
@@ -223,6 +230,9 @@ def disarm(
         else:
             print(f"not disarmed ({reason}): {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(BAD_NEWS) from None
+    finally:
+        if archive is not None:
+            archive.close()
     if output is Format.JSON:
         print(json.dumps(_disarmed_json(written), indent=2))
         return
@@ -234,14 +244,26 @@ def disarm(
         )
     parts = counted(len(written.disarmed.removed), "part")
     print(f"{parts} removed; {printable(str(target))}, {size(written.size_bytes)}")
-    print(f"sha256 of the original {written.original_sha256}")
+    print(_where_the_original_is(written, printable(str(source))))
+    print(f"sha256 of the original {written.disarmed.original_sha256}")
     print(f"sha256 of the copy     {written.sha256}")
+
+
+def _where_the_original_is(written: Written, name: str) -> str:
+    words = f"{name} is as it was, with all that was found in it"
+    if written.kept is None:
+        return words
+    if not written.kept.quarantine_id:
+        return f"{words}; its data set is stored in the archive already"
+    return f"{words}; its data set is held in the quarantine as {written.kept.quarantine_id}"
 
 
 def _disarmed_json(written: Written) -> dict[str, object]:
     return {
         "disarmed": True,
-        "original_sha256": written.original_sha256,
+        "original_sha256": written.disarmed.original_sha256,
+        "original_kept": written.kept is not None,
+        "quarantine": written.kept.quarantine_id if written.kept else "",
         "sha256": written.sha256,
         "bytes": written.size_bytes,
         "removed": [removed_json(removed) for removed in written.disarmed.removed],

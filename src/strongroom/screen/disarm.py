@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
@@ -21,6 +22,7 @@ from strongroom.dicom.inflate import deflated
 from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, encode_file_meta
 from strongroom.dicom.stream import Read
 from strongroom.errors import Refused
+from strongroom.screen import contributing
 from strongroom.screen.findings import DEFLATED, META, PREAMBLE, TRAILING, Finding, Report, Severity
 from strongroom.screen.limits import ScreenLimits
 from strongroom.screen.opened import TREE_LIMITS, Opened, open_file
@@ -91,29 +93,35 @@ class Removed:
 @dataclass(frozen=True, slots=True)
 class Disarmed:
     """A clean copy: ``pieces`` yields its bytes, from the source again each time. ``after`` has no finding of
-    ``CLEAN_BELOW`` or higher."""
+    ``CLEAN_BELOW`` or higher; ``original_sha256`` is that of the whole file."""
 
     before: Report
     after: Report
     removed: tuple[Removed, ...]
+    original_sha256: str
     pieces: Callable[[], Iterator[bytes]]
 
 
-def disarm(read: Read, size_bytes: int) -> Disarmed:
+def disarm(read: Read, size_bytes: int, when: datetime | None = None) -> Disarmed:
     """Return a clean copy of the file behind ``read``, which stays as it is and has to stay there.
+
+    A copy that lacks something says so, with ``when``, in its Contributing Equipment Sequence (PS3.3 C.12.1.1.5).
 
     Raises:
         Refused: "payload-in-object": what is found stands in what the object is about; "frames", "not-dicom",
             "unknown-transfer-syntax", "not-rebuilt": nothing is known that makes it clean.
         MalformedDataset, LimitExceeded: the data set does not hold together, so that nothing can be written again.
     """
-    before = _screened(_chunks(read, size_bytes))
-    return _Disarming(read, size_bytes, before).run()
+    digest = sha256()
+    before = _screened(_chunks(read, size_bytes, digest.update))
+    return _Disarming(read, size_bytes, before).run(digest.hexdigest(), when)
 
 
-def _chunks(read: Read, size_bytes: int) -> Iterator[bytes]:
+def _chunks(read: Read, size_bytes: int, watch: Callable[[bytes], None]) -> Iterator[bytes]:
     for start in range(0, size_bytes, _PIECE_BYTES):
-        yield read(start, _PIECE_BYTES)
+        piece = read(start, _PIECE_BYTES)
+        watch(piece)
+        yield piece
 
 
 def _screened(pieces: Iterator[bytes]) -> Report:
@@ -133,16 +141,19 @@ class _Disarming:
         self._tree = self._parsed()
         self._by_path: dict[str, tuple[Node, list[Node]]] = {}
 
-    def run(self) -> Disarmed:
+    def run(self, original_sha256: str, when: datetime | None) -> Disarmed:
         """Rebuild, look again, take out what is found, until nothing is."""
         self._leave_out_head()
         self._leave_out_padding(self._tree)
         rebuild_pixel_data(self._tree, self._file.transfer_syntax, self._note)
         for _ in range(_ROUNDS):
+            if self._removed:
+                parts = [(each.path, each.what) for each in self._removed]
+                contributing.sign(self._tree, contributing.describe(parts, original_sha256), when)
             after = _screened(self._pieces())
             found = after.at_least(CLEAN_BELOW)
             if not found:
-                return Disarmed(self._before, after, tuple(self._removed), self._pieces)
+                return Disarmed(self._before, after, tuple(self._removed), original_sha256, self._pieces)
             self._take_out_all(found)
         raise Refused("not-rebuilt", f"{found[0].rule.title} at {found[0].place.path} is still there")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -12,10 +14,13 @@ import jsonschema_rs
 import pytest
 
 from harness import clamd, hidden, media, payloads
+from harness.archives import opened
 from harness.ingesting import Sample
 from harness.shell import Shell, shell
+from strongroom.config import Home
 from strongroom.screen.clamd import Clamd
 from strongroom.screen.screening import screen_bytes
+from strongroom.store.quarantine import Entry
 
 GOOD, BAD_NEWS, COULD_NOT_RUN = 0, 1, 2
 NAME = b"Planted^Name"
@@ -312,3 +317,61 @@ def test_what_does_not_hold_together_is_refused(run: Shell, tmp_path: Path) -> N
     assert ran.code == BAD_NEWS
     assert "malformed" in ran.err
     assert not (tmp_path / "copy.dcm").exists()
+
+
+# -- disarm: the original
+
+
+@pytest.fixture
+def home(archive_home: Callable[[], Home]) -> Home:
+    return archive_home()
+
+
+def entries(home: Home) -> list[Entry]:
+    with opened(home) as archive:
+        return list(archive.quarantine.entries())
+
+
+def test_without_a_home_it_is_said_that_the_original_is_as_it_was(run: Shell, folder: Path) -> None:
+    ran = run("disarm", folder / "below" / "infected.dcm", folder / "copy.dcm")
+    assert "infected.dcm is as it was, with all that was found in it" in ran.out
+    assert "quarantine" not in ran.out
+
+
+def test_with_a_home_the_original_is_held_sealed(run: Shell, folder: Path, home: Home) -> None:
+    source = folder / "below" / "infected.dcm"
+    ran = run("disarm", source, folder / "copy.dcm", "--home", home.root)
+    assert ran.code == GOOD
+    assert "held in the quarantine as Q1" in ran.out
+    assert source.read_bytes() == INFECTED
+    (entry,) = entries(home)
+    assert (entry.reason, entry.severity) == ("screening", "critical")
+    with opened(home) as archive, closing(archive.quarantine.open(entry)) as reader:
+        data_set = b"".join(reader.chunks())
+    assert INFECTED.endswith(data_set)
+    assert payloads.pe() in data_set
+    assert not [path for path in home.data.rglob("*") if path.is_file() and payloads.pe()[:256] in path.read_bytes()]
+
+
+def test_the_same_original_is_held_once(run: Shell, folder: Path, home: Home) -> None:
+    source = folder / "below" / "infected.dcm"
+    for name in ("one.dcm", "two.dcm"):
+        ran = run("disarm", "--format", "json", "--home", home.root, source, folder / name)
+        assert json.loads(ran.out)["quarantine"] == "Q1"
+    assert len(entries(home)) == 1
+
+
+def test_nothing_is_held_of_what_is_refused_or_cannot_be_written(run: Shell, folder: Path, home: Home) -> None:
+    (folder / "a.dcm").write_bytes(hidden.BINARY_SURFACES["as pixels"](payloads.pe()))
+    assert run("disarm", folder / "a.dcm", folder / "copy.dcm", "--home", home.root).code == BAD_NEWS
+    there = folder / "clean.dcm"
+    assert run("disarm", folder / "below" / "infected.dcm", there, "--home", home.root).code == COULD_NOT_RUN
+    assert there.read_bytes() == CLEAN
+    assert entries(home) == []
+
+
+def test_an_original_without_meta_information_is_held_under_its_own_uids(run: Shell, folder: Path, home: Home) -> None:
+    bare = folder / "bare.dcm"
+    bare.write_bytes(INFECTED[INFECTED.index(b"\x08\0\x05\0CS") :])
+    assert run("disarm", bare, folder / "copy.dcm", "--home", home.root).code == GOOD
+    assert [entry.sop_uid for entry in entries(home)] == ["2.25.1.4"]
