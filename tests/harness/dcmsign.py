@@ -22,7 +22,7 @@ from strongroom.signatures.certificates import parse_anchors
 from strongroom.signatures.model import Report
 from strongroom.signatures.verify import Rules, verify
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 needs_dcmsign = pytest.mark.skipif(not shutil.which("dcmsign"), reason="dcmsign is not installed")

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydicom.dataset import Dataset
 
+from harness import archives
 from harness.dcmsign import (
     Signer,
     checked,
@@ -23,7 +24,10 @@ from harness.dcmsign import (
     sign,
     sign_item,
 )
+from harness.https import serving_https
 from harness.samples import sample
+from strongroom.archive.model import Action
+from strongroom.config import Home
 from strongroom.signatures.model import Trust, Validity
 
 pytestmark = [pytest.mark.interop, needs_dcmsign]
@@ -341,3 +345,51 @@ def test_a_timestamp_of_another_signature_proves_nothing(
     assert found.validity is Validity.VALID
     assert found.time is not None
     assert (found.time.time, found.time.reason) == (None, "the timestamp is of something else")
+
+
+# -- on receipt: over C-STORE, STOW-RS and import
+
+
+def sent(home: Home, aet: str, path: Path) -> None:
+    """Sent by ``storescu`` over TLS to the server of a home, and stored."""
+    with archives.serving(home) as running:
+        port = str(running.port)
+        credentials = running.credentials(aet)
+        tls = [*credentials.dcmtk, "-aet", aet, "-aec", archives.AET, "127.0.0.1", port]
+        said = run("storescu", "-v", *tls, path)
+        assert "Received Store Response (Success)" in said
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("way", ["C-STORE", "STOW-RS", "import"])
+@pytest.mark.parametrize("is_changed", [False, True], ids=["valid", "changed"])
+def test_on_receipt(
+    way: str, is_changed: bool, signer: Signer, archive_home: Callable[..., Home], tmp_path: Path
+) -> None:
+    path = sign(sample("CT_small.dcm"), tmp_path / "signed.dcm", signer, "+m2")
+    if is_changed:
+        path = edited(path, tmp_path / "changed.dcm", _one_pixel)
+    home = archive_home(signatures={"trusted": [signer.certificate_file]})
+    with archives.opened(home) as archive:
+        archives.add_peer(archive, "SCU")
+    if way == "C-STORE":
+        sent(home, "SCU", path)
+    elif way == "STOW-RS":
+        with serving_https(home) as running, running.client("SCU") as client:
+            assert client.store([path.read_bytes()]).status == 200
+    else:
+        run(*archives.strongroom_command("import", "--home", home.root, path))
+    dataset = pydicom.dcmread(path)
+    with archives.opened(home) as archive:
+        kept = archive.signatures.kept.of(dataset.SOPInstanceUID)
+        assert kept is not None
+        assert (kept.validity, kept.trust) == (("invalid", "unknown") if is_changed else ("valid", "trusted"))
+        events = archives.trail_events(archive)
+    (event,) = [event for event in events if event.action is Action.SIGNATURE]
+    assert event.details["occasion"] == "received"
+    assert any(event.action is Action.ALERT for event in events) == is_changed
+    out = tmp_path / "out"
+    run(*archives.strongroom_command("export", "--home", home.root, "--study", dataset.StudyInstanceUID, "--out", out))
+    (exported,) = [each for each in out.rglob("*") if each.is_file() and each.name != "DICOMDIR"]
+    assert is_verified_by_dcmsign(exported) == [not is_changed]
+    assert pydicom.dcmread(exported).DigitalSignaturesSequence == dataset.DigitalSignaturesSequence
