@@ -112,6 +112,7 @@ def pixel_limits(limits: LimitsSection) -> PixelLimits:
         max_pixel_workers=limits.max_pixel_workers,
         max_pixel_jobs_waiting=limits.max_pixel_jobs_waiting,
         pixel_wait_s=limits.pixel_wait_s,
+        max_pixel_pause_s=limits.max_pixel_pause_s,
         pixel_worker_bytes=limits.pixel_worker_bytes,
         pixel_frame_cpu_s=limits.pixel_frame_cpu_s,
         pixel_step_timeout_s=limits.pixel_step_timeout_s,

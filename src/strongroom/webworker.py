@@ -107,7 +107,9 @@ class Worker:
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
         self._pixels = archive.pixels
-        self._drawing = ThreadPoolExecutor(config.limits.max_pixel_workers, "https-pixels")
+        # One for whoever waits, too: else an answer under way would find no thread to go on with, and keep its worker.
+        jobs = config.limits.max_pixel_workers + config.limits.max_pixel_jobs_waiting
+        self._drawing = ThreadPoolExecutor(jobs, "https-pixels")
         self._pixel_jobs = 0
         services = Services(
             reader=archive.reader,

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -306,6 +306,39 @@ def test_whoever_stops_reading_frees_the_worker(pool_of: Callable[[PixelLimits],
     with closing(cast("Generator[bytes]", chunks)):
         assert next(chunks)
     assert works(pool)
+
+
+def test_slow_readers_give_way_when_others_wait(pool_of: Callable[[PixelLimits], Pixels]) -> None:
+    limits = PixelLimits(max_pixel_workers=2, pixel_wait_s=30.0, max_pixel_pause_s=0.1)
+    pool = pool_of(limits)
+    many = native(512, 512, bytes(512 * 512 * 8), frames=8)
+    with ExitStack() as open_:
+        readers = [
+            open_.enter_context(closing(cast("Generator[bytes]", pool.transcode(many, uid.EXPLICIT, uid.RLE))))
+            for _ in range(limits.max_pixel_workers)
+        ]
+        for reader in readers:
+            assert next(reader)
+        assert works(pool)
+        ended = []
+        for reader in readers:
+            try:
+                ended.append(sum(map(len, reader)))
+            except Busy:
+                ended.append(-1)
+        assert sorted(ended)[0] == -1, "the one that had waited longest"
+        assert sorted(ended)[1] > 0, "nobody else was in the way"
+    assert works(pool)
+    assert works(pool)
+
+
+def test_a_slow_reader_whom_nobody_waits_for_keeps_its_worker(pool_of: Callable[[PixelLimits], Pixels]) -> None:
+    pool = pool_of(PixelLimits(max_pixel_workers=2, max_pixel_pause_s=0.0))
+    many = native(512, 512, bytes(512 * 512 * 8), frames=8)
+    reader = pool.transcode(many, uid.EXPLICIT, uid.RLE)
+    assert next(reader)
+    assert works(pool)
+    assert sum(map(len, reader)) > 0
 
 
 def test_a_hundred_at_once_are_bounded(pool_of: Callable[[PixelLimits], Pixels]) -> None:

@@ -39,6 +39,9 @@ JOBS_PER_WORKER: Final = 500
 
 START_S: Final = 30.0
 
+PAUSES_CHECKED_EVERY_S: Final = 0.25
+"""By whoever waits for a worker."""
+
 
 class ObjectBytes(Protocol):
     """The plain data set of one stored object."""
@@ -72,6 +75,9 @@ class _Worker:
         self._socket = ours
         self._is_ready = False
         self.jobs = 0
+        self.paused_at = 0.0
+        """Since when it waits for whoever reads what it made, on the monotonic clock; 0 while it does not."""
+        self.is_taken_away = False
         self.send(Kind.LIMITS, msgspec.json.encode(limits))
 
     @property
@@ -142,6 +148,7 @@ class Pixels:
         self._turns = threading.Semaphore(self.limits.max_pixel_workers)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
+        self._at_work: list[_Worker] = []
         self._waiting = 0
         self._is_closed = False
 
@@ -222,7 +229,11 @@ class Pixels:
             worker.send(Kind.JOB, msgspec.json.encode(job))
             while True:
                 kind, body = worker.receive(self.limits.pixel_step_timeout_s)
-                if kind is Kind.READ:
+                if kind in (Kind.DATA, Kind.FRAME_END):
+                    self._pause(worker)
+                    yield kind, body
+                    self._resume(worker)
+                elif kind is Kind.READ:
                     offset, length = unpack_range(body)
                     worker.send(Kind.BYTES, bytes(source.read(offset, length)) if offset < source.size else b"")
                 elif kind is Kind.DONE:
@@ -232,8 +243,6 @@ class Pixels:
                 elif kind is Kind.FAILED:
                     is_sound = True
                     raise _error_of(body)
-                elif kind in (Kind.DATA, Kind.FRAME_END):
-                    yield kind, body
                 else:
                     raise CodecFailed("a pixel worker said what it may not")
         except CodecFailed as error:
@@ -242,6 +251,38 @@ class Pixels:
         finally:
             self._give_back(worker, is_sound=is_sound)
 
+    def _pause(self, worker: _Worker) -> None:
+        worker.paused_at = time.monotonic()
+
+    def _resume(self, worker: _Worker) -> None:
+        with self._lock:
+            worker.paused_at = 0.0
+            if worker.is_taken_away:
+                raise Busy("what is read too slowly gives way to others")
+
+    def _take_away(self) -> bool:
+        """Take the worker that has waited longest for its reader, if that is too long; whether there is one.
+
+        The turn is the caller's then. Whoever had it finds out when it goes on.
+        """
+        with self._lock:
+            since = time.monotonic() - self.limits.max_pixel_pause_s
+            paused = [each for each in self._at_work if 0 < each.paused_at < since and not each.is_taken_away]
+            if not paused:
+                return False
+            worker = min(paused, key=lambda each: each.paused_at)
+            worker.is_taken_away = True
+        worker.close()
+        return True
+
+    def _await_turn(self) -> None:
+        deadline = time.monotonic() + self.limits.pixel_wait_s
+        while not self._turns.acquire(timeout=min(PAUSES_CHECKED_EVERY_S, max(0.0, deadline - time.monotonic()))):
+            if self._take_away():
+                return
+            if time.monotonic() >= deadline:
+                raise Busy("no pixel worker became free in time")
+
     def _take(self) -> _Worker:
         if not self._turns.acquire(blocking=False):
             with self._lock:
@@ -249,8 +290,7 @@ class Pixels:
                     raise Busy("too many images wait to be decoded")
                 self._waiting += 1
             try:
-                if not self._turns.acquire(timeout=self.limits.pixel_wait_s):
-                    raise Busy("no pixel worker became free in time")
+                self._await_turn()
             finally:
                 with self._lock:
                     self._waiting -= 1
@@ -264,7 +304,10 @@ class Pixels:
             for each in idle:
                 if not each.is_alive:
                     each.close()
-            return worker or _Worker(self.limits)
+            worker = worker or _Worker(self.limits)
+            with self._lock:
+                self._at_work.append(worker)
+            return worker
         except BaseException:
             self._turns.release()
             raise
@@ -272,6 +315,9 @@ class Pixels:
     def _give_back(self, worker: _Worker, *, is_sound: bool) -> None:
         worker.jobs += 1
         with self._lock:
+            self._at_work.remove(worker)
+            if worker.is_taken_away:  # and the turn with it
+                return
             is_kept = is_sound and not self._is_closed and worker.jobs < JOBS_PER_WORKER
             if is_kept:
                 self._idle.append(worker)

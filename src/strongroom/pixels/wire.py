@@ -58,6 +58,8 @@ class PixelLimits(msgspec.Struct, frozen=True):
     max_pixel_workers: int = 2
     max_pixel_jobs_waiting: int = 64
     pixel_wait_s: float = 20.0
+    max_pixel_pause_s: float = 5.0
+    """That a worker waits for whoever reads what it makes, if others wait for a worker."""
     pixel_worker_bytes: int = 1 << 30
     """On top of what a worker takes once it has started."""
     pixel_frame_cpu_s: int = 20

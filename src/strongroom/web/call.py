@@ -66,7 +66,7 @@ class Services:
     """What handlers use of the archive and of their process. One per worker, shared by all calls.
 
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
-    waiting. ``run_pixels`` is it on as many threads as there are pixel workers: it raises Busy when too many wait.
+    waiting. ``run_pixels`` is it for whoever needs a pixel worker, and waits for one: it raises Busy when too many do.
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     """
