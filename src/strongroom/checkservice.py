@@ -27,6 +27,8 @@ from strongroom.store.rounds import META_NAME, Damage, Round, Rounds, decode_rou
 log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
+GRACE_S = 2.0
+"""For the process to end by itself."""
 START_DELAY_S = 300.0
 """The first minutes after a start belong to who waits for the archive."""
 SAVE_INTERVAL_S = 60.0
@@ -74,8 +76,13 @@ class BackgroundCheck:
         with self._lock:
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-        if self._thread.ident is not None:
-            self._thread.join(2 * LAST_MOMENT_S)
+        if self._thread.ident is None:
+            return
+        self._thread.join(GRACE_S)
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()  # it writes nothing: there is nothing that it could leave by halves
+        self._thread.join(LAST_MOMENT_S)
 
     def due_s(self) -> float:
         """When there is something to do, in seconds since 1970."""

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from harness.archives import new_home, opened, serving, trail_events
 from harness.ingesting import LARGE_PIXELS, Sample, store
 from harness.shell import shell
+from strongroom.admin.deletion import delete_study
+from strongroom.admin.receipts import make_receipt, place_of_object
 from strongroom.app import SERVE_LOG, Archive
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.checkservice import DAY_S, MAX_RECORDED, START_DELAY_S, BackgroundCheck, read_rounds
@@ -38,6 +40,7 @@ from strongroom.config import Home, parse
 from strongroom.errors import ConfigError
 from strongroom.store.examine import LEAST_ID
 from strongroom.store.rounds import MAX_LISTED, META_NAME, Damage, Rounds, decode_rounds, encode_rounds
+from strongroom.trail.receipt import parse_receipt
 
 SMALL, LARGE = Sample(1), Sample(2, pixel_bytes=LARGE_PIXELS)
 DAMAGE = Damage("object-altered", "the object is not what was stored", "1.2", "1.2.3", "1.2.3.4", "ab" * 16)
@@ -191,8 +194,6 @@ def test_a_walk_goes_on_where_the_last_one_was_stopped(archive: Archive) -> None
 
 
 def test_what_is_deleted_meanwhile_is_no_damage(archive: Archive) -> None:
-    from strongroom.admin.deletion import delete_study
-
     for sample in (SMALL, LARGE):
         store(archive, sample)
     done = False
@@ -206,6 +207,19 @@ def test_what_is_deleted_meanwhile_is_no_damage(archive: Archive) -> None:
 
     assert damages(walked(archive, pace=lambda rate: Deletes(rate, Clock(), Clock().wait))) == []
     assert done
+
+
+@pytest.mark.interop
+def test_an_index_in_postgresql(tmp_path: Path, new_postgres_url: Callable[[], str]) -> None:
+    with opened(new_home(tmp_path / "other", {"index": {"url": new_postgres_url()}})) as archive:
+        assert isinstance(walked(archive)[-1], Done)  # of nothing
+        for sample in (SMALL, LARGE):
+            store(archive, sample)
+        flip(archive, LARGE)
+        assert [each.sop_uid for each in damages(walked(archive))] == [LARGE.sop_uid]
+        assert BackgroundCheck(archive, Clock(), script(Walked(1, 1, 1), Done())).walk()
+        assert read_rounds(archive).last is not None
+        assert parse_receipt(make_receipt(archive, place_of_object(archive, LARGE.sop_uid))).seq >= 0
 
 
 # -- the schedule
@@ -374,7 +388,9 @@ def test_a_server_that_stops_ends_its_walk(tmp_path: Path) -> None:
         store(archive, LARGE)
     with serving(home) as running, opened(home) as archive:
         pause = threading.Event()
-        while read_rounds(archive).under_way is None:
+        for _ in range(3000):
+            if read_rounds(archive).under_way is not None:
+                break
             pause.wait(0.01)
         assert running.stop() == 0
         under_way = read_rounds(archive).under_way

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from strongroom.admin.trail import STORED_MARK, RecordLine, chosen_lines, decode_line, is_of_stored, snapshot
+from strongroom.admin.trail import RecordLine, chosen_lines, decode_line, is_of_held, is_of_stored, snapshot
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
@@ -139,9 +139,10 @@ def write_receipt(archive: Archive, at: Place, out: Path) -> int:
 
 
 def place_of_object(archive: Archive, sop_uid: str) -> Place:
-    """Where the trail says that an object was stored: the object that is here, else the last that was.
+    """Where the trail says that an object came in: the object that is here, else the last that was.
 
-    Raises NotFound if the trail says of none, or StorageUnavailable.
+    Of one that was in quarantine it is the record of its arrival, and not of its release. Raises NotFound if the trail
+    says of none, or StorageUnavailable.
     """
     uid = Uid.parse(sop_uid)
     sha256, received_s = "", 0.0
@@ -153,20 +154,33 @@ def place_of_object(archive: Archive, sop_uid: str) -> Place:
     with snapshot(archive.index.database) as cursor:
         if sha256:
             for name in archive.trail_reader.logs(cursor):
-                place = _near(archive, cursor, name, (received_s, wanted))
-                if place is not None:
-                    return place
-        found = None
-        for name, seq, line in chosen_lines(archive, cursor, wanted.is_near):
-            if wanted.is_met_by(line) and (found is None or line.time >= found[1].time):
-                found = Place(name, seq), line
+                found = _near(archive, cursor, name, (received_s, wanted))
+                if found is not None and found[1].action != Action.QUARANTINE:
+                    return found[0]
+        found = _anywhere(archive, cursor, wanted)
     if found is None:
-        raise NotFound(f"the trail has no record that SOP instance {uid} was stored")
+        raise NotFound(f"the trail has no record that SOP instance {uid} was received")
     return found[0]
 
 
+_Found = tuple[Place, RecordLine]
+
+
+def _anywhere(archive: Archive, cursor: Any, wanted: _Wanted) -> _Found | None:
+    """The last record of it in the whole trail; one of an arrival before those of what two people released."""
+    found: _Found | None = None
+    for name, seq, line in chosen_lines(archive, cursor, wanted.is_near):
+        if wanted.is_met_by(line) and (found is None or _rank(line) >= _rank(found[1])):
+            found = Place(name, seq), line
+    return found
+
+
+def _rank(line: RecordLine) -> tuple[bool, str]:
+    return not (line.action == Action.QUARANTINE and is_of_stored(line)), line.time
+
+
 class _Wanted:
-    """The record that an object was stored."""
+    """The record that an object came in."""
 
     def __init__(self, sop_uid: str, sha256: str) -> None:
         self._sop_uid, self._sha256 = sop_uid, sha256
@@ -174,15 +188,16 @@ class _Wanted:
 
     def is_near(self, raw: bytes) -> bool:
         """Whether a record's bytes are worth a look."""
-        return self._mark in raw and STORED_MARK in raw
+        return self._mark in raw
 
     def is_met_by(self, line: RecordLine) -> bool:
         """Whether it is that record."""
         told = line.details
-        return is_of_stored(line) and told.sop_uid == self._sop_uid and self._sha256 in ("", told.sha256)
+        is_one = is_of_stored(line) or is_of_held(line)
+        return is_one and told.sop_uid == self._sop_uid and self._sha256 in ("", told.sha256)
 
 
-def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted]) -> Place | None:
+def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted]) -> _Found | None:
     """The record in a log, if it stands where the time of its arrival lets one expect it."""
     received_s, wanted = what
     reader = archive.trail_reader
@@ -192,7 +207,7 @@ def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted])
             line = _line(row.raw) if wanted.is_near(row.raw) else None
             # An earlier one is of an object of that UID that was deleted since.
             if line is not None and wanted.is_met_by(line) and _time_s(row.raw) > received_s - ROUNDING_S:
-                return Place(name, row.seq)
+                return Place(name, row.seq), line
         if _time_s(rows[-1].raw) > received_s + AFTER_S:
             return None
         seq = rows[-1].seq + 1

@@ -213,6 +213,7 @@ class _Details(msgspec.Struct, frozen=True, gc=False):
 class RecordLine(msgspec.Struct, frozen=True, gc=False):
     """What of a record says how and when something was stored or deleted."""
 
+    action: str
     outcome: str
     time: str
     details: _Details
@@ -238,6 +239,11 @@ def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
 def is_of_stored(line: RecordLine) -> bool:
     """Whether a record says that an object was stored."""
     return line.details.verdict == "stored" and line.outcome == Outcome.SUCCESS
+
+
+def is_of_held(line: RecordLine) -> bool:
+    """Whether a record says that an object came in and was held."""
+    return line.action == Action.QUARANTINE and line.details.held == "new"
 
 
 def store_records(archive: Archive, cursor: Any) -> Iterator[StoreRecord]:

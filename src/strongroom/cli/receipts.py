@@ -152,7 +152,8 @@ def _words(found: offline.Verified, part10: Path | None) -> Iterator[tuple[str, 
 
 def _is_reception(record: Record) -> bool:
     told = record.event.details
-    return record.event.outcome is Outcome.SUCCESS and told.get("verdict") == "stored" and bool(told.get("sha256"))
+    is_taken_in = told.get("verdict") == "stored" or "held" in told
+    return record.event.outcome is Outcome.SUCCESS and is_taken_in and bool(told.get("sha256"))
 
 
 def _acted(record: Record) -> Iterator[tuple[str, str]]:
@@ -162,7 +163,8 @@ def _acted(record: Record) -> Iterator[tuple[str, str]]:
         name = offline.class_name(str(told.get("sop_class")))
         sop_uid, size, digest = told.get("sop_uid"), told.get("bytes"), told.get("sha256")
         yield "received", f"SOP instance {sop_uid} ({name}), {size} bytes, SHA-256 {digest}"
-        yield "how", f"{event.action} in transfer syntax {told.get('transfer_syntax')}, and stored"
+        became = f"held as {told.get('quarantine')}, not in the archive" if "held" in told else "stored"
+        yield "how", f"{event.action} in transfer syntax {told.get('transfer_syntax')}, and {became}"
     else:
         yield "act", f"{event.action}, {event.outcome}  {_listed(told)}".rstrip()
     if who.address == "local":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,20 @@ from harness.authority import Authority, answering, new_authority
 from harness.https import LOG as HTTPS_LOG
 from harness.https import serving_https
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, LARGE_PIXELS, Sample, store
+from harness.quarantines import HELD_SENDER, add_officers, hold
 from harness.shell import Ran, Shell, shell
 from strongroom.admin import receipts
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.offline import Verified, verify_receipt
+from strongroom.admin.quarantine import release
 from strongroom.admin.receipts import Place, make_receipt, place_of_object
+from strongroom.admin.two_people import Order
 from strongroom.app import LOCAL_LOG, PUBLIC_KEY_NAME, SERVE_LOG, Archive
 from strongroom.archive.model import Action
 from strongroom.config import Home
-from strongroom.errors import ConfigError, IntegrityError, NotFound
+from strongroom.errors import ConfigError, IntegrityError, NotFound, Quarantined
 from strongroom.net.scu import Proposal, ScuConnection, Target
+from strongroom.store.quarantine import What
 from strongroom.trail.receipt import parse_receipt
 from strongroom.types import AeTitle, Uid
 from strongroom.ul import LocalParameters
@@ -144,6 +149,26 @@ def test_an_object_that_was_deleted_and_came_again(archive: Archive, tmp_path: P
     (tmp_path / "1.dcm").unlink()
     store(archive, SMALL)
     assert place_of_object(archive, SMALL.sop_uid).seq > first.seq
+
+
+def test_what_is_in_quarantine_was_received_all_the_same(archive: Archive, tmp_path: Path) -> None:
+    add_officers(archive, "ann", "bob")
+    hold(archive, SMALL)
+    at = place_of_object(archive, SMALL.sop_uid)
+    record = verified(archive, SMALL, tmp_path).proven.record
+    assert (record.event.action, record.event.details["held"]) == (Action.QUARANTINE, "new")
+    assert record.event.principal.aet == HELD_SENDER.aet
+    for who in ("ann", "bob"):
+        release(archive, Order(What.RELEASE, 1, who, "looked at", 10 * 86_400_000_000))
+    assert archive.index.find_object(SMALL.sop_uid) is not None
+    assert place_of_object(archive, SMALL.sop_uid) == at  # it came then, and not when it was released
+
+
+def test_another_object_of_that_uid_is_held_and_the_receipt_is_of_the_first(archive: Archive, tmp_path: Path) -> None:
+    store(archive, SMALL)
+    with pytest.raises(Quarantined):
+        store(archive, replace(SMALL, pixel_bytes=700))
+    verified(archive, SMALL, tmp_path)
 
 
 def test_nothing_was_stored_under_that_uid(archive: Archive) -> None:
