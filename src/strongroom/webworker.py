@@ -31,6 +31,7 @@ from strongroom.announcing import Announcer
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
+from strongroom.door import new_memory
 from strongroom.errors import Busy, StrongroomError
 from strongroom.net.tls import web_context
 from strongroom.service import query_limits
@@ -114,6 +115,7 @@ class Worker:
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
+            new_memory=new_memory,
             authenticator=authenticator,
             run_blocking=self._run_blocking,
             limits=config.limits,

@@ -169,7 +169,9 @@ class Ingest:
         self._ports = ports
         self._limits = limits
         self._arrival = arrival
-        memory, syntax, scan = arrival.memory, arrival.transfer_syntax, limits.scan
+        self.memory = memory = arrival.memory
+        """Free for another object when this one has been committed or aborted."""
+        syntax, scan = arrival.transfer_syntax, limits.scan
         self._scan = RunScan(memory.runs, syntax, WANTED, scan) if memory else HeaderScan(syntax, WANTED, scan)
         self._sha256 = hashlib.sha256()
         screen = None if arrival.is_released else ports.door.screen

@@ -149,6 +149,7 @@ class Flow:
     """An instance with all its bulk data, the last of which may still be to come. What is wrong is its fate."""
 
     def __init__(self, door: Door, instance: Instance) -> None:
+        self._memories = door.memories
         self._fate = instance.fate
         self._ingest: Ingest | None = None
         self._left = sum(bulk.length for bulk in instance.bulk.values() if bulk.data is None)
@@ -190,7 +191,7 @@ class Flow:
                 self._write_on()
             except StrongroomError as error:
                 self.fail(error)
-        return None if self._ingest is None else Complete(self._ingest, self._fate)
+        return None if self._ingest is None else Complete(self._ingest, self._fate, self._memories)
 
     def fail(self, error: StrongroomError) -> None:
         """The instance is not stored."""

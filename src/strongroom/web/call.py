@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from strongroom.archive.constraint import QueryLimits
-from strongroom.archive.ingest import Arrival, Ingest
+from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
@@ -87,6 +87,7 @@ class Services:
     frames: FrameTables
     room: Room
     pixels: Pixels | None = None
+    new_memory: Callable[[], Memory] = Memory
     index_is_remote: bool = False
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from strongroom.archive.access import require
-from strongroom.archive.ingest import Arrival, Ingest, Verdict
+from strongroom.archive.ingest import Arrival, Ingest, Memory, Verdict
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of
@@ -62,6 +62,7 @@ class Complete:
 
     ingest: Ingest
     fate: Fate
+    memories: list[Memory]
 
     def settle(self) -> None:
         """Make the instance durable, or record its refusal (what is held is recorded already).
@@ -82,6 +83,8 @@ class Complete:
                     ingest.refuse(reason_of(fate.failure))
         finally:
             ingest.abort()
+            if ingest.memory is not None:
+                self.memories.append(ingest.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,9 @@ class Door:
     principal: Principal
     storage_classes: frozenset[str]
     study_uid: str = ""
+    new_memory: Callable[[], Memory] = Memory
+    memories: list[Memory] = field(default_factory=list)
+    """Of instances that are settled: each is used by one at a time."""
 
     def open(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Ingest:
         """Begin to take an instance in. Raises Denied, Refused."""
@@ -103,7 +109,9 @@ class Door:
         if syntax is None:
             raise Refused("transfer-syntax-unknown")
         classified, named = parse_uid_text(sop_class, "sop-class-uid"), parse_uid_text(sop_uid, "sop-instance-uid")
-        return self.new_ingest(Arrival(classified, named, syntax, self.principal, study_uid=self.study_uid))
+        memory = self.memories.pop() if self.memories else self.new_memory()
+        arrival = Arrival(classified, named, syntax, self.principal, study_uid=self.study_uid, memory=memory)
+        return self.new_ingest(arrival)
 
     def record_unnamed(self, fates: list[Fate]) -> None:
         """Record in one sum what was refused before it began: nothing of it is in the trail yet."""
@@ -166,7 +174,7 @@ class DicomStream:
                 self._begin_held()
             except StrongroomError as error:
                 self._fail(error)
-        return None if self._ingest is None else Complete(self._ingest, self._fate)
+        return None if self._ingest is None else Complete(self._ingest, self._fate, self._door.memories)
 
     def cut(self) -> None:
         """The rest of the file does not come."""

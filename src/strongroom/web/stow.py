@@ -102,6 +102,7 @@ def _intake(call: Call, content_type: str) -> Intake:
         call.principal,
         services.storage_classes,
         call.uids.get("study", ""),
+        services.new_memory,
     )
     essence = parse_media_type(content_type).essence
     if essence == DICOM:
