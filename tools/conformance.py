@@ -501,7 +501,8 @@ clock has to be right, for certificates and tokens.
             ("BCP 195 TLS Secure Transport Connection (PS3.15 B.12)", 'yes, `dicom.tls_profile = "bcp195"`'),
             ("Modified BCP 195 (RFC 8996, 9325) TLS (PS3.15 B.13)", 'yes, `"bcp195-strict"`'),
             ("retired TLS profiles (PS3.15 B.1, B.2, B.9, B.10), ISCL", "no"),
-            ("Secure use, digital signature, media security, attribute confidentiality profiles", "no"),
+            ("Digital Signature Profiles (PS3.15 C.1 to C.4)", "[verified](signatures.md), none is made"),
+            ("Secure use, media security, attribute confidentiality profiles", "no"),
             ("Audit Trail Message Format (PS3.15 A.5)", "no: the trail has a [format of its own](trail-format.md)"),
         ),
     )

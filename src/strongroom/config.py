@@ -194,9 +194,7 @@ class ScreeningSection(_Section, frozen=True):
 class SignaturesSection(_Section, frozen=True):
     """Digital signatures in objects (PS3.15 annex C), verified when they come; none is refused for its sake."""
 
-    trusted: Annotated[
-        tuple[str, ...], _key("PEM files: signers' certificates, or of who issued them and of time stamp authorities.")
-    ] = ()
+    trusted: Annotated[tuple[str, ...], _key("PEM files of signers, or of who issued theirs; of time stampers.")] = ()
 
 
 class LimitsSection(_Section, frozen=True):
