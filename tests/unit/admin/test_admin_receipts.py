@@ -321,6 +321,22 @@ def test_the_commands(run: Shell, home: Home, tmp_path: Path) -> None:
     assert (refused.code, json.loads(refused.out)["verified"]) == (BAD_NEWS, False)
 
 
+def test_the_command_verifies_the_time_stamp(
+    run: Shell, stamped: Archive, authority: Authority, tmp_path: Path
+) -> None:
+    store(stamped, SMALL)
+    out, key = tmp_path / "receipt", stamped.home.root / PUBLIC_KEY_NAME
+    out.write_bytes(make_receipt(stamped, place_of_object(stamped, SMALL.sop_uid)))
+    ran = run("trail", "verify-receipt", out, "--key", key, "--tsa-cert", authority.root)
+    assert (ran.code, "by CN=tsa" in ran.out, "it was no later than" in ran.out) == (GOOD, True, True)
+    assert "NOT verified, name" in run("trail", "verify-receipt", out, "--key", key).out
+    said = json.loads(run("trail", "verify-receipt", out, "--key", key, "--format", "json").out)
+    assert said["timestamp"]["verified"] is False
+    other = new_authority(tmp_path / "other").root
+    assert run("trail", "verify-receipt", out, "--key", key, "--tsa-cert", other).code == BAD_NEWS
+    assert run("trail", "verify-receipt", out, "--key", key, "--tsa-cert", key).code == COULD_NOT_RUN
+
+
 def test_receipts_of_other_records(run: Shell, home: Home, tmp_path: Path) -> None:
     ran = run("trail", "receipt", "--home", home.root, "--log", LOCAL_LOG, "--seq", "0")
     assert ran.code == GOOD
