@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from harness import media
@@ -36,6 +37,8 @@ from strongroom.admin.two_people import Order
 from strongroom.app import LOCAL_LOG, PUBLIC_KEY_NAME, SERVE_LOG, Archive
 from strongroom.archive.model import Action
 from strongroom.config import Home
+from strongroom.dicom.canonical import canonical_sha256
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.errors import ConfigError, IntegrityError, NotFound, Quarantined
 from strongroom.net.scu import Proposal, ScuConnection, Target
 from strongroom.store.quarantine import What
@@ -218,6 +221,30 @@ def test_one_bit_of_the_object_differs(archive: Archive, tmp_path: Path) -> None
     found = verify_receipt(tmp_path / "receipt", archive.home.root / PUBLIC_KEY_NAME, part10=path)
     assert found.compared is not None
     assert not found.compared.is_same
+
+
+def test_the_same_content_in_another_encoding(archive: Archive, tmp_path: Path) -> None:
+    """Where the record has a digest of the content: after the archive has compared two copies."""
+    sample, syntax = replace(SMALL, pixel_bytes=0), TRANSFER_SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]
+    raw = sample.dataset
+    canonical = canonical_sha256(lambda offset, length: raw[offset : offset + length], len(raw), syntax)
+    digests = {"sha256": sample.sha256.hex(), "canonical_sha256": canonical.hex(), "bytes": len(raw)}
+    archive.record(Action.STORE, {"sop_uid": sample.sop_uid, "verdict": "stored", **digests})
+    (tmp_path / "receipt").write_bytes(make_receipt(archive, Place(LOCAL_LOG, 1)))
+    dataset = pydicom.dcmread(media.write(tmp_path / "explicit.dcm", sample))
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    dataset.save_as(tmp_path / "implicit.dcm", implicit_vr=True, little_endian=True)
+    dataset.PatientID = "somebody else"
+    dataset.save_as(tmp_path / "altered.dcm", implicit_vr=True, little_endian=True)
+    key = archive.home.root / PUBLIC_KEY_NAME
+    for name, is_same, words in (
+        ("explicit.dcm", True, "byte for byte"),
+        ("implicit.dcm", True, "in another encoding"),
+        ("altered.dcm", False, "NOT what was received"),
+    ):
+        compared = verify_receipt(tmp_path / "receipt", key, part10=tmp_path / name).compared
+        assert compared is not None
+        assert (compared.is_same, words in compared.words) == (is_same, True)
 
 
 def test_a_file_that_cannot_be_compared(archive: Archive, tmp_path: Path) -> None:
