@@ -9,6 +9,8 @@ from strongroom.screen.findings import Confidence, Place
 from strongroom.screen.judge import Judge
 from strongroom.screen.limits import ScreenLimits
 from strongroom.screen.matches import Match
+from strongroom.screen.remembering import RememberingJudge, RememberingWalker
+from strongroom.screen.runs import ScreenMemory
 from strongroom.screen.search import LOOK_AHEAD_BYTES, LOOK_BACK_BYTES, Search
 from strongroom.screen.text import TEXT_VRS
 from strongroom.screen.verdict import ENCAPSULATED_DOCUMENT, Verdict, severity_of
@@ -29,10 +31,22 @@ class Blocks:
     """Blocks are cut at fixed places of the stream, so that any chunking gives the same findings. Not thread-safe."""
 
     def __init__(
-        self, limits: ScreenLimits, verdict: Verdict, syntax: TransferSyntax | None, *, inflated: bool = False
+        self,
+        limits: ScreenLimits,
+        verdict: Verdict,
+        syntax: TransferSyntax | None,
+        *,
+        inflated: bool = False,
+        memory: ScreenMemory | None = None,
     ) -> None:
-        self.judge = Judge(limits, verdict, syntax, inflated=inflated)
-        self.walker = Walker(self.judge, limits, syntax)
+        self.judge: Judge
+        self.walker: Walker
+        if memory is None or syntax is None or syntax.deflated:
+            self.judge = Judge(limits, verdict, syntax, inflated=inflated)
+            self.walker = Walker(self.judge, limits, syntax)
+        else:
+            self.judge = judge = RememberingJudge(limits, verdict, syntax)
+            self.walker = RememberingWalker(judge, limits, syntax, memory)
         self.data = b""
         self.base = 0
         self.size = 0
@@ -42,7 +56,7 @@ class Blocks:
         self._verdict = verdict
         self._parts: list[bytes] = []
         self._pending_bytes = 0
-        self._search = Search()
+        self._search = Search(memory.scratch if memory is not None else None)
         self._searched = 0
         self._archives: set[int] = set()
 

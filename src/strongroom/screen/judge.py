@@ -29,7 +29,7 @@ SOP_INSTANCE: Final = 0x00080018
 _MEDIA_TYPE: Final = 0x00420012
 _ICC_PROFILE: Final = 0x00282000
 _EXTENDED_OFFSETS: Final = 0x7FE00001
-_KEPT: Final = frozenset({SOP_CLASS, SOP_INSTANCE, _MEDIA_TYPE}) | WANTED
+KEPT: Final = frozenset({SOP_CLASS, SOP_INSTANCE, _MEDIA_TYPE}) | WANTED
 _MAX_KEPT_BYTES: Final = 1024
 _MAX_TABLE_BYTES: Final = 1 << 20
 _MAX_TABLES: Final = 16
@@ -38,7 +38,7 @@ _HEAD_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 70_000
 _REST_BYTES: Final = 1 << 20
 _SAMPLES: Final = frozenset(b"OD OF OL OV OW".split())
-_MIN_BLOB_BYTES: Final = 12
+MIN_BLOB_BYTES: Final = 12
 _TEXT_SAMPLE_BYTES: Final = 64
 _MIN_ENCODED_BYTES: Final = 40
 _META_KNOWN: Final = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013}) | {
@@ -69,7 +69,7 @@ class Judge:
         self._fragments: Fragments | None = None
         self._tables: list[tuple[Fragments, int]] = []
         self._extended = b""
-        self._looks = 0
+        self._looks = self._text_looks = 0
         self._is_over = False
         self._document: tuple[Located, Match] | None = None
 
@@ -78,7 +78,7 @@ class Judge:
     def value(self, at: Located, data: bytes, start: int, stop: int) -> None:
         """Look at a value that is whole at hand."""
         tag, vr = at.tag, at.vr
-        if tag in _KEPT:
+        if tag in KEPT:
             self._keep(at, data[start:stop])
         if vr in text.TEXT_VRS:
             if stop > start:
@@ -89,7 +89,7 @@ class Judge:
                 self._text_finding(at, *found)
         elif tag in _PIXELS:
             self._native(at, stop - start)
-        elif stop - start >= _MIN_BLOB_BYTES or tag == TRAILING_PADDING:
+        elif stop - start >= MIN_BLOB_BYTES or tag == TRAILING_PADDING:
             self.blob(at, at.offset, data[start:stop])
         if tag >> 16 == 2:
             self._meta_element(at, data[start:stop])
@@ -131,7 +131,7 @@ class Judge:
         self._fragments.items.append(at.offset - 8)
         if at.tag == PIXEL_DATA and at.node[0] is None:
             self.pixels = (self.pixels[0], at.offset + length)
-        if length >= _MIN_BLOB_BYTES:
+        if length >= MIN_BLOB_BYTES:
             limit = min(length, self._limits.max_value_bytes)
             if start + limit <= len(data):
                 self._code_stream(at, at.offset, data[start : start + limit])
@@ -205,19 +205,18 @@ class Judge:
     def end_of_buffer(self) -> None:
         """Look at the texts met since the last time, all at once first: nearly always there is nothing in them."""
         texts, self._texts = self._texts, []
-        if not texts:
-            return
-        for number in text.suspicious([value for _, value in texts]):
-            if self._may_look(texts[number][0]):
-                self._look_at_text(*texts[number])
-        self._look_for_encoded(texts)
+        odd = set(text.suspicious([value for _, value in texts])) if texts else ()
+        for number, (at, value) in enumerate(texts):
+            if number in odd or len(value) >= _MIN_ENCODED_BYTES:
+                self._judge_text(at, value, is_odd=number in odd)
 
-    def _look_for_encoded(self, texts: list[tuple[Located, bytes]]) -> None:
-        for at, value in texts:
-            if len(value) >= _MIN_ENCODED_BYTES and self._may_look(at):
-                found = encoded.encoded(value)
-                if found is not None:
-                    self._payload(at, at.offset, found)
+    def _judge_text(self, at: Located, value: bytes, *, is_odd: bool) -> None:
+        if is_odd and self._may_look_at_text(at):
+            self._look_at_text(at, value)
+        if len(value) >= _MIN_ENCODED_BYTES and self._may_look_at_text(at):
+            found = encoded.encoded(value)
+            if found is not None:
+                self._payload(at, at.offset, found)
 
     def _look_at_text(self, at: Located, value: bytes) -> None:
         for found, severity in text.check_text(value):
@@ -225,20 +224,30 @@ class Judge:
         if b"\0" in value.rstrip(b"\0"):
             self.blob(at, at.offset, value)
             return
-        begins = identify(value) if len(value) >= _MIN_BLOB_BYTES else None
+        begins = identify(value) if len(value) >= MIN_BLOB_BYTES else None
         if begins is None and len(value) >= 8:
             begins = script(value, 0) or encoded.begins_under_xor(value)
         if begins is not None and begins.rule != "SR-COM-001":
             self._payload(at, at.offset, begins)
 
     def _may_look(self, at: Located) -> bool:
-        """Whether one more close look is in proportion to the size of the file; says so once if not."""
-        if self._looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
-            self._looks += 1
+        """Whether one more close look is in proportion to the size of the file."""
+        may = self._is_in_proportion(self._looks, at)
+        self._looks += may
+        return may
+
+    def _may_look_at_text(self, at: Located) -> bool:
+        """The same for texts, whose turn comes when a block is walked: their looks are counted by themselves."""
+        may = self._is_in_proportion(self._text_looks, at)
+        self._text_looks += may
+        return may
+
+    def _is_in_proportion(self, looks: int, at: Located) -> bool:
+        if looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
             return True
         if not self._is_over:
             self._is_over = True
-            what = f"after {self._looks} values that needed a close look"
+            what = f"after {looks} values that needed a close look"
             self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, Severity.LOW)
             self._verdict.truncated = True
         return False

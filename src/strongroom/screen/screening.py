@@ -22,6 +22,7 @@ from strongroom.screen.inflating import Inflating
 from strongroom.screen.judge import SOP_CLASS, SOP_INSTANCE
 from strongroom.screen.limits import DEFAULT_LIMITS, ScreenLimits
 from strongroom.screen.matches import U32, Match
+from strongroom.screen.runs import ScreenMemory
 from strongroom.screen.verdict import Verdict
 from strongroom.screen.walk import Located
 
@@ -36,16 +37,22 @@ class Screening:
     """One pass over one object. Not thread-safe. Any chunking of the same bytes gives the same report.
 
     Without ``transfer_syntax`` what comes is a file (PS3.10 7), with or without preamble and File Meta Information;
-    with it, a bare data set as C-STORE brings it. Nothing that the bytes say raises. It holds 32 MiB of them at most,
-    some 0.5 MiB of an ordinary image.
+    with it, a bare data set as C-STORE brings it. A ``memory`` that earlier data sets of the same sender have filled
+    makes it faster, and changes nothing else. Nothing that the bytes say raises. It holds 32 MiB of them at most, some
+    1.5 MiB of an ordinary image.
     """
 
-    def __init__(self, limits: ScreenLimits = DEFAULT_LIMITS, transfer_syntax: TransferSyntax | None = None) -> None:
+    def __init__(
+        self,
+        limits: ScreenLimits = DEFAULT_LIMITS,
+        transfer_syntax: TransferSyntax | None = None,
+        memory: ScreenMemory | None = None,
+    ) -> None:
         self._limits = limits
         self._verdict = Verdict(limits)
         self._syntax = transfer_syntax
         self._is_file = transfer_syntax is None
-        self._file = Blocks(limits, self._verdict, transfer_syntax)
+        self._file = Blocks(limits, self._verdict, transfer_syntax, memory=memory)
         self._file.judge.meta_ends = self._meta_ends
         self._inner: Blocks | None = None
         self._inflating: Inflating | None = None

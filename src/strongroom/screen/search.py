@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import hyperscan
@@ -33,7 +34,7 @@ _PRINTABLE: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
 _SCRIPT: Final = re.compile(rb"<script(?:[\s>/]|\Z)", re.I)
 _SHEBANG: Final = re.compile(rb"#! ?/(?:usr/(?:local/)?)?bin/(?:env +)?[a-z]{2,12}[\s0-9]")
 _HTML: Final = re.compile(rb"<(?:html|head|body|iframe|hta:application|svg)[\s>]", re.I)
-_PHP: Final = re.compile(rb"<\?php\s+(?:[\w\\]{3,40}\s*[(\[;=]|[$/#@][\w ]{2,40}|\w{3,12}\s)", re.I)
+_PHP: Final = re.compile(rb"<\?php\s+(?:[\w\\]{3,40}\s*[(\[;=]|[$/#@][\w *]{2,40}|\w{3,12}\s)", re.I)
 _SECOND_TAG: Final = re.compile(
     rb"</(?:html|head|body|svg|script|iframe|title|style)>|<(?:head|body|script|title|meta|style|iframe)[\s>]|"
     rb"xmlns=|\bonload\s*=|\bonerror\s*=|\bonclick\s*=|javascript:|src=[\"']http|http-equiv",
@@ -110,6 +111,8 @@ _SIGNATURES: Final = (
     _Signature(rb"KDMV", 4, containers.disk_header),
     _Signature(rb"QED\x00", 4, containers.disk_header),
     _Signature(rb"vhdxfile", 8, containers.disk_header),
+    _Signature(rb"!<arch>\n", 8, containers.package),
+    _Signature(rb"ustar[\x00 ]", 6, lambda data, at: containers.tar(data, at - 257) if at >= 257 else None),
     *(_Signature(*phrase) for phrase in PHRASES),
 )
 _LONGEST: Final = max(signature.size for signature in _SIGNATURES)
@@ -125,22 +128,26 @@ def _compiled() -> hyperscan.Database:
 
 
 _DATABASE: Final = _compiled()
-_IDLE: Final[list[hyperscan.Scratch]] = []
-"""Working memory of the library: one for each pass that is under way at the same time."""
+
+
+def new_scratch() -> hyperscan.Scratch:
+    """Return working memory for the library: for one pass at a time."""
+    return hyperscan.Scratch(_DATABASE)
 
 
 class Search:
     """Finds payloads in consecutive blocks; positions are those of the file. Not thread-safe."""
 
-    __slots__ = ("gave_up_at",)
+    __slots__ = ("_scratch", "gave_up_at")
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: hyperscan.Scratch | None = None) -> None:
+        self._scratch = scratch or new_scratch()
         self.gave_up_at: int | None = None
         """Where there were more candidates than are followed."""
 
     def block(self, data: bytes, base: int, start: int, stop: int) -> Iterator[_Confirmed]:
         """Yield position and match of what begins from ``start`` to ``stop`` of ``data``, which is at ``base``."""
-        candidates = _candidates(memoryview(data)[start : stop + _LONGEST - 1])
+        candidates = _candidates(memoryview(data)[start : stop + _LONGEST - 1], self._scratch)
         if len(candidates) == MAX_CANDIDATES_PER_BLOCK and self.gave_up_at is None:
             self.gave_up_at = base + start
         for at, number in candidates:
@@ -149,7 +156,7 @@ class Search:
                 yield base + found.at, found
 
 
-def _candidates(data: memoryview) -> list[tuple[int, int]]:
+def _candidates(data: memoryview, scratch: hyperscan.Scratch) -> list[tuple[int, int]]:
     """Return where in ``data`` which signatures are, in order, and no more of them than are followed."""
     candidates: list[tuple[int, int]] = []
 
@@ -157,15 +164,7 @@ def _candidates(data: memoryview) -> list[tuple[int, int]]:
         candidates.append((end - _SIGNATURES[number].size, number))
         return len(candidates) == MAX_CANDIDATES_PER_BLOCK
 
-    try:
-        scratch = _IDLE.pop()
-    except IndexError:
-        scratch = hyperscan.Scratch(_DATABASE)
-    try:
+    with suppress(hyperscan.ScanTerminated):
         _DATABASE.scan(data, match_event_handler=take, scratch=scratch)  # type: ignore[type-var]  # takes any buffer
-    except hyperscan.ScanTerminated:
-        pass
-    finally:
-        _IDLE.append(scratch)
     candidates.sort()
     return candidates

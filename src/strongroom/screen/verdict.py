@@ -38,6 +38,8 @@ class Verdict:
         self._findings: dict[tuple[str, int, bool], Finding] = {}
         self._counts: Counter[str] = Counter()
         self.truncated = False
+        self.said = 0
+        """How often something was reported, also what is known already or beyond the caps."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -50,6 +52,7 @@ class Verdict:
 
     def count(self, rule_id: str) -> None:
         """Count one that is not kept."""
+        self.said += 1
         self._counts[rule_id] += 1
         self.truncated = True
 
@@ -66,6 +69,7 @@ class Verdict:
         self, rule_id: str, place: Place, what: str, confidence: Confidence, severity: Severity | None = None
     ) -> None:
         """Take one finding; ``severity`` where it is not that of the rule."""
+        self.said += 1
         rule = RULES[rule_id]
         key = (rule_id, place.offset, place.inflated)
         known = self._findings.get(key)

@@ -8,7 +8,7 @@ list, so that depth is bounded by memory only, and that by ``ScreenLimits``.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
@@ -144,6 +144,7 @@ class Walker:
         self._deepest = 0
         self._walks = (self._walk_elements, self._walk_items, self._walk_fragments)
         self._deep: dict[tuple[int, Coding], Frame] = {}
+        self._runs: Mapping[bytes, object] = {}
         self._last_top = 0
         self._in_meta = syntax is None
         self._open_tag = Located(0, 0, None, b"", "file")
@@ -245,8 +246,10 @@ class Walker:
         explicit, unpack, unpack_long, unpack_length = _readers(frame.coding)
         node, end, visit, located = frame.node, len(data), self._visitor.value, _located
         stop = None if frame.end is None else frame.end - base
-        position = self.position - base
+        runs, position = self._runs if node is None else None, self.position - base
         while stop is None or position < stop:
+            if runs:
+                position = self._behind_runs(frame, data, position)
             self.position = base + position
             if position + 8 > end:
                 return False
@@ -272,10 +275,8 @@ class Walker:
                 frame.previous = tag
             elif self._ends_before(frame, place, position + base):
                 return False
-            self._known.append(place)
-            self.elements += 1
-            if self.elements > self._limits.max_elements:
-                return self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
+            if self._is_one_too_many(place):
+                return True
             if explicit and vr not in allowed_vrs(tag):
                 self._other_vr(place, length)
             following = value + length
@@ -290,6 +291,17 @@ class Walker:
             position = self.position - base
         self.position = base + position
         return True
+
+    def _is_one_too_many(self, place: Located) -> bool:
+        self._known.append(place)
+        self.elements += 1
+        if self.elements <= self._limits.max_elements:
+            return False
+        return self._give_up("SR-STR-010", place, f"more than {self._limits.max_elements} elements")
+
+    def _behind_runs(self, _frame: Frame, _data: bytes, position: int) -> int:
+        """Take the known runs that begin at ``position``; returns where they end."""
+        return position
 
     def _ends_before(self, frame: Frame, place: Located, at: int) -> bool:
         """Whether the data set ended before this element; if not, whether it stands in order is reported."""

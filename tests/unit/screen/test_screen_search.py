@@ -25,12 +25,12 @@ BEGINNINGS = (
 @pytest.mark.parametrize("beginning", BEGINNINGS)
 def test_a_signature_is_met_where_it_begins(beginning: bytes) -> None:
     """The library says where one ends; where it begins is reckoned back by the size in the table."""
-    ((at, number),) = search._candidates(memoryview(b"\n\n" + beginning + b"\n"))
+    ((at, number),) = search._candidates(memoryview(b"\n\n" + beginning + b"\n"), search.new_scratch())
     assert (at, search._SIGNATURES[number].size) == (2, len(beginning))
 
 
 def test_every_signature_is_tried() -> None:
-    met = {search._candidates(memoryview(beginning))[0][1] for beginning in BEGINNINGS}
+    met = {search._candidates(memoryview(beginning), search.new_scratch())[0][1] for beginning in BEGINNINGS}
     assert met == set(range(len(search._SIGNATURES) - len(PHRASES)))
 
 
