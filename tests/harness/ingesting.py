@@ -82,10 +82,14 @@ class Sample:
         return hashlib.sha256(self.dataset).digest()
 
 
+def arrival_of(sample: Sample, sender: Principal = SENDER) -> Arrival:
+    """What a sender says of an instance before its data set."""
+    return Arrival(CT_IMAGE_STORAGE, sample.sop_uid, TRANSFER_SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN], sender)
+
+
 def store(archive: Archive, sample: Sample, sender: Principal = SENDER) -> Verdict:
     """Store an instance. Raises what ``Ingest`` raises."""
-    syntax = TRANSFER_SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]
-    ingest = archive.new_ingest(Arrival(CT_IMAGE_STORAGE, sample.sop_uid, syntax, sender))
+    ingest = archive.new_ingest(arrival_of(sample, sender))
     try:
         ingest.write(sample.dataset)
         return ingest.commit()

@@ -240,9 +240,9 @@ class QuarantineStore:
         return self._blobs.open(entry.object_id, key)
 
     def object_ids(self) -> list[bytes]:
-        """The ids of all held objects that are files."""
+        """The ids of all held objects."""
         with self._database.read() as cursor:
-            return [bytes(row[0]) for row in self._statements.files.run(cursor).fetchall()]
+            return [bytes(row[0]) for row in self._statements.object_ids.run(cursor).fetchall()]
 
     def of_study(self, study_uid: str) -> int:
         """How many objects of a study are held."""
@@ -312,7 +312,7 @@ class _Statements:
             .where(this),
             dialect,
         )
-        self.files = Sql(select(row.object_id).where(row.is_small == 0), dialect)
+        self.object_ids = Sql(select(row.object_id), dialect)
         self.of_study = Sql(select(func.count()).where(row.study_uid == bindparam("a")), dialect)
         self.drop_request = Sql(delete(HELD_REQUEST).where(of_this, asked.what == bindparam("b")), dialect)
         self.add_request = Sql(insert(HELD_REQUEST), dialect)

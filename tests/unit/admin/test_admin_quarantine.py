@@ -21,7 +21,7 @@ from strongroom.admin.quarantine import Done, Step, destroy, explained, release
 from strongroom.admin.recovery import recover
 from strongroom.admin.two_people import Order, decide, verified
 from strongroom.admin.users import Role
-from strongroom.app import PUBLIC_KEY_NAME, Archive, signer_name
+from strongroom.app import PUBLIC_KEY_NAME, Archive, next_object_id, signer_name
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import Denied, IntegrityError, NotFound, Refused, StorageUnavailable
@@ -529,9 +529,14 @@ def test_a_start_removes_no_file_of_a_held_object(archive: Archive) -> None:
     assert as_it_was(archive)
 
 
-def test_an_index_that_only_holds_is_not_a_new_one(archive: Archive) -> None:
-    hold(archive, LARGE)
-    assert recover(archive).postponed == ""
+@SIZES
+def test_an_index_that_only_holds_is_not_a_new_one(archive: Archive, sample: Sample) -> None:
+    hold(archive, sample)
+    writer = archive.blobs.create(next_object_id(), bytes(32))
+    writer.write(bytes(LARGE_PIXELS))
+    writer.commit()
+    recovered = recover(archive)
+    assert (recovered.removed, recovered.postponed) == (1, "")
 
 
 def test_a_rotation_wraps_held_keys_and_the_status_counts_them(archive: Archive) -> None:
