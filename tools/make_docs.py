@@ -71,6 +71,15 @@ def _names(option: Any) -> str:
     return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
 
 
+def _meaning(option: Any) -> str:
+    """The help of an option, and its default where that is something else than nothing, and not said already."""
+    said, default = getattr(option, "help", "") or "", option.default
+    if not isinstance(default, str | int | float) or isinstance(default, bool) or not str(default):
+        return said
+    word = str(getattr(default, "value", default))
+    return said if f"Default: `{word}`" in said or f"default {word}" in said else f"{said} Default: `{word}`.".strip()
+
+
 def cli() -> str:
     """The page of commands."""
     parts = [CLI_HEAD]
@@ -81,7 +90,7 @@ def cli() -> str:
         parts.append(f"## `{usage}`\n\n{(command.help or '').strip()}\n")
         if options:
             rows = ["| option | meaning |", "|---|---|"]
-            rows += [f"| {_names(p)} | {getattr(p, 'help', '') or ''} |" for p in options]
+            rows += [f"| {_names(p)} | {_meaning(p)} |" for p in options]
             parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 

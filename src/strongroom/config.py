@@ -264,9 +264,7 @@ class LimitsSection(_Section, frozen=True):
     max_pixel_workers: Annotated[int, _key("Processes per HTTPS worker that decode, encode and render pixels.")] = 2
     max_pixel_jobs_waiting: Annotated[int, _key("Requests of one HTTPS worker that wait for one; then 503.")] = 64
     pixel_wait_s: Annotated[float, _key("For one of them to become free; then 503.")] = 20.0
-    max_pixel_pause_s: Annotated[
-        float, _key("Of one of them, for a slow reader, while others wait for it; then the answer is cut off.")
-    ] = 5.0
+    max_pixel_pause_s: Annotated[float, _key("Of one, for a slow reader while others wait; then he is cut off.")] = 5.0
     pixel_worker_bytes: Annotated[int, _key("Memory that one may take once it has started.")] = 2**30
     pixel_frame_cpu_s: Annotated[int, _key("Processor time for one frame; then the codec counts as hung.")] = 20
     pixel_step_timeout_s: Annotated[float, _key("Without a word from one; then the codec counts as hung.")] = 60.0

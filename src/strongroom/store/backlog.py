@@ -214,7 +214,7 @@ class Backlog:
                     return False
             finally:
                 self.end()
-        # Outside the door: one sync does for all that was written before it, and several go on at a time.
+        # Outside the door: others write their frames meanwhile, and one sync does for all that is written before it.
         try:
             self._journal.sync()
         except StorageUnavailable:

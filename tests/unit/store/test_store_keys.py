@@ -74,7 +74,8 @@ class TestFileKeySource:
         (tmp_path / "keys" / f"{one}.key").write_bytes(content)
         with pytest.raises(ConfigError) as caught:
             source.load(one)
-        assert not content or content.decode("latin-1") not in str(caught.value)
+        said = str(caught.value).replace(one, "")  # a random id may hold two characters of anything
+        assert not content or content.decode("latin-1") not in said
         assert caught.value.__cause__ is None
 
     def test_a_link_or_a_pipe_is_refused(self, source: FileKeySource, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import secrets
@@ -130,7 +131,11 @@ def hs256(secret: bytes, header: dict[str, Any]) -> str:
     return f"{signed}.{b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
 
 
-@pytest.mark.parametrize("secret", [public_pem(RSA), jwks(RSA), b"", json.dumps(RSA.as_dict(private=False)).encode()])
+@pytest.mark.parametrize(
+    "secret",
+    [public_pem(RSA), jwks(RSA), b"", json.dumps(RSA.as_dict(private=False)).encode()],
+    ids=["pem", "jwks", "empty", "jwk"],
+)
 @pytest.mark.parametrize("algorithm", ["HS256", "hs256", "HS512"])
 def test_a_public_key_is_never_a_shared_secret(secret: bytes, algorithm: str) -> None:
     assert refusal(hs256(secret, {"alg": algorithm, "kid": "rsa"})) == "jwt-algorithm"
@@ -409,6 +414,7 @@ def test_a_key_that_is_withdrawn_takes_its_tokens_with_it() -> None:
         bytes(RSA.as_pem(private=True)),
         public_pem(EC) + bytes(OKP.as_pem(private=True)),
     ],
+    ids=itertools.count(),
 )
 def test_only_sets_of_public_keys_are_taken(content: bytes) -> None:
     with pytest.raises(ConfigError):
