@@ -26,7 +26,7 @@ from strongroom.app import SERVE_LOG, Archive
 from strongroom.config import Home
 
 CALLS = ("pwrite64", "fsync", "fdatasync", "unlink")
-POINTS = 6
+POINTS = 5
 """Of each kind of call, how many are tried, from the first to the last."""
 RUN_TIMEOUT_S = 60.0
 _PROCESS = Path(__file__).with_name("holding_process.py")

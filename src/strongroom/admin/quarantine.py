@@ -176,16 +176,8 @@ def release(archive: Archive, order: Order) -> Done:
         conflict = conflict_of(refusal.reason)
         said = f"{conflict}: {_WHAT_THEN}" if conflict else str(refusal)
         raise Refused(refusal.reason, f"{entry.id} cannot be released: {said}") from None
-    problems, notes = clear_traces(archive)
-    problems += people.remove_file(taken)
-    return Done(
-        entry.id,
-        Step.RELEASED,
-        asked_by=taken.asked.user,
-        verdict=verdict.value,
-        problems=tuple(problems),
-        notes=tuple(notes),
-    )
+    problems = people.remove_file(taken)
+    return Done(entry.id, Step.RELEASED, asked_by=taken.asked.user, verdict=verdict.value, problems=tuple(problems))
 
 
 def _asked(people: TwoPeople) -> Done:

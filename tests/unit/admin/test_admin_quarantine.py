@@ -11,7 +11,6 @@ import pytest
 from harness.archives import opened, trail_events
 from harness.ingesting import LARGE_PIXELS, Sample, store, stored_digest, visible_sop_uids
 from harness.quarantines import HELD_SENDER, PASSCODE, add_officers, hold
-from strongroom.admin import quarantine as module
 from strongroom.admin import two_people, users
 from strongroom.admin.check import check
 from strongroom.admin.deletion import delete_study
@@ -502,7 +501,7 @@ def test_killed_after_its_transaction_it_is_done_and_the_next_start_ends_it(
     hold(archive, sample)
     act(archive, what, "ann")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "clear_traces", die)
+        patch.setattr(two_people.TwoPeople, "remove_file", die)
         with pytest.raises(Killed):
             act(archive, what, "bob")
     again = _after_the_death(archive)
