@@ -256,3 +256,16 @@ def pickle(data: bytes, at: int) -> Match | None:
     if not _PICKLE_NAME.search(head) or not (b"R" in head or b"\x81" in head):
         return None
     return Match("SR-PICKLE-001", MEDIUM, f"a Python pickle of protocol {head[1]} that makes calls", at)
+
+
+def byte_code(data: bytes, at: int) -> Match | None:
+    """Compiled Python: a magic number that ends in CR LF, flags, and a code object that takes no arguments."""
+    if data[at + 2 : at + 4] != b"\r\n" or len(data) < at + 32:
+        return None
+    for begin, arguments in ((16, bytes(12)), (12, bytes(8)), (8, bytes(4))):
+        code = at + begin
+        if begin == 16 and U32.unpack_from(data, at + 4)[0] > 3:
+            continue
+        if data[code] & 0x7F == 0x63 and data[code + 1 : code + 1 + len(arguments)] == arguments:
+            return Match("SR-PKG-001", HIGH, f"compiled Python of magic number {U16.unpack_from(data, at)[0]}", at)
+    return None

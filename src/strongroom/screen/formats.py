@@ -99,6 +99,9 @@ def _binary_format(data: bytes) -> Match | None:
     found = binary_at(data, 0)
     if found is not None:
         return found
+    found = parsed(executables.byte_code, data, 0)
+    if found is not None:
+        return found
     for parser in _BLOCKS if len(data) >= _SECTOR_BYTES else ():
         found = parsed(parser, data, 0)
         if found is not None:

@@ -25,15 +25,16 @@ _WIDE: Final = re.compile(rb"(?:[\t\n\r -~]\0)*")
 _WIDE_END: Final = re.compile(rb"(?:[\t\n\r -~]\0)*\Z")
 
 _LINES: Final = (
-    "@echo off", "cmd /c ", "cmd.exe /c ", "certutil -", "powershell -", "powershell.exe -", "invoke-expression",
-    "invoke-webrequest", "new-object ", "downloadstring", "-encodedcommand", "$erroractionpreference", "get-childitem ",
-    "wscript.shell", "wscript.echo", "createobject(", "activexobject(", "attribute vb_name", "sub autoopen",
-    "sub auto_open", "sub document_open", "eval(atob", "fromcharcode", "child_process", "document.write(",
-    "document.cookie", "document.location", "xmlhttprequest", "$_request[", "$_server[", "$_get[", "$_post[",
-    "<%@ page", "getruntime()", "__import__(", "os.system(", "os.popen(", "subprocess.", "use strict;", "use socket;",
-    "require 'open3'", "/dev/tcp/", "| bash", "| sh", "|sh\n", "rm -rf ", "chmod +x ", "sh -i >&", "if [ -",
-    "do shell script", "os.execute(", "io.popen(", "[autorun]", "[internetshortcut]", "[desktop entry]",
-    "windows registry editor", "x5o!p%@ap[4", "<?= `", "<?=`",
+    "@echo off", "@setlocal", "@if exist ", "cmd /c ", "cmd.exe /c ", "certutil -", "powershell -", "powershell.exe -",
+    "invoke-expression", "invoke-webrequest", "new-object ", "downloadstring", "-encodedcommand",
+    "$erroractionpreference", "get-childitem ", "wscript.shell", "wscript.echo", "createobject(", "activexobject(",
+    "attribute vb_name", "sub autoopen", "sub auto_open", "sub document_open", "eval(atob", "fromcharcode",
+    "child_process", "document.write(", "document.cookie", "document.location", "xmlhttprequest", "$_request[",
+    "$_server[", "$_get[", "$_post[", "<%@ page", "getruntime()", "__import__(", "from __future__ import",
+    "module.exports", "os.system(", "os.popen(", "subprocess.", "use strict;", "use socket;", "require 'open3'",
+    "/dev/tcp/", "| bash", "| sh", "|sh\n", "rm -rf ", "chmod +x ", "sh -i >&", "if [ -", "do shell script",
+    "namespace eval ", "package require ", "os.execute(", "io.popen(", "[autorun]", "[internetshortcut]",
+    "[desktop entry]", "windows registry editor", "x5o!p%@ap[4", "<?= `", "<?=`", "(self):", "(self, ",
 )  # fmt: skip
 _MARKUP: Final = ("onerror=", "onload=", "javascript:", "http-equiv=")
 _HEADS: Final = (

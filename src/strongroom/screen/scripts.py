@@ -50,7 +50,15 @@ _LANGUAGES: Final = (
     ),
     _Language(
         "a batch file",
-        _any(rb"@echo\s+off\b", rb"\bcmd(?:\.exe)?\s+/[ck]\b", rb"%comspec%", rb"\bgoto\s+:?eof\b", rb"\bcertutil\s+-"),
+        _any(
+            rb"@echo\s+off\b",
+            rb"\bcmd(?:\.exe)?\s+/[ck]\b",
+            rb"%comspec%",
+            rb"\bgoto\s+:?eof\b",
+            rb"\bcertutil\s+-",
+            rb"(?:^|[\r\n])@(?:if\s+(?:not\s+)?exist|setlocal|endlocal|set\s+\w+=|rem\s)",
+            rb"(?:^|[\r\n])set\s+\w{2,40}=%",
+        ),
         _any(
             rb"\bsetlocal\b",
             rb"%~d?p?[0-9]",
@@ -117,6 +125,9 @@ _LANGUAGES: Final = (
             rb"\bxmlhttprequest\b",
             rb"\bstring\s*\.\s*fromcharcode\b",
             rb"\bprocess\s*\.\s*(?:mainmodule|binding|env|exit)\b",
+            rb"\bmodule\s*\.\s*exports\b",
+            rb"\bexport\s+(?:default|const|function|class)\s+\w",
+            rb"\bfunction\s+\w+\s*\([\w, ]{0,80}\)\s*\{\s*(?:var|let|const|return|if|for)\b",
         ),
         _any(
             rb"\bfunction\s*\w*\s*\([^)]{0,80}\)\s*\{",
@@ -133,7 +144,7 @@ _LANGUAGES: Final = (
     _Language(
         "PHP",
         _any(
-            rb"<\?php\s+[\w$/@]{2,40}",
+            rb"<\?php\s+[\w$/@*#?]{2,40}",
             rb"<\?php\b",
             rb"<\?=\s*[`$\w]",
             rb"\$_(?:get|post|request|server|files|cookie)\s*\[",
@@ -159,6 +170,9 @@ _LANGUAGES: Final = (
             rb"\bif\s+__name__\s*==",
             rb"\bexec\s*\(\s*(?:compile|base64|zlib|open|__)",
             rb"\bpty\.spawn\s*\(",
+            rb"(?:^|[\r\n])[ \t]{0,16}(?:async\s+)?def\s+\w+\s*\(self\b",
+            rb"(?:^|[\r\n])class\s+\w+\([\w., ]{0,80}\)\s*:",
+            rb"\bfrom\s+__future__\s+import\b",
         ),
         _any(
             rb"(?:^|[\r\n;])[ \t]{0,16}import\s+(?:os|sys|socket|subprocess|base64|ctypes|urllib|requests|pty)\b",
@@ -181,12 +195,14 @@ _LANGUAGES: Final = (
         ),
     ),
     _Language(
-        "AppleScript or Lua",
+        "AppleScript, Lua or Tcl",
         _any(
             rb"\bdo\s+shell\s+script\s+\"",
             rb"\btell\s+application\s+\"",
             rb"\bos\.execute\s*\(",
             rb"\bio\.popen\s*\(",
+            rb"(?:^|[\r\n])[ \t]{0,16}(?:proc\s+[\w:]+|namespace\s+eval\s+[\w:]+)\s+\{",
+            rb"(?:^|[\r\n])package\s+(?:require|provide)\s+\w+",
         ),
         _any(),
     ),

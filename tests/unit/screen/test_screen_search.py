@@ -18,7 +18,7 @@ BEGINNINGS = (
     b"ITSF", b"\xd0\xcf\x11\xe0", b"MSCF", b"Rar!\x1a", b"7z\xbc\xaf\x27", b"PK\3\4", b"PK\5\6", b"{\\rt", b"%PDF",
     b"<?php", b"<?PHP", b"<script", b"<SCRIPT", b"<Script", b"<html", b"<body", b"<HTML", b"<svg", b"<iframe",
     b"#!/usr", b"#!/bin", b"#! /usr", b"#! /bin", b"\xfe\xed\xfa\xce", b"\xca\xfe\xba\xbf", b"QFI\xfb", b"KDMV",
-    b"QED\0", b"vhdxfile",
+    b"QED\0", b"vhdxfile", b"!<arch>\n", b"ustar\0",
 )  # fmt: skip
 
 
