@@ -126,6 +126,8 @@ def begins_under_xor(data: bytes) -> Match | None:
 def _text_under_xor(data: bytes) -> Match | None:
     """Text has few different bytes, and of those that come most often one is a space, an e or a t."""
     sample = data[:_TEXT_SAMPLE_BYTES]
+    if 0 < len(sample.translate(None, _LOWER_HALF)) < len(sample):  # one key changes the highest bit of all or none
+        return None
     counts = Counter(sample)
     if len(counts) > _MAX_DIFFERENT:
         return None
@@ -191,4 +193,5 @@ def _keyed(data: bytes, key: int) -> bytes:
     return data.translate(_KEYS[key])
 
 
+_LOWER_HALF: Final = bytes(range(0x80))
 _KEYS: Final = tuple([bytes([byte ^ key for byte in range(256)]) for key in range(256)])

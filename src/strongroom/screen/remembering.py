@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import compress, count
 from operator import ne
 from typing import Final, NamedTuple
 
@@ -84,9 +85,9 @@ class RememberingJudge(Judge):
 
     def take(self, run: Run, offset: int, values: tuple[bytes, ...]) -> bool:
         """Do what ``value`` does with each of ``values``; False, and nothing is done, if they have to be walked."""
-        fresh = [number for number, differs in enumerate(map(ne, values, run.clean)) if differs]
         if self._looks + run.binaries > self._limits.min_looks:
             return False
+        fresh = list(compress(count(), map(ne, values, run.clean)))
         if any(values[number][:4] in _ITEMS and run.leaves[number].at.vr == b"UN" for number in fresh):
             return False
         for number, tag in run.kept:

@@ -151,6 +151,7 @@ class Known:
     not always there."""
 
     coding: Coding
+    limits: ScreenLimits
     runs: dict[bytes, Run] = field(default_factory=dict)
     varying: set[int] = field(default_factory=set)
 
@@ -164,14 +165,14 @@ class ScreenMemory:
         self.scratch = new_scratch()
         """Of the search: one object is screened at a time."""
         self._left = MAX_LEARNT_BYTES
-        self._known: dict[tuple[str, ScreenLimits], Known] = {}
+        self._known: dict[str, Known] = {}
 
     def of(self, transfer_syntax: TransferSyntax, limits: ScreenLimits) -> Known:
         """Return what is known of data sets in that encoding."""
-        key = (transfer_syntax.uid, limits)
-        if key not in self._known:
-            self._known[key] = Known(coding_of(transfer_syntax))
-        return self._known[key]
+        known = self._known.get(transfer_syntax.uid)
+        if known is None or (known.limits is not limits and known.limits != limits):
+            self._known[transfer_syntax.uid] = known = Known(coding_of(transfer_syntax), limits)
+        return known
 
     def learn(self, known: Known, data: bytes, walked: Walked) -> None:
         """Remember what was walked of ``data``, and is of no known run."""

@@ -53,7 +53,8 @@ class Screening:
         self._syntax = transfer_syntax
         self._is_file = transfer_syntax is None
         self._file = Blocks(limits, self._verdict, transfer_syntax, memory=memory)
-        self._file.judge.meta_ends = self._meta_ends
+        if self._is_file:
+            self._file.judge.meta_ends = self._meta_ends
         self._inner: Blocks | None = None
         self._inflating: Inflating | None = None
         self._inflate_from = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -36,7 +36,7 @@ class Verdict:
     def __init__(self, limits: ScreenLimits) -> None:
         self._limits = limits
         self._findings: dict[tuple[str, int, bool], Finding] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = defaultdict(int)
         self.truncated = False
         self.said = 0
         """How often something was reported, also what is known already or beyond the caps."""
@@ -48,7 +48,7 @@ class Verdict:
 
     def is_full(self, rule_id: str) -> bool:
         """Whether no more findings of that rule are kept."""
-        return self._counts[rule_id] >= self._limits.max_findings_per_rule
+        return self._counts.get(rule_id, 0) >= self._limits.max_findings_per_rule
 
     def count(self, rule_id: str) -> None:
         """Count one that is not kept."""

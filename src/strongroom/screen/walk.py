@@ -142,7 +142,6 @@ class Walker:
         self._limits = limits
         self._known: list[Located] = []
         self._deepest = 0
-        self._walks = (self._walk_elements, self._walk_items, self._walk_fragments)
         self._deep: dict[tuple[int, Coding], Frame] = {}
         self._runs: Mapping[bytes, object] = {}
         self._last_top = 0
@@ -178,11 +177,12 @@ class Walker:
     def walk(self, data: bytes, base: int) -> None:
         """Walk as far as ``data``, whose first byte is at ``base``, goes."""
         end = base + len(data)
+        walks = (self._walk_elements, self._walk_items, self._walk_fragments)
         while not self.ended and self.position <= end:
             frame = self._stack[-1]
             if frame.end is not None and self.position >= frame.end:
                 self._pop()
-            elif not self._walks[frame.kind](frame, data, base):
+            elif not walks[frame.kind](frame, data, base):
                 return
 
     def finish(self, end: int) -> None:
