@@ -82,18 +82,23 @@ def explained(entry: Entry) -> list[Explained]:
     found = []
     for each in msgspec.json.decode(entry.findings, type=list[dict[str, Any]]):
         rule = RULES.get(str(each.get("rule", "")))
+
+        # Rules of engines beside ours are known by what the finding itself says of them.
+        def said(name: str, ours: str = "", each: Mapping[str, Any] = each) -> str:
+            return str(each.get(name) or ours)
+
         found.append(
             Explained(
-                rule=str(each.get("rule", "")),
-                title=rule.title if rule else "",
-                severity=str(each.get("severity", "")),
-                confidence=str(each.get("confidence", "")),
-                path=str(each.get("path", "")),
+                rule=said("rule"),
+                title=said("title", rule.title if rule else ""),
+                severity=said("severity"),
+                confidence=said("confidence"),
+                path=said("path"),
                 offset=int(each.get("offset") or 0),
                 length=int(each.get("length") or 0),
-                what=str(each.get("what", "")),
-                why=rule.why if rule else "",
-                remedy=rule.remedy if rule else "",
+                what=said("what"),
+                why=said("why", rule.why if rule else ""),
+                remedy=said("remedy", rule.remedy if rule else ""),
             )
         )
     return found

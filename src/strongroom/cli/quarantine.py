@@ -267,9 +267,10 @@ def _lines(entry: Entry) -> list[str]:
 
 
 def _finding_lines(each: Explained) -> list[str]:
+    length = f", {counted(each.length, 'byte')}" if each.length else ""
     lines = [
         f"{each.severity:<8} {each.rule} {each.title} ({each.confidence} confidence)",
-        f"         at {each.path}, byte {each.offset}, {counted(each.length, 'byte')}: {each.what}",
+        f"         at {each.path}, byte {each.offset}{length}: {each.what}",
     ]
     if each.why:
         lines.append(f"         why: {each.why}")

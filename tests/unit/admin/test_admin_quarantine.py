@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from strongroom.app import PUBLIC_KEY_NAME, Archive, next_object_id, signer_name
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import Denied, IntegrityError, NotFound, Refused, StorageUnavailable
+from strongroom.screen.rules import RULES
 from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.quarantine import Request, What
 from strongroom.trail.log import TrailLog
@@ -571,9 +573,13 @@ def test_findings_are_explained_by_their_rules(archive: Archive) -> None:
     assert (found.rule, found.path, found.offset, found.length) == ("SR-PE-001", "(0042,0011)", 1234, 4096)
     assert (found.severity, found.confidence) == ("critical", "high")
     assert found.what == "PE32+ for x86-64, 3 sections"
-    assert found.title
-    assert found.why
-    assert found.remedy
+    rule = RULES["SR-PE-001"]
+    assert (found.title, found.why, found.remedy) == (rule.title, rule.why, rule.remedy)
+    # What an engine beside ours has found says for itself what it is.
+    raw = b'[{"rule":"YARA-MINE","severity":"high","title":"Mine","why":"Since.","remedy":"Ask.","offset":null}]'
+    (other,) = explained(replace(archive.quarantine.find(1), findings=raw))
+    assert (other.title, other.why, other.remedy, other.offset) == ("Mine", "Since.", "Ask.", 0)
+    assert explained(replace(archive.quarantine.find(1), findings=b"[]")) == []
 
 
 @pytest.mark.interop
