@@ -353,7 +353,7 @@ def test_the_migrations_make_them_on_postgresql(new_postgres_url: Callable[[], s
 def test_peers_of_the_first_schema_keep_the_whole_archive(backend: Backend) -> None:
     """What the migration to tokens and scopes makes of an index that is in use."""
     with backend.engine.begin() as connection:
-        for table in ("digest", "flagged", "series_source", "token", "held_request", "held_key", "held"):
+        for table in ("signature", "digest", "flagged", "series_source", "token", "held_request", "held_key", "held"):
             connection.execute(sqlalchemy.text(f"DROP TABLE {table}"))
         connection.execute(sqlalchemy.text("ALTER TABLE peer DROP COLUMN scope"))
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0001'"))
