@@ -18,6 +18,7 @@ from strongroom.archive.ports import Clock
 from strongroom.checkpoints import stamped, write_stamp
 from strongroom.errors import StorageUnavailable, StrongroomError
 from strongroom.net.timestamps import ask
+from strongroom.trail.note import Note
 from strongroom.trail.stamp import MAX_RESPONSE_BYTES, Certificates, check_answer, new_request, read_certificates
 
 log = logging.getLogger(__name__)
@@ -111,12 +112,13 @@ def trusted_authority(path: str) -> Certificates:
 
 def stamped_checkpoints(archive: Archive, log_name: str, seq: int) -> Iterator[StampedCheckpoint]:
     """Stamped checkpoints of this archive that cover a record, the smallest and so the earliest first."""
-    covering = []
+    covering: list[tuple[Note, StampedCheckpoint]] = []
     for folder in archive.checkpoint_folders:
         for notes, text, stamp in stamped(folder, MAX_RESPONSE_BYTES):
             for note in notes:
-                stated = note.checkpoint
-                if stated.log == log_name and stated.size > seq and archive.is_own_note(note):
-                    covering.append((stated.size, stated.time, StampedCheckpoint(text, stamp)))
-    covering.sort(key=lambda each: each[:2])
-    yield from (each for *_, each in covering)
+                if note.checkpoint.log == log_name and note.checkpoint.size > seq:
+                    covering.append((note, StampedCheckpoint(text, stamp)))
+    covering.sort(key=lambda each: (each[0].checkpoint.size, each[0].checkpoint.time))
+    for note, checkpoint in covering:
+        if archive.is_own_note(note):  # one by one: there may be thousands, and the first is what is wanted
+            yield checkpoint
