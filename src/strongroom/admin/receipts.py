@@ -16,6 +16,7 @@ from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
 from strongroom.stamping import Stamper, stamped_checkpoints
+from strongroom.store.files import sync_directory
 from strongroom.trail.log import MAX_PAGE
 from strongroom.trail.note import encode_notes, parse_note
 from strongroom.trail.receipt import Receipt, Trust, encode_receipt, require_proven
@@ -56,7 +57,7 @@ class ReservedFile:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             self._path.unlink(missing_ok=True)
             raise StorageUnavailable(f"cannot write {self._path}: {error.strerror}") from None
@@ -242,11 +243,3 @@ def _time_s(raw: bytes) -> float:
         return parse_time(line.time).timestamp() if line is not None else float("inf")
     except ValueError:
         return float("inf")
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

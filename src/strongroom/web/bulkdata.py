@@ -39,9 +39,8 @@ from strongroom.web.retrieving import (
     Sized,
     accepted,
     begun,
+    deliver,
     deliver_sized,
-    is_head,
-    not_sent,
     recorded,
     retrieve,
 )
@@ -216,9 +215,6 @@ def _all_parts(call: Call, objects: Sequence[StoredObject], delivery: Delivery) 
 
 
 def _in_parts(call: Call, delivery: Delivery, tag: str, media: str, parts: Iterable[Part]) -> Delivered:
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
     boundary = boundary_of(bytes.fromhex(tag[1:-1]))
     writer = MultipartWriter(boundary)
 
@@ -233,7 +229,7 @@ def _in_parts(call: Call, delivery: Delivery, tag: str, media: str, parts: Itera
         yield writer.end()
 
     said = {"Content-Type": f'{MULTIPART}; type="{media}"; boundary={boundary}', "ETag": tag, "Vary": VARY}
-    return Delivered(delivery, call.services.run_blocking, 200, said, body()).begin(is_head=is_head(call))
+    return deliver(call, delivery, said, body())
 
 
 def _url(call: Call, stored: StoredObject, path: str) -> str:

@@ -39,9 +39,8 @@ from strongroom.web.retrieving import (
     Sized,
     accepted,
     begun,
+    deliver,
     deliver_sized,
-    is_head,
-    not_sent,
     recorded,
     retrieve,
 )
@@ -321,9 +320,6 @@ def _ranged(call: Call, delivery: Delivery, source: Source, piece: _Piece) -> Ca
 
 
 def _multipart(call: Call, delivery: Delivery, source: Source, parts: _Parts) -> Delivered:
-    unsent = not_sent(call, delivery, parts.tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
     boundary = boundary_of(bytes.fromhex(parts.tag[1:-1]))
     writer = MultipartWriter(boundary)
     url = _pixels_url(call, source.stored)
@@ -346,7 +342,7 @@ def _multipart(call: Call, delivery: Delivery, source: Source, parts: _Parts) ->
         "ETag": parts.tag,
         "Vary": VARY,
     }
-    return Delivered(delivery, call.services.run_blocking, 200, said, body()).begin(is_head=is_head(call))
+    return deliver(call, delivery, said, body())
 
 
 def _transcoded(call: Call, delivery: Delivery, source: Source, choice: Choice, to_uid: str) -> Delivered:
@@ -357,9 +353,6 @@ def _transcoded(call: Call, delivery: Delivery, source: Source, choice: Choice, 
         raise NotAcceptable((f"{source.media_type}; transfer-syntax={source.native_syntax}",))
     content_type = f"{choice.media_type}; transfer-syntax={to_uid}"
     tag = strong_tag("frames", stored.object_id, content_type, repr(source.numbers), repr(choice.is_multipart))
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
     boundary = boundary_of(bytes.fromhex(tag[1:-1]))
     writer, url = MultipartWriter(boundary), _pixels_url(call, stored)
 
@@ -377,9 +370,7 @@ def _transcoded(call: Call, delivery: Delivery, source: Source, choice: Choice, 
             yield writer.end()
 
     whole = f'{MULTIPART}; type="{choice.media_type}"; boundary={boundary}' if choice.is_multipart else content_type
-    return Delivered(
-        delivery, call.services.run_pixels, 200, {"Content-Type": whole, "ETag": tag, "Vary": VARY}, body()
-    )
+    return deliver(call, delivery, {"Content-Type": whole, "ETag": tag, "Vary": VARY}, body(), by_worker=True)
 
 
 def _pixels_url(call: Call, stored: StoredObject) -> str:

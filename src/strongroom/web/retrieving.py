@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -107,6 +107,21 @@ def not_sent(call: Call, delivery: Delivery, tag: str) -> Delivered | None:
     delivery.more["status"] = decision.value
     said = {"ETag": tag} | ({} if decision is Precondition.NOT_MODIFIED else {"Content-Length": "0"})
     return Delivered(delivery, call.services.run_blocking, decision.value, said)
+
+
+def deliver(
+    call: Call, delivery: Delivery, said: Mapping[str, str], body: Iterable[bytes], *, by_worker: bool = False
+) -> Delivered:
+    """Answer in full, with the headers ``said``, an ETag among them, unless the conditions do not hold. On a thread.
+
+    ``by_worker``: to make it takes a pixel worker, so that it is begun where those are waited for, by `begun`.
+    """
+    unsent = not_sent(call, delivery, said["ETag"])
+    if unsent is not None:
+        return unsent.begin(is_head=True)
+    if by_worker:
+        return Delivered(delivery, call.services.run_pixels, 200, said, body)
+    return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
 
 
 class Sized(NamedTuple):

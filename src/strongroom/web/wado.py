@@ -38,9 +38,8 @@ from strongroom.web.retrieving import (
     Sized,
     accepted,
     begun,
+    deliver,
     deliver_sized,
-    is_head,
-    not_sent,
     recorded,
     retrieve,
 )
@@ -194,28 +193,24 @@ def is_converted(stored: str, wanted: str) -> bool:
 
 
 def _single(call: Call, delivery: Delivery, part: Part) -> Delivered:
-    tag = strong_tag("instance", part.stored.sha256, part.head)
-    location = call.instance_url(part.stored.study_uid, part.stored.series_uid, part.stored.sop_uid)
+    location = _location(call, part.stored)
     if part.size is not None:
+        tag = strong_tag("instance", part.stored.sha256, part.head)
         sized = Sized(part.content_type, part.size, tag, _ranged(call, delivery, part), location)
         return deliver_sized(call, delivery, sized)
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
+    return deliver_file(call, delivery, part, {"Content-Location": location})
+
+
+def deliver_file(call: Call, delivery: Delivery, part: Part, more: Mapping[str, str]) -> Delivered:
+    """The whole file of one instance, made as it leaves; ``more`` are further headers. Runs on a thread."""
 
     def body() -> Body:
         yield from part_bytes(call, part)
         delivery.object_done()
 
-    said = {"Content-Type": part.content_type, "Content-Location": location, "ETag": tag, "Vary": VARY}
-    return _made(call, delivery, said, body(), [part])
-
-
-def _made(call: Call, delivery: Delivery, said: Mapping[str, str], body: Body, parts: Sequence[Part]) -> Delivered:
-    """The answer, begun unless a worker is needed: then that is done where workers are waited for."""
-    if any(part.needs_codec for part in parts):
-        return Delivered(delivery, call.services.run_pixels, 200, said, body)
-    return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
+    tag = strong_tag("instance", part.stored.sha256, part.head)
+    said = {"Content-Type": part.content_type, "ETag": tag, "Vary": VARY, **more}
+    return deliver(call, delivery, said, body(), by_worker=part.needs_codec)
 
 
 def _ranged(call: Call, delivery: Delivery, part: Part) -> Callable[[int, int], Body]:
@@ -238,9 +233,6 @@ def _ranged(call: Call, delivery: Delivery, part: Part) -> Callable[[int, int], 
 
 def _multipart(call: Call, delivery: Delivery, parts: Sequence[Part]) -> Delivered:
     tag = strong_tag("instances", call.base_url, *(each.stored.sha256 + each.head for each in parts))
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
     boundary = boundary_of(bytes.fromhex(tag[1:-1]))
     writer = MultipartWriter(boundary)
     heads = [writer.part(each.content_type, _location(call, each.stored)) for each in parts]
@@ -257,7 +249,7 @@ def _multipart(call: Call, delivery: Delivery, parts: Sequence[Part]) -> Deliver
     sizes = [each.size for each in parts]
     if None not in sizes:
         said["Content-Length"] = str(sum(filter(None, sizes)) + sum(map(len, heads)) + len(end))
-    return _made(call, delivery, said, body(), parts)
+    return deliver(call, delivery, said, body(), by_worker=any(part.needs_codec for part in parts))
 
 
 def _location(call: Call, stored: StoredObject) -> str:
@@ -269,9 +261,6 @@ def _zip(call: Call, retrieved: Retrieved) -> Delivered:
     delivery = retrieved.delivery
     parts = [part_of(stored, stored.transfer_syntax) for stored in retrieved.objects]
     tag = strong_tag("zip", *(each.stored.sha256 + each.head for each in parts))
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
     files = ((f"{each.stored.series_uid}/{each.stored.sop_uid}.dcm", part_bytes(call, each)) for each in parts)
     said = {
         "Content-Type": ZIP,
@@ -279,8 +268,7 @@ def _zip(call: Call, retrieved: Retrieved) -> Delivered:
         "ETag": tag,
         "Vary": VARY,
     }
-    body = zip_chunks(files, delivery.object_done)
-    return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
+    return deliver(call, delivery, said, zip_chunks(files, delivery.object_done))
 
 
 _MULTIPART_DICOM: Final = f'{MULTIPART}; type="{DICOM}"'

@@ -19,14 +19,13 @@ from strongroom.pixels.rendering import GIF, JPEG, MP4, PNG
 from strongroom.pixels.syntaxes import CODECS, can_render, can_transcode
 from strongroom.types import Right, Uid
 from strongroom.web.call import Call
-from strongroom.web.conditional import strong_tag
 from strongroom.web.image_parameters import parse_frames, parse_uri_rendering
 from strongroom.web.negotiation import STORED, Choice, Offer, negotiate
 from strongroom.web.operation import PREFIX, Operation, Parameter
 from strongroom.web.rendered import ALL_FRAMES, REPRESENTATIVE, Plan, checked, draw_first, send_drawn
-from strongroom.web.retrieving import CONDITIONS, VARY, is_head, not_sent, recorded, retrieve
-from strongroom.web.streaming import Body, Delivered, Delivery
-from strongroom.web.wado import DICOM, part_bytes, part_of
+from strongroom.web.retrieving import CONDITIONS, begun, recorded, retrieve
+from strongroom.web.streaming import Delivered, Delivery
+from strongroom.web.wado import DICOM, deliver_file, part_of
 
 _UIDS: Final = (("study", "studyUID"), ("series", "seriesUID"), ("instance", "objectUID"))
 _NOT_SUPPORTED: Final = ("anonymize", "presentationUID", "presentationSeriesUID")
@@ -43,7 +42,7 @@ async def retrieve_by_uri(call: Call) -> Response:
     choice = _choice(call, query)
     if choice.media_type == DICOM:
         _require_none_of_images(query)
-        return await call.services.run_blocking(_file, call, query)
+        return await begun(call, await call.services.run_blocking(_file, call, query))
     plan = await call.services.run_blocking(_plan, call, query, choice)
     return plan if isinstance(plan, Response) else await send_drawn(call, plan, draw_first)
 
@@ -128,19 +127,7 @@ def _transfer_syntax(stored: StoredObject, wanted: str | None) -> str:
 
 def _sent(call: Call, delivery: Delivery, stored: StoredObject, transfer_syntax: str) -> Delivered:
     part = part_of(stored, transfer_syntax)
-    tag = strong_tag("instance", stored.sha256, part.head)
-    unsent = not_sent(call, delivery, tag)
-    if unsent is not None:
-        return unsent.begin(is_head=True)
-
-    def body() -> Body:
-        yield from part_bytes(call, part)
-        delivery.object_done()
-
-    said = {"Content-Type": part.content_type, "ETag": tag, "Vary": VARY}
-    if part.size is not None:
-        said["Content-Length"] = str(part.size)
-    return Delivered(delivery, call.services.run_blocking, 200, said, body()).begin(is_head=is_head(call))
+    return deliver_file(call, delivery, part, {} if part.size is None else {"Content-Length": str(part.size)})
 
 
 _TEXT: Final = {"type": "string"}

@@ -23,6 +23,7 @@ from strongroom.config import Home
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.part10 import parse_file_header
 from strongroom.dicom.stream import inflated
+from strongroom.pixels.pool import Pixels
 from strongroom.types import Principal, Uid
 
 DICOM, OCTETS, JSON = "application/dicom", "application/octet-stream", "application/dicom+json"
@@ -341,6 +342,28 @@ def test_frame_lists_that_are_none(client: Client, frames: str, status: int) -> 
 )
 def test_nothing_is_bulk_data_that_metadata_does_not_name(client: Client, path: str) -> None:
     assert client.request("GET", f"{CINE}/bulkdata/{path}").status in (400, 404)
+
+
+@pytest.mark.parametrize("way", ["rs", "uri"])
+def test_who_needs_a_pixel_worker_waits_where_no_reader_waits(
+    client: Client, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    threads: list[str] = []
+
+    def transcode(*_: object) -> Iterator[bytes]:
+        threads.append(threading.current_thread().name)
+        yield b"transcoded"
+
+    monkeypatch.setattr(Pixels, "transcode", transcode)
+    sample, rle = SAMPLES[0], "1.2.840.10008.1.2.5"
+    uids = f"studyUID={sample.study_uid}&seriesUID={sample.series_uid}&objectUID={sample.sop_uid}"
+    if way == "uri":
+        path = f"/wado?requestType=WADO&{uids}&contentType=application/dicom&transferSyntax={rle}"
+        answer = client.request("GET", path)
+    else:
+        answer = client.request("GET", url(sample), accept=f"{DICOM}; transfer-syntax={rle}")
+    assert answer.body.endswith(b"transcoded")
+    assert [name.rpartition("_")[0] for name in threads] == ["https-pixels"]
 
 
 def test_a_deflated_object_is_inflated_once_for_all_its_bulk_data(
