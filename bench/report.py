@@ -16,6 +16,7 @@ from markdown import RIVAL, SUBJECT, Row, Verdict, by_server, number, ratio_of, 
 STORE_TARGETS = {(64, 4): 4.0, (512, 4): 2.5, (64, 1): 2.5, (512, 1): 2.0}
 """How many times faster than Orthanc, by (rows and columns, associations); the same in plain TCP and in TLS."""
 FLOOR_TARGET = 2.0
+UNSCREENED, SCREENED_TARGET = "strongroom-unscreened", 0.85
 KEPT_TARGET = 0.9
 ONE_ANSWER_TARGET, MANY_ANSWERS_TARGET, SLOWEST_MS = 10.0, 5.0, 50.0
 PEAK_MIB = 200.0
@@ -42,6 +43,14 @@ def _store_verdicts(section: Row) -> Iterator[Verdict]:
         ratio = ratio_of(*rates)
         label = f"C-STORE {size}x{size}, {associations} assoc., {'TLS' if tls else 'plain'}: times Orthanc"
         yield label, f"at least {target:g} x", times(ratio), ratio and ratio >= target
+        kept = ratio_of(rates[0], rows.get(UNSCREENED, {}).get("objects_per_s"))
+        if kept:
+            yield (
+                f"{label.partition(':')[0]}: its rate without screening",
+                f"at least {SCREENED_TARGET:.0%}",
+                f"{kept:.0%}",
+                (kept >= SCREENED_TARGET),
+            )
         if not tls and (size, associations) == (512, 1):
             ratio = ratio_of(floor_rate(section, 512), rates[0])
             label = "C-STORE 512x512, 1 assoc., plain: the floor's rate over it"

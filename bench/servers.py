@@ -264,6 +264,15 @@ def _tiny_pacs(directory: Path, port: int, tls: Path | None) -> tuple[list[str],
 _TINY_PACS_TLS = {"certificate": "cert", "key": "key", "ca": "ca"}
 
 
+def _unscreened(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
+    command = _strongroom(directory, port, tls)
+    config = directory / "home" / "config.toml"
+    if "[screening]" not in config.read_text():
+        with config.open("a") as file:
+            file.write("\n[screening]\nenabled = false\ndigests = false\n")
+    return command
+
+
 def _strongroom(directory: Path, port: int, tls: Path | None) -> tuple[list[str], dict[str, str]]:
     """Plain TCP is the time-limited exception ``unsafe_plaintext``; the TLS port is there in both cases."""
     program = [sys.executable, "-c", "from strongroom.cli import main; main()"]
@@ -304,7 +313,14 @@ def _strongroom_web(directory: Path) -> webclient.Endpoint:
 
 PEERS = {
     "strongroom": Peer(
-        "STRONGROOM", _strongroom, True, "sealing, SHA-256, index, trail and fsync on; tokens", _strongroom_web
+        "STRONGROOM",
+        _strongroom,
+        True,
+        "sealing, SHA-256, screening, index, trail, digests and fsync on; tokens",
+        _strongroom_web,
+    ),
+    "strongroom-unscreened": Peer(
+        "STRONGROOM", _unscreened, True, "the same without screening and the digests that follow", _strongroom_web
     ),
     "orthanc": Peer(
         "ORTHANC",
@@ -328,7 +344,9 @@ def start(name: str, directory: Path, *, tls: bool, web: bool = False) -> Server
     port_file.write_text(str(port))
     keys = certificates(OUT_DIR / "certificates") if tls else None
     command, environment = peer.prepare(directory, port, keys)
-    shown = directory / "home" / "peers" / CALLING if name == "strongroom" else OUT_DIR / "certificates" / "client"
+    shown = (
+        directory / "home" / "peers" / CALLING if name.startswith("strongroom") else OUT_DIR / "certificates" / "client"
+    )
     endpoint = wire.Endpoint("127.0.0.1", port, peer.called, CALLING, shown if tls else None)
     where = peer.add_web(directory) if web and peer.add_web else None
     (directory / "server.log").unlink(missing_ok=True)
