@@ -47,7 +47,7 @@ fuzz: $(TESTABLE)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e .
+	$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: --no-binary strongroom -e '.[demo]'
 	@touch $@
 
 # DicomLock, which screening is compared with, has an environment of its own: it brings a codec under the GPL. Without it
