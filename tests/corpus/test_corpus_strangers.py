@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import zipfile
 from collections import Counter
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from shutil import which
@@ -12,7 +13,7 @@ from shutil import which
 import numpy as np
 import pytest
 
-from corpus.test_corpus_disarm import disarmed, flat, is_listed, parsed, pixels
+from corpus.test_corpus_disarm import complaints, disarmed, flat, is_listed, parsed, pixels
 from harness.strange_places import SPOTS, Strange, cases
 from harness.strangers import strangers
 from strongroom.errors import Refused
@@ -148,3 +149,43 @@ def test_what_is_found_is_made_clean_with_the_same_pixels_and_attributes() -> No
     assert wrong == []
     assert len(chosen) > 400
     assert refused.total() < len(chosen) / 6
+
+
+# -- other software, on one case for each place
+
+
+@cache
+def chosen() -> tuple[Strange, ...]:
+    by_spot: dict[str, list[Strange]] = {}
+    for case in cases(EVERY):
+        by_spot.setdefault(case.spot.name, []).append(case)
+    return tuple(found[3 * number % len(found)] for number, found in enumerate(by_spot.values()))
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(which("dciodvfy") is None, reason="dicom3tools is not installed")
+@pytest.mark.parametrize("case", chosen(), ids=lambda case: case.spot.name)
+def test_dciodvfy_says_no_more_of_the_copy(case: Strange, tmp_path: Path) -> None:
+    data = case.make()
+    try:
+        _, copy = disarmed(data)
+    except Refused:
+        assert case.spot.name in REFUSED
+        return
+    (tmp_path / "before.dcm").write_bytes(data)
+    (tmp_path / "after.dcm").write_bytes(copy)
+    assert complaints(tmp_path / "after.dcm") <= complaints(tmp_path / "before.dcm")
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(which("dcmdump") is None, reason="DCMTK is not installed")
+@pytest.mark.parametrize("case", chosen(), ids=lambda case: case.spot.name)
+def test_dcmtk_opens_the_copy(case: Strange, tmp_path: Path) -> None:
+    try:
+        _, copy = disarmed(case.make())
+    except Refused:
+        assert case.spot.name in REFUSED
+        return
+    (tmp_path / "after.dcm").write_bytes(copy)
+    dumped = subprocess.run(["dcmdump", "-q", tmp_path / "after.dcm"], capture_output=True, check=False)
+    assert (dumped.returncode, dumped.stderr) == (0, b"")
