@@ -30,7 +30,9 @@ LOSSLESS = [uid.EXPLICIT, uid.DEFLATED, uid.RLE, uid.JPEG_LOSSLESS_SV1, uid.JPEG
 
 
 @pytest.mark.parametrize("to_uid", LOSSLESS)
-@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_implicit.dcm", "ExplVR_BigEnd.dcm", "examples_rgb_color.dcm"])
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "MR_small_implicit.dcm", "ExplVR_BigEnd.dcm", "examples_rgb_color.dcm"]
+)
 def test_a_lossless_encoding_shows_the_same(pool: Pixels, digests: PixelDigests, name: str, to_uid: str) -> None:
     source, from_uid = held(sample(name))
     before = digests.picture(source, from_uid)
