@@ -121,7 +121,7 @@ def test_any_chunking_stores_the_same(running: RunningHttps, client: Client, chu
 def test_each_instance_has_its_own_fate(running: RunningHttps, client: Client) -> None:
     good, other = Sample(1), Sample(2, study=5)
     assert client.store([file_of(good)]).status == 200
-    altered = Sample(1, patient_name="Roe^Richard")
+    altered = Sample(1, pixel_bytes=602)
     cut = file_of(Sample(9))[:-100]
     answer = client.store(
         [
