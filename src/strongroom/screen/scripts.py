@@ -81,7 +81,8 @@ _LANGUAGES: Final = (
             rb"\badd-type\s+-",
             rb"\.downloadstring\(",
             rb"\$erroractionpreference\b",
-            rb"\b(?:get|set|new|remove|invoke|start|stop|add|import|out|write)-[a-z]{4,20}\s+(?:-[a-z]{3,20}\s|\$\w)",
+            rb"\b(?:get|set|new|remove|invoke|start|stop|add|import|out|write)-[a-z]{4,20}\s+(?:\$[a-z_]|"
+            rb"-(?:path|name|uri|filter|recurse|force|command|value|outfile|filepath|argumentlist|erroraction)\b)",
         ),
         _any(
             rb"\bwrite-(?:host|output)\b",
@@ -126,7 +127,7 @@ _LANGUAGES: Final = (
             rb"\bstring\s*\.\s*fromcharcode\b",
             rb"\bprocess\s*\.\s*(?:mainmodule|binding|env|exit)\b",
             rb"\bmodule\s*\.\s*exports\b",
-            rb"\bexport\s+(?:default|const|function|class)\s+\w",
+            rb"\bexport\s+(?:default\s+(?:function|class|\{)|const\s+\w+\s*=|function\s+\w+\s*\(|class\s+\w+\s*\{)",
             rb"\bfunction\s+\w+\s*\([\w, ]{0,80}\)\s*\{\s*(?:var|let|const|return|if|for)\b",
         ),
         _any(
@@ -171,7 +172,7 @@ _LANGUAGES: Final = (
             rb"\bexec\s*\(\s*(?:compile|base64|zlib|open|__)",
             rb"\bpty\.spawn\s*\(",
             rb"(?:^|[\r\n])[ \t]{0,16}(?:async\s+)?def\s+\w+\s*\(self\b",
-            rb"(?:^|[\r\n])class\s+\w+\([\w., ]{0,80}\)\s*:",
+            rb"(?:^|[\r\n])class\s+\w+\([\w., ]{0,80}\):\s*[\r\n]+[ \t]+(?:def\b|pass\b|[\"'#@]|\w+\s*[:=])",
             rb"\bfrom\s+__future__\s+import\b",
         ),
         _any(
@@ -202,7 +203,7 @@ _LANGUAGES: Final = (
             rb"\bos\.execute\s*\(",
             rb"\bio\.popen\s*\(",
             rb"(?:^|[\r\n])[ \t]{0,16}(?:proc\s+[\w:]+|namespace\s+eval\s+[\w:]+)\s+\{",
-            rb"(?:^|[\r\n])package\s+(?:require|provide)\s+\w+",
+            rb"(?:^|[\r\n])package\s+(?:require|provide)\s+(?:Tcl|Tk|[\w:]+\s+\d)\b",
         ),
         _any(),
     ),

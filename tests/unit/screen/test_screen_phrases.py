@@ -7,9 +7,11 @@ from base64 import b64encode
 
 import pytest
 
-from harness import payloads
+from harness import hidden, payloads
+from strongroom.screen.findings import Severity
 from strongroom.screen.matches import Match
 from strongroom.screen.phrases import PHRASES
+from strongroom.screen.screening import screen_bytes
 from strongroom.screen.search import Search
 
 NOISE = random.Random(5).randbytes(9_000)
@@ -84,3 +86,24 @@ def test_every_phrase_matches_as_many_bytes_as_it_says() -> None:
     """Where a phrase begins is reckoned back from where it ends."""
     assert len({expression for expression, _, _ in PHRASES}) == len(PHRASES)
     assert all(4 <= size < 128 for _, size, _ in PHRASES)
+
+
+REPORTS = (
+    b"Class II(a):\r\nmoderate stenosis of the left carotid artery.",
+    b"Patient with new-onset -left sided- weakness, import function of the arm preserved; set-point $ value unknown.",
+    b"Seen as out-patient $50 paid. Get-together -see notes- planned; start-up -slow rise.",
+    b"Export function of the liver normal, export class of drug unclear.",
+    b"Package require signature of the radiologist; package provide 3 images.",
+    b"If [contrast] then repeat; do show; proc done in 1999 {see below}.",
+    b"Sub document open to the referring physician; tell application of gel.",
+    b"From __ to __: define self (self, others), module exports a report.",
+    b"<5 mm nodule in S3; volume > 20 ml; (a => b) {c}; CT -> MR; 50% @ 10 cm; $ and & are signs.",
+)
+
+
+@pytest.mark.parametrize("text", REPORTS)
+@pytest.mark.parametrize("tag", [(0x00204000, "LT"), (0x00291010, "OB"), (0x00291011, "UN"), (0x0040A160, "UT")])
+def test_what_physicians_write_is_no_script(text: bytes, tag: tuple[int, str]) -> None:
+    extra = {0x00290010: ("LO", b"VENDOR"), tag[0]: (tag[1], text)}
+    found = screen_bytes(hidden.file_of(hidden.encode(hidden.image() | extra))).at_least(Severity.MEDIUM)
+    assert [(each.rule.id, each.what) for each in found] == []
