@@ -117,13 +117,21 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Empty:
+    """Empty value matching (C.2.2.2.7): the attribute is missing, or has no value."""
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceMatch:
     """Sequence matching (C.2.2.2.6): one stored item that meets every key."""
 
     keys: tuple[Key, ...]
 
 
-Match = Single | UidList | Wildcard | Range | InstantRange | AnyOf | SequenceMatch
+Match = Single | UidList | Wildcard | Range | InstantRange | AnyOf | Empty | SequenceMatch
+
+EMPTY: Final = '""'
+"""The value of a key that asks for no value, where that was negotiated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from strongroom.archive.constraint import (
     LONG_TEXT_VRS,
     NUMBER_VRS,
     AnyOf,
+    Empty,
     InstantRange,
     Key,
     Range,
@@ -79,6 +80,8 @@ def _compile_key(key: Key, fuzzy: bool, *, in_item: bool) -> Matcher:
             return _combined_test(key.tag, instants)
         case InstantRange() as instants:
             return _date_time_test(key.tag, instants)
+        case Empty():
+            return _empty_test(key.tag)
         case SequenceMatch(keys):
             return _item_test(key.tag, _all([_compile_key(inner, fuzzy, in_item=True) for inner in keys]))
         case UidList(values):
@@ -93,6 +96,16 @@ def _compile_key(key: Key, fuzzy: bool, *, in_item: bool) -> Matcher:
     column = None if in_item else COLUMN_OF.get(key.tag)
     only_first = column is not None and not column.maintained
     return _first_value_test(key.tag, test) if only_first else _any_value_test(key.tag, test)
+
+
+def _empty_test(tag: int) -> Matcher:
+    name = f"{tag:08X}"
+
+    def no_value(attributes: Attributes) -> bool:
+        element = attributes.get(name)
+        return not element or not any(value not in (None, "", {}) for value in element.get("Value") or ())
+
+    return no_value
 
 
 def _first_value_test(tag: int, test: _ValueTest) -> Matcher:

@@ -13,6 +13,7 @@ from typing import Final
 
 from strongroom.archive.constraint import (
     AnyOf,
+    Empty,
     InstantRange,
     Match,
     Range,
@@ -110,6 +111,8 @@ def sql_conditions(query: Query) -> Prefilter:
 
 def _conditions(column: Column, match: Match, fuzzy: bool) -> tuple[list[Condition], bool]:
     """Return the conditions of one key and whether they decide it."""
+    if isinstance(match, Empty):
+        return [], False
     if column.maintained:
         return _members(column, match), False
     if column.vr == "PN":

@@ -102,7 +102,13 @@ def parse_search(
     asked = Query.from_identifier(
         identifier,
         model=Model.PATIENT_ROOT,
-        negotiated=ExtendedNegotiation(relational=True, combined_datetime=True, fuzzy=reader.fuzzy, timezone=True),
+        negotiated=ExtendedNegotiation(
+            relational=True,
+            combined_datetime=True,
+            fuzzy=reader.fuzzy,
+            timezone=True,
+            empty_values=reader.empty_matching,
+        ),
         limits=limits,
     )
     unknown = sorted(set(asked.unsupported) - {RETRIEVE_URL})
@@ -112,7 +118,7 @@ def parse_search(
     missing = reader.not_kept | {tag for tag in unknown if reader.identifier[tag].values}
     named = reader.included | {key.tag for key in asked.returned}
     optional = {key.tag for key in returned if key.tag in _ONLY_IF_KNOWN or key.tag not in defaults} - named
-    return Search(query, frozenset(optional), tuple(_warnings(reader, missing)))
+    return Search(query, frozenset(optional), tuple(_warnings(missing)))
 
 
 def _defaults(level: Level, above: Mapping[int, str]) -> frozenset[int]:
@@ -141,12 +147,10 @@ def _returned(level: Level, defaults: frozenset[int], asked: Query, reader: _Rea
     )
 
 
-def _warnings(reader: _Reader, missing: Iterable[int]) -> Iterable[str]:
+def _warnings(missing: Iterable[int]) -> Iterable[str]:
     names = [keyword_of(tag) or f"{tag:08X}" for tag in sorted(missing)]
     if names:
         yield f"The archive does not keep {', '.join(names[:16])}: not matched and not returned."
-    if reader.empty_matching:
-        yield "The emptyvaluematching parameter is not supported. Empty Value Matching has not been performed."
 
 
 class _Reader:

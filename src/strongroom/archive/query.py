@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from strongroom.archive import keys as kept
 from strongroom.archive.constraint import (
+    EMPTY,
+    Empty,
     InstantRange,
     Key,
     Match,
@@ -51,6 +53,8 @@ class ExtendedNegotiation:
     combined_datetime: bool = False
     fuzzy: bool = False
     timezone: bool = False
+    empty_values: bool = False
+    """Empty value matching (C.2.2.2.7): of searches over HTTP only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Query:
                 constraint below it, a value that its VR does not allow.
             LimitExceeded: more keys, depth, values or characters than ``limits``.
         """
-        parser = _Parser(limits, _zone(identifier, negotiated))
+        parser = _Parser(limits, _zone(identifier, negotiated), empty_values=negotiated.empty_values)
         parser.count_keys(identifier)
         level = _level(identifier, model)
         matched: list[Key] = []
@@ -269,9 +273,10 @@ _NOT_A_CONSTRAINT: Final = kept.ANSWERED_TAGS | {kept.TIMEZONE_OFFSET_FROM_UTC}
 class _Parser:
     """Parses the keys of one identifier and counts them over all its items."""
 
-    def __init__(self, limits: QueryLimits, zone_us: int | None) -> None:
+    def __init__(self, limits: QueryLimits, zone_us: int | None, *, empty_values: bool = False) -> None:
         self.zone_us = zone_us
         self._limits = limits
+        self._empty_values = empty_values
         self._keys = 0
 
     def count_keys(self, identifier: Identifier) -> None:
@@ -290,6 +295,8 @@ class _Parser:
             raise invalid(tag, f"items where values of VR {vr} belong")
         if not any(texts) or tag in _NOT_A_CONSTRAINT:
             return None, ()
+        if self._empty_values and texts == [EMPTY]:
+            return Empty(), ()
         return parse_match(tag, vr, texts, self._limits, self.zone_us), ()
 
     def _sequence(

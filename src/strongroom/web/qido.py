@@ -121,7 +121,7 @@ _PARAMETERS: Final = (
     Parameter("limit", "query", "The most results to return.", {"type": "integer", "minimum": 0}),
     Parameter("offset", "query", "Results to leave out at the beginning.", {"type": "integer", "minimum": 0}),
     Parameter(
-        "emptyvaluematching", "query", "Not supported: a Warning header says so.", {"type": "boolean"}
+        "emptyvaluematching", "query", 'A value of "" finds what has none (PS3.4 C.2.2.2.7).', {"type": "boolean"}
     ),
     Parameter(
         "multiplevaluematching", "query", "Several values of one attribute match any.", {"type": "boolean"}

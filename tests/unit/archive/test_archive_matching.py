@@ -42,6 +42,23 @@ def asks(*elements: tuple[int, Any], **negotiated: bool) -> Query:
 
 
 @pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        ({}, True),
+        (record(StudyDescription=[]), True),
+        (record(StudyDescription=[""]), True),
+        (record(StudyDescription=[None, ""]), True),
+        (record(StudyDescription="x"), False),
+        (record(StudyDescription=["", "x"]), False),
+    ],
+)
+def test_empty_value_matching(stored: dict[str, Any], found: bool) -> None:
+    assert matches(asks((DESCRIPTION, '""'), empty_values=True), stored) is found
+    assert matches(asks((NAME, '""'), empty_values=True), name())
+    assert not matches(asks((NAME, '""'), empty_values=True), name("Doe"))
+
+
+@pytest.mark.parametrize(
     ("key", "stored", "found"),
     [
         ("SMITH^JOHN", "Smith^John", True),

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from strongroom.archive import keys
-from strongroom.archive.constraint import AnyOf, InstantRange, Key, QueryLimits, Range, SequenceMatch, Single, UidList
+from strongroom.archive.constraint import (
+    AnyOf,
+    Empty,
+    InstantRange,
+    Key,
+    QueryLimits,
+    Range,
+    SequenceMatch,
+    Single,
+    UidList,
+)
 from strongroom.archive.model import Level
 from strongroom.archive.qido import RETRIEVE_URL, Search, parse_search
 from strongroom.errors import InvalidQuery, LimitExceeded
@@ -161,12 +171,13 @@ def test_fuzzy_matching_is_asked_for_in_words() -> None:
         search(Level.STUDY, ("fuzzymatching", "1"))
 
 
-def test_empty_value_matching_is_not_done_in_silence() -> None:
-    asked = search(Level.STUDY, ("emptyvaluematching", "true"))
-    assert asked.warnings == (
-        "The emptyvaluematching parameter is not supported. Empty Value Matching has not been performed.",
-    )
-    assert not search(Level.STUDY, ("emptyvaluematching", "false"), ("multiplevaluematching", "true")).warnings
+def test_two_quotes_ask_for_no_value_where_that_is_asked_for() -> None:
+    asked = search(Level.STUDY, ("AccessionNumber", '""'), ("emptyvaluematching", "true"))
+    assert asked.warnings == ()
+    assert [key.match for key in asked.query.keys] == [Empty()]
+    literal = search(Level.STUDY, ("AccessionNumber", '""'), ("emptyvaluematching", "false"))
+    assert [key.match for key in literal.query.keys] == [Single('""')]
+    assert not search(Level.STUDY, ("multiplevaluematching", "true")).warnings
 
 
 @pytest.mark.parametrize(

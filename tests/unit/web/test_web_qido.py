@@ -155,6 +155,14 @@ def test_every_search_is_in_the_trail_before_its_answer_without_values(worker: R
     assert "Secret" not in str(event)
 
 
+def test_what_has_no_value_can_be_searched_for(reader: Client) -> None:
+    empty = "=%22%22&emptyvaluematching=true"
+    assert len(reader.request("GET", f"/studies?AccessionNumber{empty}").json) == 1
+    assert len(reader.request("GET", f"/studies?StudyDate{empty}").json) == 1
+    for name in ("PatientName", "PatientID", "StudyInstanceUID", "ModalitiesInStudy"):
+        assert reader.request("GET", f"/studies?{name}{empty}").status == 204, name
+
+
 def test_a_parameter_that_is_none_is_named_to_who_sent_it_and_not_in_the_trail(
     worker: RunningHttps, reader: Client
 ) -> None:
