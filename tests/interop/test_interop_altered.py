@@ -151,9 +151,9 @@ def over_dicom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArch
         assert "Roe" not in running.output
 
 
-def send(running: RunningArchive, path: Path, option: str) -> tuple[int, str]:
+def send(running: RunningArchive, path: Path, option: str, aet: str = "SENDER") -> tuple[int, str]:
     """Send a file with storescu; the status and all that the tool said."""
-    options = [*running.credentials("SENDER").dcmtk, "-aet", "SENDER", "-aec", archives.AET, "-d", option]
+    options = [*running.credentials(aet).dcmtk, "-aet", aet, "-aec", archives.AET, "-d", option]
     command = ["storescu", *options, "127.0.0.1", str(running.port), str(path)]
     output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, errors="replace")
     said = output.stdout + output.stderr
@@ -196,3 +196,52 @@ def test_over_stow(case: Case, tmp_path: Path) -> None:
         with running.archive.index.database.read() as cursor:
             (name,) = [each for each in log.logs(cursor) if each.startswith("https")]
         require_verdict(case, running.archive, name, path)
+
+
+def another_slice(path: Path, folder: Path, **changes: str) -> Path:
+    """The next slice of a scan, with changes."""
+    dataset = pydicom.dcmread(path)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.InstanceNumber = 2
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    after = folder / "next.dcm"
+    dataset.save_as(after, enforce_file_format=True)
+    return after
+
+
+def test_a_late_slice_from_elsewhere_is_stored_as_unverified(tmp_path: Path) -> None:
+    home = archives.new_home(tmp_path / "home", {"screening": {"study_closes_after_h": 0.0}})
+    with archives.opened(home) as archive:
+        for aet in ("SENDER", "INTRUDER"):
+            archives.add_peer(archive, aet, "store")
+    path = scan(tmp_path)
+    own, late = (another_slice(path, tmp_path).rename(tmp_path / name) for name in ("own.dcm", "late.dcm"))
+    with archives.serving(home) as running:
+        for file in (path, own):
+            assert send(running, file, "-xe")[0] == 0
+        assert not [event for event in running.served_events() if event.action is Action.ALERT]
+        assert send(running, late, "-xe", "INTRUDER")[0] == 0
+        alert = running.wait_for_event(lambda event: event.action is Action.ALERT)
+        assert (alert.details["reason"], alert.details["sop_uid"]) == ("unverified", sop_uid_of(late))
+        assert alert.principal.aet == "INTRUDER"
+        with archives.opened(home) as archive, archive.index.database.read() as cursor:
+            rows = cursor.execute("SELECT sop_uid, reason FROM flagged JOIN instance ON instance.id = flagged.id")
+            assert [tuple(row) for row in rows.fetchall()] == [(sop_uid_of(late), "unverified")]
+
+
+def test_pixels_of_another_patient_are_flagged_soon_after(tmp_path: Path) -> None:
+    home = archives.new_home(tmp_path / "home", {"screening": {"digests": True}})
+    with archives.opened(home) as archive:
+        archives.add_peer(archive, "SENDER", "store")
+    path = scan(tmp_path)
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    copied = another_slice(path, tmp_path, PatientID="SOMEBODY-ELSE", PatientName="Roe^Richard", **uids)
+    subprocess.run(["dcmcjpls", "+un", copied, copied], check=True, capture_output=True, timeout=60)
+    with archives.serving(home) as running:
+        assert send(running, path, "-xe")[0] == 0
+        running.wait_for_event(lambda event: event.action is Action.DIGEST, log="digest", timeout_s=30)
+        assert send(running, copied, "-xt")[0] == 0
+        alert = running.wait_for_event(lambda event: event.action is Action.ALERT, log="digest", timeout_s=30)
+        assert alert.details["reason"] == "pixels-of-another-patient"
+        assert alert.details["sop_uid"] == sop_uid_of(copied)
