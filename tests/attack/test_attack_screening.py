@@ -30,6 +30,7 @@ def _bomb() -> bytes:
     return head + b"".join(stream.compress(bytes(1 << 20)) for _ in range(600)) + stream.flush()
 
 
+_FRAGMENT, _END = b"\xfe\xff\x00\xe0\x10\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 _PROGRAM = b"PE\0\0\x4c\1\3\0" + bytes(12) + b"\xe0\0\0\0\x0b\1" + bytes(20)
 _SEQUENCE = b"\x40\x00\x75\x02SQ\0\0" + _UNDEFINED + b"\xfe\xff\x00\xe0" + _UNDEFINED
 _IMPLICIT_SEQUENCE = b"\x40\x00\x75\x02" + _UNDEFINED + b"\xfe\xff\x00\xe0" + _UNDEFINED
@@ -67,6 +68,13 @@ CASES: dict[str, tuple[str, Callable[[], bytes], Severity | None]] = {
         hidden.JPEG,
         lambda: _FRAGMENTS + b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000,
         Severity.HIGH,
+    ),
+    "300,000 fragments of 16 bytes": (
+        hidden.JPEG,
+        lambda: (
+            _FRAGMENTS + b"".join(_FRAGMENT + struct.pack("<4L", *[number] * 4) for number in range(299_998)) + _END
+        ),
+        Severity.LOW,
     ),
     "lures": (hidden.EXPLICIT, lambda: _element(0x7FE00010, b"OW", b"<script" * 600_000), Severity.MEDIUM),
     "lures of a program": (

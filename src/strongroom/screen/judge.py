@@ -129,9 +129,9 @@ class Judge:
                 self.pixels = (at.offset, at.offset + length)
             return
         self._fragments.items.append(at.offset - 8)
-        if at.tag == PIXEL_DATA and at.node[0] is None:
+        if at.node[0] is None and at.tag == PIXEL_DATA:
             self.pixels = (self.pixels[0], at.offset + length)
-        if length >= MIN_BLOB_BYTES:
+        if length >= MIN_BLOB_BYTES and self._may_look(at):
             limit = min(length, self._limits.max_value_bytes)
             if start + limit <= len(data):
                 self._code_stream(at, at.offset, data[start : start + limit])
@@ -232,25 +232,27 @@ class Judge:
 
     def _may_look(self, at: Located) -> bool:
         """Whether one more close look is in proportion to the size of the file."""
-        may = self._is_in_proportion(self._looks, at)
-        self._looks += may
-        return may
+        if self._looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
+            self._looks += 1
+            return True
+        if not self._is_over:
+            self._say_over(self._looks, at)
+        return False
 
     def _may_look_at_text(self, at: Located) -> bool:
         """The same for texts, whose turn comes when a block is walked: their looks are counted by themselves."""
-        may = self._is_in_proportion(self._text_looks, at)
-        self._text_looks += may
-        return may
-
-    def _is_in_proportion(self, looks: int, at: Located) -> bool:
-        if looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
+        if self._text_looks < self._limits.min_looks + at.offset // self._limits.bytes_per_look:
+            self._text_looks += 1
             return True
         if not self._is_over:
-            self._is_over = True
-            what = f"after {looks} values that needed a close look"
-            self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, Severity.LOW)
-            self._verdict.truncated = True
+            self._say_over(self._text_looks, at)
         return False
+
+    def _say_over(self, looks: int, at: Located) -> None:
+        self._is_over = True
+        what = f"after {looks} values that needed a close look"
+        self._add("SR-LIM-001", self.place(at, 0), what, Confidence.HIGH, Severity.LOW)
+        self._verdict.truncated = True
 
     def _text_finding(self, at: Located, match: Match, severity: Severity | None) -> None:
         place = self.place(at, match.size_bytes, match.at)
@@ -347,8 +349,6 @@ class Judge:
             self.blob(at, offset, data)
 
     def _code_stream(self, at: Located, offset: int, data: bytes) -> None:
-        if not self._may_look(at):
-            return
         found = _payload_at_beginning(data) or identify_end(data)
         if found is not None:
             self._payload(at, offset, found)

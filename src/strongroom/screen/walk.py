@@ -387,23 +387,22 @@ class Walker:
         """Walk the items of encapsulated pixel data: False if more bytes are needed."""
         unpack, node, tag = frame.coding.long_header.unpack_from, frame.node, frame.tag
         known, visit, last = self._known, self._visitor.fragment, len(data) - 8
-        position = self.position - base
+        count, most, position = frame.count, self._limits.max_fragments, self.position - base
         while position <= last:
             group, number, length = unpack(data, position)
             position += 8
             if number != 0xE000 or group != 0xFFFE or length == UNDEFINED_LENGTH:
                 self.position = base + position
                 return self._end_fragments(frame, group << 16 | number)
-            frame.count += 1
-            place = _located((base + position, tag, (node, tag, frame.count), b"OB", "fragment"))
+            count += 1
+            self._open_tag = place = _located((base + position, tag, (node, tag, count), b"OB", "fragment"))
             known.append(place)
-            if frame.count > self._limits.max_fragments:
+            if count > most:
                 self.position = base + position
-                return self._give_up("SR-STR-010", place, f"more than {self._limits.max_fragments} fragments")
+                return self._give_up("SR-STR-010", place, f"more than {most} fragments")
             visit(place, length, data, position)
-            self._open_tag = place
             position += length
-        self.position = base + position
+        frame.count, self.position = count, base + position
         return False
 
     def _end_fragments(self, frame: Frame, tag: int) -> bool:
