@@ -156,7 +156,10 @@ def test_store_of_the_same_study_for_another_patient_is_refused(archive: Running
     association = established(archive, entity(contexts=(CTImageStorage,)))
     response = association.send_c_store(dataset)
     association.release()
-    assert (response.Status, response.ErrorComment) == (0xC012, "study-of-another-patient")
+    assert (response.Status, response.ErrorComment) == (
+        0xC012,
+        "quarantined as Q1: study-of-another-patient",
+    )
 
 
 # --- C-FIND
