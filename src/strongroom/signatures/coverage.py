@@ -59,6 +59,7 @@ class Coverage:
         self._is_encapsulated = transfer_syntax.encapsulated
         self._was_little = not big_endian
         self._source = SeekableSource(contents.read, 0, contents.size_bytes)
+        self._is_signed = self._has_signed_pixels(contents.elements)
 
     def add(self, elements: Iterable[Node], level: Sequence[Node], update: Update) -> None:
         """Feed ``elements``, those of ``level`` that are signed.
@@ -67,7 +68,7 @@ class Coverage:
             Refused: what has to be fed is not known: "transcoded", "unknown-vr", "value-too-long".
             MalformedDataset: a value in big endian is no whole number of words.
         """
-        is_signed = self._has_signed_pixels(level, default=self._has_signed_pixels(self._contents.elements))
+        is_signed = self._has_signed_pixels(level, default=self._is_signed)
         for node in elements:
             is_of_image = node.tag == PIXEL_DATA and level is self._contents.elements
             if is_of_image and node.is_encapsulated != self._is_encapsulated:

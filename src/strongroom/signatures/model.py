@@ -71,7 +71,8 @@ class Checked:
     """Profiles of PS3.15 annex C whose demands it meets."""
     signed: tuple[int, ...] = ()
     unsigned: tuple[int, ...] = ()
-    """What is there and may be changed without breaking the signature."""
+    """What is there and may be changed without breaking the signature: the first of ``unsigned_count``."""
+    unsigned_count: int = 0
     missing: tuple[int, ...] = ()
     """What it lists as signed and is not there."""
 

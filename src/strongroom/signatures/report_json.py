@@ -57,14 +57,14 @@ def _signature_json(each: Checked) -> JsonObject:
             "trust": time.trust.value,
             "reason": time.reason,
         },
-        **_tags("signed", each.signed),
-        **_tags("unsigned", each.unsigned),
-        **_tags("missing", each.missing),
+        **_tags("signed", each.signed, len(each.signed)),
+        **_tags("unsigned", each.unsigned, each.unsigned_count),
+        **_tags("missing", each.missing, len(each.missing)),
     }
 
 
-def _tags(name: str, tags: Sequence[int]) -> JsonObject:
-    return {f"{name}_count": len(tags), name: [tag_name(tag) for tag in tags[:MOST_TAGS]]}
+def _tags(name: str, tags: Sequence[int], count: int) -> JsonObject:
+    return {f"{name}_count": count, name: [tag_name(tag) for tag in tags[:MOST_TAGS]]}
 
 
 def tag_name(tag: int) -> str:

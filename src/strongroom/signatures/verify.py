@@ -31,6 +31,16 @@ MAX_INFLATED_BYTES: Final = 64 << 20
 MAX_PASSES: Final = 8
 """How often all of a data set may be read for signatures that cover different things of it."""
 
+NAMED_FIRST: Final = frozenset(
+    {
+        0x00080018, 0x00080020, 0x00080060, 0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00200060, 0x00200062,
+        0x0020000D, 0x0020000E, 0x00280030, 0x00281052, 0x00281053, 0x0040A730, 0x00420011, 0x7FE00010,
+    }
+)  # fmt: skip
+"""What says whose an object is, of what and when, and what it shows: nobody should overlook that it is not signed."""
+MOST_UNSIGNED: Final = 1000
+
+_HEADER_BYTES: Final = 8
 _MAC_ID: Final = 0x04000005
 _MAC_TRANSFER_SYNTAX: Final = 0x04000010
 _MAC_ALGORITHM: Final = 0x04000015
@@ -56,6 +66,25 @@ class Rules:
     proven_at: datetime
     scan: ScanLimits
     max_signatures: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """Those of one level: all, what may be signed, and what says something, in the order in which it is named."""
+
+    present: frozenset[int]
+    signable: frozenset[int]
+    content: tuple[int, ...]
+
+    @classmethod
+    def of(cls, level: Level) -> _Tags:
+        """Of the elements of ``level``."""
+        content = {node.tag for node in level.elements if is_content(node)}
+        return cls(
+            frozenset(node.tag for node in level.elements),
+            frozenset(node.tag for node in level.elements if is_signable(node)),
+            tuple(sorted(content, key=lambda tag: (tag not in NAMED_FIRST, tag))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +124,16 @@ class _Work:
         self._contents = contents
         self._rules = rules
         self._big_endian = big_endian
+        self._coverages: dict[str, Coverage] = {}
         self._hashed: dict[tuple[object, ...], Any] = {}
         self._budget_bytes = MAX_PASSES * contents.size_bytes
 
     def check(self, level: Level) -> Iterator[Checked]:
         """Check the signatures of one data set or item, in their order."""
-        macs = self._macs(level)
+        macs, tags = self._macs(level), _Tags.of(level)
         for node in level.elements:
             for item in node.items or () if node.tag == DIGITAL_SIGNATURES else ():
-                yield self._signature(level, Item(self._contents, item), macs)
+                yield self._signature(level, tags, Item(self._contents, item), macs)
 
     def _macs(self, level: Level) -> dict[int, _Mac]:
         macs: dict[int, _Mac] = {}
@@ -118,7 +148,7 @@ class _Work:
                 macs.setdefault(item.number(_MAC_ID), mac)
         return macs
 
-    def _signature(self, level: Level, item: Item, macs: dict[int, _Mac]) -> Checked:
+    def _signature(self, level: Level, tags: _Tags, item: Item, macs: dict[int, _Mac]) -> Checked:
         base = Checked(
             place=level.place,
             uid=item.text(_UID),
@@ -130,21 +160,22 @@ class _Work:
         mac = macs.get(item.number(_MAC_ID))
         if mac is None:
             return replace(base, reason="no-mac-parameters")
-        signable = {node.tag for node in level.elements if is_signable(node)}
+        unsigned = [tag for tag in tags.content if tag not in mac.listed]
         base = replace(
             base,
             mac_algorithm=mac.algorithm,
             transfer_syntax=mac.transfer_syntax,
-            signed=tuple(sorted(mac.listed & signable)),
-            unsigned=tuple(sorted({node.tag for node in level.elements if is_content(node)} - mac.listed)),
-            missing=tuple(sorted(mac.listed - {node.tag for node in level.elements})),
+            signed=tuple(sorted(mac.listed & tags.signable)),
+            unsigned=tuple(unsigned[:MOST_UNSIGNED]),
+            unsigned_count=len(unsigned),
+            missing=tuple(sorted(mac.listed - tags.present)),
         )
         try:
-            return self._judged(base, level, item, mac)
+            return self._judged(base, level, tags, item, mac)
         except Refused as refused:
             return replace(base, reason=refused.reason)
 
-    def _judged(self, base: Checked, level: Level, item: Item, mac: _Mac) -> Checked:
+    def _judged(self, base: Checked, level: Level, tags: _Tags, item: Item, mac: _Mac) -> Checked:
         """``base``, with everything that the certificate and the key say. Raises Refused if there is no such key."""
         certificate = SignerCertificate(item.value(_CERTIFICATE))
         base = replace(base, signer=certificate.signer, weak=certificate.weaknesses(mac.algorithm))
@@ -161,7 +192,7 @@ class _Work:
         proven_at = min(time.time, self._rules.proven_at) if time and time.time else self._rules.proven_at
         trust, why = certificate.trust(self._rules.anchors, parse_date_time(base.signed_at), proven_at)
         base = replace(base, validity=Validity.VALID, trust=trust, trust_reason=why, time=time)
-        return replace(base, profiles=self._profiles(base, level, certificate.family))
+        return replace(base, profiles=self._profiles(base, level, tags, certificate.family))
 
     def _certified_time(self, item: Item, signature: bytes) -> CertifiedTime | None:
         kind, raw = item.text(_TIMESTAMP_TYPE), item.value(_TIMESTAMP)
@@ -171,14 +202,13 @@ class _Work:
             return CertifiedTime(None, Trust.UNKNOWN, "a type of timestamp that is not known here")
         return check_timestamp(raw, signature, self._rules.anchors)
 
-    def _profiles(self, base: Checked, level: Level, family: str) -> tuple[str, ...]:
+    def _profiles(self, base: Checked, level: Level, tags: _Tags, family: str) -> tuple[str, ...]:
         if family != "RSA" or (base.time is not None and base.time.reason.startswith("a type")):
             return ()
         if level.place:
             return (BASE,)
         flag = Item(self._contents, level.elements).text(_VERIFICATION_FLAG)
-        present = {node.tag for node in level.elements if is_signable(node)}
-        met = met_by(base.signed, present, purpose=base.purpose, is_verified=flag == "VERIFIED")
+        met = met_by(frozenset(base.signed), tags.signable, purpose=base.purpose, is_verified=flag == "VERIFIED")
         return (BASE, *met)
 
     def _purpose(self, item: Item) -> str:
@@ -196,7 +226,10 @@ class _Work:
         name = MAC_ALGORITHMS.get(mac.algorithm)
         if name is None:
             raise Refused("mac-algorithm-unknown")
-        coverage = Coverage(self._contents, syntax, big_endian=self._big_endian)
+        coverage = self._coverages.get(syntax.uid)
+        if coverage is None:
+            coverage = Coverage(self._contents, syntax, big_endian=self._big_endian)
+            self._coverages[syntax.uid] = coverage
         key = (level.place, mac)
         state = self._hashed.get(key)
         if state is None:
@@ -219,7 +252,7 @@ class _Work:
         for node in covered:
             if not is_signable(node):
                 raise Refused("unknown-vr" if is_content(node) else "unsignable-listed")
-        self._budget_bytes -= sum(node.length for node in covered if node.items is None)
+        self._budget_bytes -= sum(_HEADER_BYTES + node.length for node in covered if node.items is None)
         self._budget_bytes -= self._contents.size_bytes if any(node.items for node in covered) else 0
         if self._budget_bytes < 0:
             raise LimitExceeded("max_signature_passes", MAX_PASSES)
