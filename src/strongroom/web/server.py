@@ -10,6 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,10 @@ ACCEPT_TURN_S: Final = 0.001
 
 LAST_WORDS_S: Final = 3.0
 """For answers that were cut at the end of draining to say in the trail what they had sent."""
+
+ALERT_S: Final = 1.0
+ALERT_READS: Final = 4
+"""How long, and how much, a client that failed its handshake is listened to, so that it gets to know why."""
 
 WRITE_BUFFER_BYTES: Final = 1 << 20
 """Of one connection, held until the client takes them: with more, its handler waits."""
@@ -132,6 +137,7 @@ class WebServer:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         begun = Connection(self._app, self, self._limits, address)
+        line = connection.dup()  # for the last word, if the handshake fails: the loop closes its own at once
         try:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: begun,
@@ -147,6 +153,21 @@ class WebServer:
             if not isinstance(error, Exception):  # cancelled, for a newer one or at the end
                 raise
             log.debug("a handshake failed: %s", type(error).__name__)
+            if alert := getattr(error, "alert", b""):
+                await self._tell(line, alert)
+        finally:
+            line.close()
+
+    async def _tell(self, line: socket.socket, alert: bytes) -> None:
+        """Send the TLS alert that says why a handshake failed, and let the client read it before the end."""
+        loop = asyncio.get_running_loop()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ALERT_S):
+                await loop.sock_sendall(line, alert)
+                line.shutdown(socket.SHUT_WR)
+                for _ in range(ALERT_READS):  # what is left unread would take the alert away again
+                    if not await loop.sock_recv(line, 65_536):
+                        break
 
     def _tick(self) -> None:
         self.date = formatdate(time.time(), usegmt=True).encode("ascii")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -338,6 +339,25 @@ def test_what_is_wrong_with_the_next_request_does_not_take_the_answer_to_this_on
         answers = to_end(line)
     assert re.findall(rb"HTTP/1.1 ([0-9]+)", answers) == [b"200", b"200", b"400"]
     assert b"<cut>" not in answers
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_strangers_certificate_ends_the_connection_with_the_alert_that_says_so(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """There is no HTTP answer to it: TLS comes first, and says "unknown ca"."""
+    own = issue(new_authority("fedcba9876543210", NOW), "STRANGER", [], NOW, 30)
+    (tmp_path / "pem").write_bytes(own.certificate_pem + own.key_pem)
+    context = ssl.create_default_context(cadata=AUTHORITY.certificate_pem.decode())
+    context.load_cert_chain(tmp_path / "pem")
+    context.minimum_version = context.maximum_version = version
+    with served(ok) as server, socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as plain:
+        with (
+            pytest.raises(ssl.SSLError, match=r"unknown.ca"),
+            closing(context.wrap_socket(plain, server_hostname="localhost")) as line,
+        ):
+            line.recv(1)
+        assert ask(server, b"GET / " + HEAD + b"Connection: close\r\n\r\n").endswith(b"ok")
 
 
 def test_an_answer_that_is_cut_at_the_end_may_still_say_so() -> None:
