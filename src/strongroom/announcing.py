@@ -19,14 +19,14 @@ WINDOW_S = 60.0
 LINES_OF_A_KIND = 5
 """So many of one action, reason and address in a window; the rest are a number in the first line of the next one."""
 LINES = 120
-"""So many of all kinds in a window."""
+"""So many of all kinds in a window, alerts apart."""
 KINDS = 1024
 """Watched at a time."""
 
-_DETAILS = ("calling", "called", "tls", "sop_uid", "quarantine", "what", "rule")
+_DETAILS = ("calling", "called", "tls", "sop_uid", "quarantine", "severity", "rules", "what")
 """The details that a line may hold, besides the reason."""
 _MAX_CHARS = 64
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:/+\-]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:/+,\-]+")
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ class Announcer:
         self._kinds: OrderedDict[tuple[str, str, str], _Kind] = OrderedDict()
 
     def __call__(self, event: Event) -> None:
-        """Say it, if it is worth a line and there were not too many of its kind."""
-        if event.action is Action.ALERT:
-            self._say(" ".join(("alert", *_fields(event))))
-        elif event.outcome is Outcome.REFUSED:
-            before = self._unsaid(event)
-            if before >= 0:
-                more = [f"unsaid={before}"] if before else []
-                self._say(" ".join(("refused", f"action={event.action}", *_fields(event), *more)))
+        """Say it, if it is a refusal or an alert, and there were not too many of its kind."""
+        is_alert = event.action is Action.ALERT
+        if not is_alert and event.outcome is not Outcome.REFUSED:
+            return
+        before = self._unsaid(event)
+        if before >= 0:
+            words = ["alert"] if is_alert else ["refused", f"action={event.action}"]
+            self._say(" ".join((*words, *_fields(event), *([f"unsaid={before}"] if before else []))))
 
     def _unsaid(self, event: Event) -> int:
         """How many of its kind were not said before it; -1 if it is not to be said either."""
@@ -76,7 +76,8 @@ class Announcer:
                 self._kinds.popitem(last=False)
             if kind.window != window:
                 kind.window, kind.said = window, 0
-            if kind.said >= LINES_OF_A_KIND or self._lines >= LINES:
+            is_full = self._lines >= LINES and event.action is not Action.ALERT
+            if kind.said >= LINES_OF_A_KIND or is_full:
                 kind.unsaid += 1
                 return -1
             kind.said += 1
@@ -97,4 +98,5 @@ def _fields(event: Event) -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    return _NOT_PLAIN.sub("_", str(value))[:_MAX_CHARS]
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _NOT_PLAIN.sub("_", text)[:_MAX_CHARS]

@@ -31,12 +31,16 @@ def test_a_refusal_is_one_line_that_says_who_and_why() -> None:
     assert lines == ["refused action=store reason=no-right-store aet=CT1 address=10.0.0.7 sop_uid=1.2.3"]
 
 
-def test_an_alert_is_always_said() -> None:
+def test_no_flood_of_refusals_hides_an_alert() -> None:
+    alert = {"reason": "screening", "severity": "critical", "rules": ("SR-PE-001", "SR-ELF-001")}
     with said() as (announce, lines, _):
-        for _ in range(LINES + 1):
-            announce(Event(Action.ALERT, Outcome.FAILED, Principal("", "", "", ""), {"what": "journal-damaged"}))
-    assert len(lines) == LINES + 1
-    assert lines[0] == "alert reason= what=journal-damaged"
+        for number in range(2 * LINES):
+            announce(refusal(address=f"10.0.0.{number}"))
+        assert len(lines) == LINES
+        for _ in range(LINES_OF_A_KIND + 3):
+            announce(Event(Action.ALERT, Outcome.WARNING, Principal("CT1", address="10.0.0.7"), alert))
+    assert len(lines) == LINES + LINES_OF_A_KIND
+    assert lines[-1] == ("alert reason=screening aet=CT1 address=10.0.0.7 severity=critical rules=SR-PE-001,SR-ELF-001")
 
 
 def test_what_went_well_is_not_said() -> None:
