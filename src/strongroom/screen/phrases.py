@@ -24,17 +24,21 @@ _PLAIN_END: Final = re.compile(rb"[\t\n\r -~]*\Z")
 _WIDE: Final = re.compile(rb"(?:[\t\n\r -~]\0)*")
 _WIDE_END: Final = re.compile(rb"(?:[\t\n\r -~]\0)*\Z")
 
-_LINES: Final = (
+_WINDOWS_LINES: Final = (
     "@echo off", "@setlocal", "@if exist ", "cmd /c ", "cmd.exe /c ", "certutil -", "powershell -", "powershell.exe -",
     "invoke-expression", "invoke-webrequest", "new-object ", "downloadstring", "-encodedcommand",
     "$erroractionpreference", "get-childitem ", "wscript.shell", "wscript.echo", "createobject(", "activexobject(",
     "attribute vb_name", "sub autoopen", "sub auto_open", "sub document_open", "eval(atob", "fromcharcode",
-    "child_process", "document.write(", "document.cookie", "document.location", "xmlhttprequest", "$_request[",
-    "$_server[", "$_get[", "$_post[", "<%@ page", "getruntime()", "__import__(", "from __future__ import",
-    "module.exports", "os.system(", "os.popen(", "subprocess.", "use strict;", "use socket;", "require 'open3'",
-    "/dev/tcp/", "| bash", "| sh", "|sh\n", "rm -rf ", "chmod +x ", "sh -i >&", "if [ -", "do shell script",
-    "namespace eval ", "package require ", "os.execute(", "io.popen(", "[autorun]", "[internetshortcut]",
-    "[desktop entry]", "windows registry editor", "x5o!p%@ap[4", "<?= `", "<?=`", "(self):", "(self, ",
+    "document.write(", "xmlhttprequest", "[autorun]", "[internetshortcut]", "windows registry editor",
+)  # fmt: skip
+"""What Windows runs from text of two bytes a character as well; a shell, PHP or Python reads no such text."""
+
+_LINES: Final = (
+    *_WINDOWS_LINES, "child_process", "document.cookie", "document.location", "$_request[", "$_server[", "$_get[",
+    "$_post[", "<%@ page", "getruntime()", "__import__(", "from __future__ import", "module.exports", "os.system(",
+    "os.popen(", "subprocess.", "use strict;", "use socket;", "require 'open3'", "/dev/tcp/", "| bash", "| sh", "|sh\n",
+    "rm -rf ", "chmod +x ", "sh -i >&", "if [ -", "do shell script", "namespace eval ", "package require ",
+    "os.execute(", "io.popen(", "[desktop entry]", "x5o!p%@ap[4", "<?= `", "<?=`", "(self):", "(self, ",
 )  # fmt: skip
 _MARKUP: Final = ("onerror=", "onload=", "javascript:", "http-equiv=")
 _HEADS: Final = (
@@ -105,6 +109,7 @@ def _base64(head: bytes) -> bytes:
 def _all() -> Iterator[Phrase]:
     for line in _LINES:
         yield rb"(?i)" + re.escape(line).encode(), len(line), _script
+    for line in _WINDOWS_LINES:
         yield rb"(?i)" + _wide(line), 2 * len(line), _script
     for line in _MARKUP:
         yield rb"(?i)" + re.escape(line).encode(), len(line), _markup

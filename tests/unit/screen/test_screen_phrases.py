@@ -30,8 +30,13 @@ def found_in(raw: bytes) -> list[tuple[int, Match]]:
     return list(Search().block(raw, 0, 0, len(raw)))
 
 
-@pytest.mark.parametrize("name", sorted(SCRIPTS))
-@pytest.mark.parametrize("coding", ["ascii", "utf-16-le", "utf-16-be"])
+WIDE = ("batch", "PowerShell", "Windows script", "JavaScript")
+
+
+@pytest.mark.parametrize(
+    ("name", "coding"),
+    [(name, "ascii") for name in SCRIPTS] + [(name, f"utf-16-{order}") for name in WIDE for order in ("le", "be")],
+)
 def test_a_script_is_found_within_noise(name: str, coding: str) -> None:
     text = SCRIPTS[name].decode().encode(coding)
     raw = NOISE[:4_001] + b"\0\x80" + text + b"\x80\0" + NOISE[4_001:]

@@ -34,6 +34,10 @@ def test_every_signature_is_tried() -> None:
     assert met == set(range(len(search._SIGNATURES) - len(PHRASES)))
 
 
+def test_there_are_no_more_signatures_than_are_searched_fast() -> None:
+    assert len(search._SIGNATURES) <= search.MOST_SIGNATURES
+
+
 def test_passes_at_the_same_time_do_not_mix_up_what_they_find() -> None:
     raws = [bytes(200_000 + 1_000 * number) + payloads.pe() + bytes(2_000_000) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
