@@ -7,6 +7,7 @@ it is computed when there is some. What a crash leaves undone is what has no row
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,7 @@ from strongroom.types import Principal
 
 log = logging.getLogger(__name__)
 
+MAX_HELD_BYTES: Final = 16 << 20
 BATCH: Final = 32
 """Objects whose digests are kept in one transaction."""
 
@@ -36,6 +38,25 @@ class DigestPorts:
     table: DigestTable
     pixels: Pixels
     clock: Clock
+
+
+class HeldBytes:
+    """A data set in memory, read like a stored one."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``offset``."""
+        return self._data[offset : offset + length]
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield all bytes from ``offset`` on."""
+        yield self._data[offset:]
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Digesting:
@@ -62,7 +83,7 @@ class Digesting:
     def _computed(self, row: int, stored: StoredObject) -> Computed | None:
         """The digests of one object; None if it cannot be read, which is the check's to say."""
         try:
-            with closing(open_object(self._ports.blobs, self._ports.index, stored)) as reader:
+            with closing(self._opened(stored)) as reader:
                 canonical, clinical = parts_of(Copy(reader, stored.transfer_syntax, stored.sha256), self._scan)
                 pixels, is_blank = self._picture(reader, stored.transfer_syntax)
         except StorageUnavailable:
@@ -77,6 +98,14 @@ class Digesting:
         copied = Event(Action.ALERT, Outcome.WARNING, self._principal, {**names, **about})
         now_us = int(self._ports.clock() * 1e6)
         return Computed(row, stored.object_id, digests, is_blank, event, copied, now_us)
+
+    def _opened(self, stored: StoredObject) -> BlobReader:
+        """The object, in memory if it is not large: it is read twice."""
+        reader = open_object(self._ports.blobs, self._ports.index, stored)
+        if reader.size > MAX_HELD_BYTES:
+            return reader
+        with closing(reader):
+            return HeldBytes(b"".join(reader.chunks()))
 
     def _picture(self, reader: BlobReader, transfer_syntax: str) -> tuple[bytes, bool]:
         try:

@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +27,40 @@ LOG_NAME: Final = "digest"
 """Its trail log."""
 IDLE_S: Final = 1.0
 """Between two looks when there was nothing to do: what came lately is done with its neighbours, at one go."""
+LONGEST_WAIT_S: Final = 300.0
+"""While objects arrive; then what came is done all the same, to the end."""
 NICENESS: Final = 19
+
+
+class Patience:
+    """Says when to work: while nothing arrives, or when what arrives has kept us waiting for too long."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` gives seconds that only go forward."""
+        self._clock = clock
+        self._newest = 0
+        self._waiting_since = clock()
+
+    def is_over(self, newest: int) -> bool:
+        """Whether to work now. ``newest`` is the last row of the index."""
+        arrives, self._newest = newest != self._newest, newest
+        return not arrives or self._clock() - self._waiting_since > LONGEST_WAIT_S
+
+    def begin_again(self) -> None:
+        """Nothing is left to do."""
+        self._waiting_since = self._clock()
 
 
 def work(archive: Archive, stopped: threading.Event) -> None:
     """Compute until ``stopped``. Raises StorageUnavailable."""
-    digesting = archive.digesting()
+    digesting, patience = archive.digesting(), Patience(time.monotonic)
     while not stopped.is_set():
-        if digesting.step() < BATCH:
+        if patience.is_over(archive.index.newest_row()):
+            if digesting.step() == BATCH:
+                continue
+            patience.begin_again()
             archive.forget_deleted()
-            stopped.wait(IDLE_S)
+        stopped.wait(IDLE_S)
 
 
 def _be_last() -> None:

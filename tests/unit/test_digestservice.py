@@ -14,6 +14,7 @@ from harness.ingesting import Sample, store
 from strongroom.app import Archive
 from strongroom.archive.model import Action
 from strongroom.digestservice import DigestService
+from strongroom.digestworker import LONGEST_WAIT_S, Patience
 
 TRIES, PAUSE_S = 600, 0.05
 
@@ -63,3 +64,19 @@ def test_serve_has_one_if_it_is_wanted(tmp_path: Path) -> None:
         running.wait_for_event(lambda event: event.action is Action.DIGEST, log="digest", timeout_s=30)
         assert running.stop() == 0
         assert "Traceback" not in running.output
+
+
+def test_senders_come_first_but_not_for_ever() -> None:
+    now = [0.0]
+    patience = Patience(lambda: now[0])
+    assert patience.is_over(0), "nothing has come"
+    assert [patience.is_over(row) for row in (1, 2, 3)] == [False] * 3
+    assert patience.is_over(3), "nothing has come since"
+    patience.begin_again()
+    for row in range(4, 4 + int(LONGEST_WAIT_S)):
+        now[0] += 1
+        assert not patience.is_over(row)
+    now[0] += 1
+    assert [patience.is_over(row) for row in (1000, 1001)] == [True, True], "until all is done"
+    patience.begin_again()
+    assert not patience.is_over(1002)

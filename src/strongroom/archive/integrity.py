@@ -11,6 +11,7 @@ An object has four digests, each blind to more than the one before:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, Protocol
@@ -147,6 +148,10 @@ def _part_of(tag: int) -> int:
     return _Part.PIXELS if tag in OF_PIXELS else _Part.COERCIBLE if tag in COERCIBLE else _Part.CLINICAL
 
 
+def _clinical_only(tag: int) -> int | None:
+    return _Part.CLINICAL if _part_of(tag) is _Part.CLINICAL else None
+
+
 def judge(first: Copy, second: Copy, pixels: Pixels, limits: ScanLimits) -> tuple[Judgement, Digests]:
     """What ``second`` is to ``first``, which is stored under the same UIDs, and its digests.
 
@@ -172,13 +177,15 @@ def judge(first: Copy, second: Copy, pixels: Pixels, limits: ScanLimits) -> tupl
 
 def parts_of(copy: Copy, limits: ScanLimits) -> tuple[bytes, bytes]:
     """Return the canonical and the clinical digest. Raises MalformedDataset, LimitExceeded, and what reading raises."""
-    canonical, parts = _parts(copy, limits)
+    canonical, parts = _parts(copy, limits, _clinical_only)
     return canonical, parts.get(_Part.CLINICAL, b"")
 
 
-def _parts(copy: Copy, limits: ScanLimits) -> tuple[bytes, dict[int, bytes]]:
+def _parts(
+    copy: Copy, limits: ScanLimits, part_of: Callable[[int], int | None] = _part_of
+) -> tuple[bytes, dict[int, bytes]]:
     syntax = TRANSFER_SYNTAXES[copy.transfer_syntax]
-    return canonical_parts(copy.reader.read, copy.reader.size, syntax, _part_of, limits)
+    return canonical_parts(copy.reader.read, copy.reader.size, syntax, part_of, limits)
 
 
 def _pixels_or_none(copy: Copy, pixels: Pixels) -> bytes:

@@ -70,10 +70,10 @@ def canonical_parts(
     read: Read,
     size_bytes: int,
     transfer_syntax: TransferSyntax,
-    part_of: Callable[[int], int],
+    part_of: Callable[[int], int | None],
     limits: ScanLimits = DEFAULT_LIMITS,
 ) -> tuple[bytes, dict[int, bytes]]:
-    """Return the SHA-256 of the canonical form, and that of each part of it: ``part_of`` has the part of a tag.
+    """Return the SHA-256 of the canonical form, and that of each part of it: ``part_of`` has the part of a tag, or None.
 
     Only top-level elements are told apart. Each value is read once. Raises as ``canonical_sha256``.
     """
@@ -82,7 +82,8 @@ def canonical_parts(
     read, size_bytes, elements = _measured(read, size_bytes, transfer_syntax, limits)
     digest = _Digest(read, size_bytes, whole.update)
     for element in elements:
-        digest.also = parts.setdefault(part_of(element.tag), sha256()).update
+        part = part_of(element.tag)
+        digest.also = None if part is None else parts.setdefault(part, sha256()).update
         digest.add([element])
     return whole.digest(), {part: each.digest() for part, each in parts.items()}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, exists, false, select
+from sqlalchemy import Select, and_, bindparam, exists, false, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -90,6 +90,7 @@ class Index:
         older = select(INSTANCE.c.id, INSTANCE.c.object_id).where(INSTANCE.c.id < bindparam("before"))
         self._older_objects = Sql(older.order_by(INSTANCE.c.id.desc()).limit(bindparam("row_limit")), backend.dialect)
 
+        self._newest_row = Sql(select(func.max(INSTANCE.c.id)), backend.dialect)
         undigested = (
             select(INSTANCE.c.id, *_STORED_COLUMNS)
             .select_from(joined(Level.IMAGE).join(DATA_KEY))
@@ -193,6 +194,11 @@ class Index:
         with self.database.reading() as cursor:
             rows = self._undigested.run(cursor, after=after, row_limit=limit).fetchall()
         return [(row[0], self._stored(row[1:], self._data_key_or_none)) for row in rows]
+
+    def newest_row(self) -> int:
+        """The number of the last object that has its row, 0 if there is none."""
+        with self.database.reading() as cursor:
+            return self._newest_row.run(cursor).fetchone()[0] or 0
 
     def small_object(self, row: int) -> bytes:
         """The sealed bytes of a small object. Raises NotFound."""
