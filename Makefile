@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+# Two at a time, a file by one of them: most tests wait for a disk, a peer or a process of their own.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 

@@ -73,7 +73,7 @@ def canonical_parts(
     part_of: Callable[[int], int | None],
     limits: ScanLimits = DEFAULT_LIMITS,
 ) -> tuple[bytes, dict[int, bytes]]:
-    """Return the SHA-256 of the canonical form, and that of each part of it: ``part_of`` has the part of a tag, or None.
+    """Return the SHA-256 of the canonical form, and of each part of it: ``part_of`` has the part of a tag, or None.
 
     Only top-level elements are told apart. Each value is read once. Raises as ``canonical_sha256``.
     """
