@@ -238,7 +238,8 @@ class Ingest:
                 self._alert(SCREENING, screened.severity, self.study_uid, {"rules": screened.rules})
                 raise Refused(SCREENING)
             assert self._writer is not None
-            new = replace(new, sealed=self._writer.commit(), flag=_flag_of(screened))
+            sealed, flag = self._writer.commit(), _flag_of(screened)
+            new = NewInstance(new.stored, sealed, new.modality, new.levels, new.source, flag)
             if is_resent:
                 return self._seen_again(new)
             if screened.policy is Policy.QUARANTINE:
