@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from strongroom.app import Archive
+from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home
 from strongroom.errors import StrongroomError
 from strongroom.store.check import Findings
@@ -159,21 +159,14 @@ def run(orders: Orders, say: Say, stopped: threading.Event) -> int:
     return 0
 
 
-def _follow_parent(given: BinaryIO, stopped: threading.Event) -> None:
-    """End with the parent, at once if that takes too long."""
-    given.read()
-    stopped.set()
-    threading.Event().wait(LAST_MOMENT_S)
-    os._exit(1)
-
-
 def main() -> int:
     """Read the orders, walk, return the exit code."""
+    log_to_stderr()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this one itself
     os.nice(NICENESS)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    given, said = sys.stdin.buffer, sys.stdout.buffer
+    said = sys.stdout.buffer
 
     def say(word: Word) -> None:
         try:
@@ -182,8 +175,8 @@ def main() -> int:
         except BrokenPipeError:
             raise Stopped from None
 
-    orders = msgspec.json.decode(given.readline(), type=Orders)
-    threading.Thread(target=_follow_parent, args=(given, stopped), name="parent", daemon=True).start()
+    orders = msgspec.json.decode(read_orders(), type=Orders)
+    follow_parent(stopped.set, LAST_MOMENT_S)
     try:
         return run(orders, say, stopped)
     except StrongroomError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.app import Archive
+from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home
 from strongroom.digesting import BATCH
 from strongroom.errors import StrongroomError
@@ -72,18 +73,13 @@ def _be_last() -> None:
 
 def main() -> int:
     """Run as a process; returns the exit code."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when
-    home = Home(Path(os.fsdecode(sys.stdin.buffer.readline().rstrip(b"\n"))))
+    home = Home(Path(os.fsdecode(read_orders())))
     _be_last()
     stopped = threading.Event()
-
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        stopped.set()
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    follow_parent(stopped.set)
     archive = Archive(home, LOG_NAME)
     try:
         work(archive, stopped)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 import uvloop
@@ -29,6 +29,7 @@ import uvloop
 from strongroom.admin.deletion import delete_study
 from strongroom.announcing import Announcer
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
+from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
@@ -219,25 +220,16 @@ async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> No
     await worker.serve(listener, stop, say_ready)
 
 
-def _follow_parent(orders: BinaryIO, stopped: threading.Event, last_s: float) -> None:
-    """End with the parent, in order; at once if that takes too long, whatever hangs."""
-    orders.read()
-    stopped.set()
-    threading.Event().wait(last_s)
-    os._exit(1)
-
-
 def main() -> int:
     """Read the orders, serve, return the exit code."""
+    log_to_stderr()
     stopped = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers itself
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    given = sys.stdin.buffer
-    orders = msgspec.json.decode(given.readline(), type=Orders)
+    orders = msgspec.json.decode(read_orders(), type=Orders)
     home = Home(Path(orders.home))
     try:
-        arguments: tuple[Any, ...] = (given, stopped, load(home).https.drain_timeout_s + LAST_MOMENT_S)
-        threading.Thread(target=_follow_parent, args=arguments, name="parent", daemon=True).start()
+        follow_parent(stopped.set, load(home).https.drain_timeout_s + LAST_MOMENT_S)
         serve(home, orders, stopped)
     except StrongroomError as error:
         log.error("an HTTPS worker ended: %s", error)

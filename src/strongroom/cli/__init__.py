@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
 
+from strongroom.child import log_to_stderr
 from strongroom.errors import StrongroomError
 
 BAD_NEWS = 1
@@ -17,7 +17,7 @@ def main() -> None:
     """Entry point of ``strongroom``: exit 0 = good, 1 = the answer is bad news, 2 = could not run."""
     from strongroom.cli.commands import app
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr()
     try:
         app(standalone_mode=True)
     except StrongroomError as error:
