@@ -75,7 +75,8 @@ class Digesting:
         pending = self._ports.index.undigested(self._after, BATCH)
         computed = [each for each in (self._computed(row, stored) for row, stored in pending) if each is not None]
         if computed:
-            self._ports.table.keep(computed)
+            for alert in self._ports.table.keep(computed):
+                self._ports.index.announce(alert)
         # From the beginning again when the end is reached: rows of a deleted study may have been used again.
         self._after = pending[-1][0] if pending else 0
         return len(pending)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from strongroom.announcing import Announcer
 from strongroom.app import Archive
 from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home
@@ -81,6 +82,7 @@ def main() -> int:
     stopped = threading.Event()
     follow_parent(stopped.set)
     archive = Archive(home, LOG_NAME)
+    archive.index.announce = Announcer(time.monotonic)
     try:
         work(archive, stopped)
     except StrongroomError as error:

@@ -12,7 +12,7 @@ from harness.archives import new_home, opened, trail_events
 from harness.ingesting import SMALL_PIXELS, Sample, element, store
 from strongroom.app import Archive
 from strongroom.archive.integrity import Digests
-from strongroom.archive.model import Action
+from strongroom.archive.model import Action, Event
 from strongroom.digesting import BATCH
 from strongroom.store.deletion import StudyDeletion
 
@@ -93,9 +93,12 @@ def test_a_picture_under_another_patient_is_flagged_and_tells_somebody(archive: 
     store(archive, same)
     digest_all(archive)
     assert alerts(archive) == flags(archive) == []
+    said: list[Event] = []
+    archive.index.announce = said.append
     store(archive, other)
     digest_all(archive)
     assert alerts(archive) == [other.sop_uid]
+    assert [event.details["sop_uid"] for event in said if event.action is Action.ALERT] == [other.sop_uid]
     assert flags(archive) == [(other.sop_uid, "pixels-of-another-patient")]
 
 

@@ -56,14 +56,14 @@ class DigestTable:
             dialect,
         )
 
-    def keep(self, computed: Sequence[Computed]) -> int:
-        """Keep what was computed, with its events; returns how many pictures stand under another patient as well.
+    def keep(self, computed: Sequence[Computed]) -> list[Event]:
+        """Keep what was computed, with its events; returns the alerts: of pictures under another patient as well.
 
         Of an object that is gone, or has its digests already, nothing is kept. Raises StorageUnavailable.
         """
 
-        def work(transaction: Transaction) -> int:
-            return sum([self._keep_one(transaction, each) for each in computed])
+        def work(transaction: Transaction) -> list[Event]:
+            return [each.copied for each in computed if self._keep_one(transaction, each)]
 
         return self._database.write(work)
 

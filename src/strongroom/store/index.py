@@ -70,7 +70,7 @@ class Index:
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
         self.backlog: Backlog | None = None
         self.announce: Callable[[Event], None] = lambda _: None
-        """Told of every event that `record` has made durable; for `serve` to set."""
+        """Told of every event that `record` has made durable, and of alerts about digests; for `serve` to set."""
         self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
