@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,22 @@ def test_nothing_is_merged_silently(
     assert texts(records(index, Level.STUDY), STUDY_INSTANCE_UID) == ["1.2"]
     assert texts(records(index, Level.SERIES), SERIES_INSTANCE_UID) == ["1.2.3"]
     assert index.study_key("1.9") is None
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({STUDY_INSTANCE_UID: ["1.9"]}, ""), ({PATIENT_ID: ["other"]}, "study-of-another-patient")],
+)
+def test_what_a_moved_copy_is_does_not_depend_on_what_a_process_remembers(
+    shelf: Shelf, index: Index, same_process: bool, change: dict[int, list[str]], reason: str
+) -> None:
+    first = add(index, {PATIENT_ID: ["P1"]})
+    other = index if same_process else shelf.index("second")
+    copy = instance({PATIENT_ID: ["P1"], **uids_of(first), **change}, RING.new_data_key())
+    with pytest.raises(Refused, match=reason) if reason else nullcontext():
+        assert other.add(copy, stored_event(copy)) is Added.NOT_NEW
+    assert sum(trail_sizes(index).values()) == 1
 
 
 def test_one_patient_id_of_two_issuers_is_two_patients(index: Index) -> None:

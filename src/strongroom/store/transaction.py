@@ -41,6 +41,9 @@ class Waiting(Protocol):
     place: SeriesPlace
 
 
+ANOTHER_STUDY = "series-in-another-study"
+
+
 class TrailAppender(Protocol):
     """Appends events to this process's trail within the caller's transaction."""
 
@@ -272,8 +275,15 @@ class Transaction:
         silently.
         """
         stored = new.stored
-        place = self._known_place(new)
-        if place is None and self.sql.has_instance.run(self.cursor, a=stored.sop_uid).fetchone():
+        try:
+            place = self._known_place(new)
+        except Refused as refusal:
+            # The same answer as where the place is not remembered: what is known of the object comes first.
+            if refusal.reason == ANOTHER_STUDY and self._is_stored(new):
+                return Added.NOT_NEW
+            raise
+        if place is None and self._is_stored(new):
+            self._require_same_patient(new)
             return Added.NOT_NEW
         if place is None or stored.key.key_id not in place.keys:
             key = self._usable_key(stored)  # may raise, so it comes before anything is written
@@ -352,9 +362,17 @@ class Transaction:
     @staticmethod
     def _check_place(new: NewInstance, patient_identity: tuple[str, str], same_study: bool) -> None:
         if not same_study:
-            raise Refused("series-in-another-study")
+            raise Refused(ANOTHER_STUDY)
         if patient_identity != _identity(new):
             raise Refused("study-of-another-patient")
+
+    def _is_stored(self, new: NewInstance) -> bool:
+        return self.sql.has_instance.run(self.cursor, a=new.stored.sop_uid).fetchone() is not None
+
+    def _require_same_patient(self, new: NewInstance) -> None:
+        study = self.sql.find_study.run(self.cursor, a=new.stored.study_uid).fetchone()
+        if study:
+            self._check_place(new, (study[4], study[5]), same_study=True)
 
     def _new_place(self, new: NewInstance) -> SeriesPlace:
         sql, cursor, stored = self.sql, self.cursor, new.stored
