@@ -21,7 +21,7 @@ from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.cli.progress import counted, printable, size
 from strongroom.config import environment
-from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused
+from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused, StrongroomError
 from strongroom.store.quarantine import Entry, What, parse_quarantine_id, quarantine_id
 
 group = new_group("Objects that were taken in and are kept out of the archive.")
@@ -130,7 +130,10 @@ def destroy(
 def _orders(archive: Archive, what: What, which: list[str], user: str, reason: str) -> list[Order]:
     numbers = [parse_quarantine_id(text) for text in which]
     why = parse_reason(reason)
-    name = verified(archive, user, _passcode())
+    try:
+        name = verified(archive, user, _passcode())
+    except Denied as refusal:
+        raise StrongroomError(_REFUSALS.get(refusal.reason, str(refusal))) from None
     return [Order(what, number, name, why, now_us()) for number in dict.fromkeys(numbers)]
 
 
@@ -172,7 +175,8 @@ _REFUSALS = {
     "same-person": "you have asked for this yourself; it takes another person to do it",
     "request-lapsed": "the request lapsed, or was withdrawn with its account, meanwhile: ask again",
     "user-disabled": "your account is disabled",
-    "role-may-not": "your role may not",
+    "role-may-not": "your role may not: this takes a security-officer or an administrator",
+    "user-or-passcode-wrong": "no such account, or not its passcode: `strongroom user list` has the accounts",
 }
 
 

@@ -179,7 +179,8 @@ def _acted(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _listed(details: Mapping[str, Detail]) -> str:
-    return "  ".join(f"{key}={value}" for key, value in sorted(details.items()))
+    words = ((key, ",".join(value) if isinstance(value, tuple) else value) for key, value in sorted(details.items()))
+    return "  ".join(f"{key}={value}" for key, value in words)
 
 
 def _stamped(found: offline.Verified) -> str:

@@ -152,8 +152,9 @@ def _as_text(files: Iterator[Screened], sums: _Sums, _: Severity) -> Iterator[st
 def _line(finding: Finding) -> str:
     place = finding.place
     where = "inflated byte" if place.inflated else "byte"
+    length = f", {counted(place.length, 'byte')}" if place.length else ""
     return printable(
-        f"  {finding.severity!s:<8} {finding.rule.id:<13} {place.path} {where} {place.offset}, {place.length} bytes, "
+        f"  {finding.severity!s:<8} {finding.rule.id:<13} {place.path} {where} {place.offset}{length}, "
         f"confidence {finding.confidence}: {finding.what or finding.rule.title}"
     )
 
@@ -243,14 +244,15 @@ def disarm(
             f"sha256 {removed.sha256}",
         )
     parts = counted(len(written.disarmed.removed), "part")
-    print(f"{parts} removed; {printable(str(target))}, {size(written.size_bytes)}")
+    what = f"{parts} removed" if written.disarmed.removed else "nothing had to be removed"
+    print(f"{what}; {printable(str(target))}, {size(written.size_bytes)}")
     print(_where_the_original_is(written, printable(str(source))))
     print(f"sha256 of the original {written.disarmed.original_sha256}")
     print(f"sha256 of the copy     {written.sha256}")
 
 
 def _where_the_original_is(written: Written, name: str) -> str:
-    words = f"{name} is as it was, with all that was found in it"
+    words = f"{name} is as it was" + (", with all that was found in it" if written.disarmed.removed else "")
     if written.kept is None:
         return words
     if not written.kept.quarantine_id:

@@ -338,6 +338,15 @@ def test_without_a_home_it_is_said_that_the_original_is_as_it_was(run: Shell, fo
     assert "quarantine" not in ran.out
 
 
+def test_of_a_clean_file_it_is_said_that_nothing_had_to_be_removed(run: Shell, folder: Path) -> None:
+    infected, clean = folder / "below" / "infected.dcm", folder / "clean.dcm"
+    run("disarm", infected, clean)
+    ran = run("disarm", clean, folder / "copy.dcm")
+    assert ran.code == GOOD
+    assert ran.out.startswith("nothing had to be removed; ")
+    assert "clean.dcm is as it was\n" in ran.out
+
+
 def test_with_a_home_the_original_is_held_sealed(run: Shell, folder: Path, home: Home) -> None:
     source = folder / "below" / "infected.dcm"
     ran = run("disarm", source, folder / "copy.dcm", "--home", home.root)
