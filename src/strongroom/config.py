@@ -159,7 +159,7 @@ Policy = Literal["accept", "flag", "quarantine", "refuse"]
 
 class ScreeningSection(_Section, frozen=True):
     """What happens to an object in which something is found, before it is stored: by the severity of its worst finding
-    "accept", "flag" (stored, with an alert), "quarantine" or "refuse"."""
+    "accept", "flag" (stored and recorded so; from high on with an alert), "quarantine" or "refuse"."""
 
     enabled: Annotated[bool, _key("Screen what arrives by C-STORE, STOW-RS and import.")] = True
     low: Annotated[Policy, _key("For findings of low severity.")] = "accept"
