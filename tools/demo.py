@@ -20,6 +20,7 @@ FATES = {
     "stored": "stored",
     "already_here": "already there",
     "refused": "refused",
+    "quarantined": "in quarantine (other content under the UID of another sample)",
     "unreadable": "unreadable",
     "not_dicom": "not DICOM",
 }
