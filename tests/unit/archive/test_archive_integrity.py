@@ -20,7 +20,7 @@ from strongroom.archive.integrity import (
     Judgement,
     judge,
 )
-from strongroom.dicom.elements import DEFAULT_LIMITS
+from strongroom.dicom.elements import DEFAULT_LIMITS, ScanLimits
 from strongroom.errors import CodecFailed, NotRepresentable
 
 SOP, NAME, LATERALITY, PIXELS = 0x00080018, 0x00100010, 0x00200060, 0x7FE00010
@@ -104,6 +104,34 @@ def test_what_cannot_be_compared_counts_as_altered(fails: Exception) -> None:
     assert judge(FIRST, copy(pixels=OTHER_ENCODING), Decoded(fails), DEFAULT_LIMITS)[0] == ALTERED
     assert judge(FIRST, copy(pixels=LOSSY_PICTURE), Decoded(fails), DEFAULT_LIMITS)[0] == ALTERED
     assert judge(FIRST, copy(name="Roe^Richard"), Decoded(fails), DEFAULT_LIMITS)[0] == COERCED
+
+
+def _nested(levels: int, *, undefined: bool) -> bytes:
+    """Items within items, as a private element of any VR may hold them."""
+    value = b""
+    for _ in range(levels):
+        if undefined:
+            end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+            value = b"\xfe\xff\x00\xe0\xff\xff\xff\xff\x09\0\x01\x10\xff\xff\xff\xff" + value + end
+        else:
+            inner = b"\x09\0\x01\x10" + len(value).to_bytes(4, "little") + value
+            value = b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner
+    end_of_value = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    return value.removesuffix(end_of_value) + end_of_value[:8] if undefined else value
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_a_private_value_that_is_too_deep_to_follow_is_compared_as_bytes(undefined: bool) -> None:
+    first = copy(element(0x00091001, "OB", _nested(2000, undefined=undefined)))
+    again = copy(element(0x00091001, "UN", _nested(2000, undefined=undefined)))
+    other = copy(element(0x00091001, "OB", _nested(1999, undefined=undefined)))
+    assert judge(first, again, Decoded(), DEFAULT_LIMITS)[0] == VARIANT
+    assert judge(first, other, Decoded(), DEFAULT_LIMITS)[0] == METADATA_ALTERED
+
+
+def test_a_copy_that_cannot_be_walked_counts_as_altered() -> None:
+    few = ScanLimits(max_element_count=3)
+    assert judge(FIRST, copy(element(LATERALITY, "CS", "L")), Decoded(), few)[0] == ALTERED
 
 
 def test_a_lossy_copy_of_something_else_is_altered() -> None:
