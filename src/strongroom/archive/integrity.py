@@ -21,7 +21,7 @@ from strongroom.archive.ports import BlobReader
 from strongroom.dicom.canonical import canonical_parts
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import ScanLimits
-from strongroom.errors import StrongroomError
+from strongroom.errors import LimitExceeded, MalformedDataset, StrongroomError
 
 COERCIBLE: Final = frozenset(
     {
@@ -157,8 +157,11 @@ def judge(first: Copy, second: Copy, pixels: Pixels, limits: ScanLimits) -> tupl
 
     Whatever keeps the two from being compared counts against the copy: nothing is taken for the same unless it is.
     """
-    of_stored, stored = _parts(first, limits)
-    of_copy, copy = _parts(second, limits)
+    try:
+        of_stored, stored = _parts(first, limits)
+        of_copy, copy = _parts(second, limits)
+    except (MalformedDataset, LimitExceeded):
+        return ALTERED, Digests(second.raw, b"", b"", b"")
     clinical = copy.get(_Part.CLINICAL, b"")
     if of_stored == of_copy:
         return VARIANT, Digests(second.raw, of_copy, clinical, b"")

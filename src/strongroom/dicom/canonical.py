@@ -104,13 +104,14 @@ def _measured(
 class _Index:
     """Reads where everything stands; holds what that needs, and the number of elements so far."""
 
-    __slots__ = ("_big_endian", "_count", "_limits", "_read")
+    __slots__ = ("_big_endian", "_count", "_levels", "_limits", "_read")
 
     def __init__(self, read: Read, limits: ScanLimits, *, big_endian: bool) -> None:
         self._read = read
         self._limits = limits
         self._big_endian = big_endian
         self._count = 0
+        self._levels = 0
 
     def elements(self, start: int, end: int, coding: Coding) -> list[_Node]:
         """Return the elements between two offsets, without those that the canonical form leaves out."""
@@ -122,12 +123,16 @@ class _Index:
         for step in steps:
             kind = step.kind
             if kind is Kind.ITEM:
+                self._levels += 1
+                if self._levels > 2 * self._limits.max_element_depth:
+                    raise LimitExceeded("max_element_depth", self._limits.max_element_depth)
                 item: list[_Node] = []
                 sequence = open_sequences[-1]
                 assert sequence.items is not None
                 sequence.items.append(item)
                 open_items.append(item)
             elif kind is Kind.ITEM_END:
+                self._levels -= 1
                 open_items.pop()
             elif kind is Kind.SEQUENCE_END:
                 node = open_sequences.pop()
@@ -166,13 +171,18 @@ class _Index:
         return node
 
     def _read_unknown_items(self, node: _Node, step: Step) -> None:
-        """Give ``node`` the items that a sequence written as UN holds; it stays UN if none can be read."""
+        """Give ``node`` the items that a sequence written as UN holds; it stays UN if none can be read.
+
+        That is also so if they are too many or too deep: the door takes such values for the bytes that they are.
+        """
+        count, levels = self._count, self._levels
         node.items = []
         source = SeekableSource(self._read, node.offset, node.offset + node.length)
         within = step._replace(kind=Kind.SEQUENCE, coding=IMPLICIT_LITTLE)
         try:
             self._collect(walk(source, IMPLICIT_LITTLE, self._limits, within), [], [node])
-        except MalformedDataset:
+        except (MalformedDataset, LimitExceeded):
+            self._count, self._levels = count, levels
             node.vr, node.items = b"UN", None
 
 
