@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import payloads
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.screen import search
-from strongroom.screen.findings import Confidence
+from strongroom.screen.findings import Confidence, Severity
 from strongroom.screen.phrases import PHRASES
+from strongroom.screen.screening import screen_bytes
 from strongroom.screen.search import LOOK_BACK_BYTES, MAX_CANDIDATES_PER_BLOCK, Search
 
 BEGINNINGS = (
@@ -70,6 +73,21 @@ def test_lures_are_followed_up_to_a_cap_and_no_further() -> None:
     raw = b"<script" * (MAX_CANDIDATES_PER_BLOCK + 10)
     assert list(finder.block(raw, 500, 0, len(raw))) == []
     assert finder.gave_up_at == 500
+
+
+@pytest.mark.parametrize("lure", [b"eval(atob ", b"onload= ", b"<html <head>", b"{\\rtf1 ", b"%PDF-1.4 1 0 obj "])
+def test_lures_that_take_long_to_follow_are_followed_in_proportion(lure: bytes) -> None:
+    raw = lure * 4000
+    finder, begun = Search(), time.process_time()
+    list(finder.block(raw, 0, 0, len(raw)))
+    assert finder.gave_up_at is not None
+    assert time.process_time() - begun < 5
+
+
+def test_what_lures_hide_keeps_an_object_out() -> None:
+    raw = b"onload= " * 4000 + bytes(5000)
+    screened = screen_bytes(raw, transfer_syntax=TRANSFER_SYNTAXES["1.2.840.10008.1.2.1"])
+    assert "SR-LIM-001" in {each.rule.id for each in screened.findings if each.severity is Severity.HIGH}
 
 
 def test_a_signature_far_from_its_dos_header_is_one_all_the_same() -> None:
