@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.dicom.dictionary import TransferSyntax
-from strongroom.screen.findings import Confidence, Place
+from strongroom.screen.findings import Confidence, Place, Severity
 from strongroom.screen.judge import Judge
 from strongroom.screen.limits import ScreenLimits
 from strongroom.screen.matches import Match
@@ -115,7 +115,9 @@ class Blocks:
         self.judge.finish()
         if self._search.gave_up_at is not None:
             place = Place("file", self._search.gave_up_at, 0, self._inflated)
-            self._verdict.add("SR-LIM-001", place, "more lures than are followed", Confidence.HIGH)
+            what = "more lures than are followed"
+            # What is behind them was not looked at, and no image has so many: they may well be there to hide it.
+            self._verdict.add("SR-LIM-001", place, what, Confidence.HIGH, Severity.HIGH)
 
     def report(self, offset: int, match: Match, at: Located | None = None) -> None:
         """Report a payload that begins at ``offset``."""

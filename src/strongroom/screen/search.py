@@ -29,6 +29,10 @@ LOOK_AHEAD_BYTES: Final = 4096
 LOOK_BACK_BYTES: Final = 4096
 MAX_CANDIDATES_PER_BLOCK: Final = 20_000
 
+FREE_CLOSE_LOOKS: Final = 160
+BYTES_PER_CLOSE_LOOK: Final = 128 << 10
+"""Candidates that take up to 5 ms each are followed so often, and once more for each so many bytes."""
+
 _TEXT_AROUND_BYTES: Final = 24
 _PRINTABLE: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
 _SCRIPT: Final = re.compile(rb"<script(?:[\s>/]|\Z)", re.I)
@@ -80,6 +84,8 @@ class _Signature(NamedTuple):
     expression: bytes
     size: int
     parser: Parser
+    is_close_look: bool = False
+    """Whether much of what is around it is read."""
 
 
 _SIGNATURES: Final = (
@@ -96,13 +102,13 @@ _SIGNATURES: Final = (
     _Signature(rb"7z\xbc\xaf\x27", 5, containers.seven_zip),
     _Signature(rb"PK\x03\x04", 4, containers.zip_local),
     _Signature(rb"PK\x05\x06", 4, containers.zip_end),
-    _Signature(rb"\{\\rt", 4, documents.rtf),
-    _Signature(rb"%PDF", 4, documents.pdf),
+    _Signature(rb"\{\\rt", 4, documents.rtf, is_close_look=True),
+    _Signature(rb"%PDF", 4, documents.pdf, is_close_look=True),
     _Signature(rb"(?i)<\?php", 5, _php),
     _Signature(rb"(?i)<script", 7, _script),
-    _Signature(rb"(?i)<(?:html|body)", 5, _html),
-    _Signature(rb"(?i)<svg", 4, _html),
-    _Signature(rb"(?i)<iframe", 7, _html),
+    _Signature(rb"(?i)<(?:html|body)", 5, _html, is_close_look=True),
+    _Signature(rb"(?i)<svg", 4, _html, is_close_look=True),
+    _Signature(rb"(?i)<iframe", 7, _html, is_close_look=True),
     _Signature(rb"#!/(?:usr|bin)", 6, _shebang),
     _Signature(rb"#! /(?:usr|bin)", 7, _shebang),
     _Signature(rb"\xfe\xed\xfa[\xce\xcf]", 4, executables.macho),
@@ -113,7 +119,7 @@ _SIGNATURES: Final = (
     _Signature(rb"vhdxfile", 8, containers.disk_header),
     _Signature(rb"!<arch>\n", 8, containers.package),
     _Signature(rb"ustar[\x00 ]", 6, lambda data, at: containers.tar(data, at - 257) if at >= 257 else None),
-    *(_Signature(*phrase) for phrase in PHRASES),
+    *(_Signature(*phrase, is_close_look=True) for phrase in PHRASES),
 )
 MOST_SIGNATURES: Final = 249
 """With more literals Hyperscan goes two bytes at a step, not four, and takes nearly twice the time."""
@@ -141,10 +147,11 @@ def new_scratch() -> hyperscan.Scratch:
 class Search:
     """Finds payloads in consecutive blocks; positions are those of the file. Not thread-safe."""
 
-    __slots__ = ("_scratch", "gave_up_at")
+    __slots__ = ("_close_looks", "_scratch", "gave_up_at")
 
     def __init__(self, scratch: hyperscan.Scratch | None = None) -> None:
         self._scratch = scratch or new_scratch()
+        self._close_looks = 0
         self.gave_up_at: int | None = None
         """Where there were more candidates than are followed."""
 
@@ -154,9 +161,21 @@ class Search:
         if len(candidates) == MAX_CANDIDATES_PER_BLOCK and self.gave_up_at is None:
             self.gave_up_at = base + start
         for at, number in candidates:
-            found = parsed(_SIGNATURES[number].parser, data, start + at) if start + at < stop else None
+            signature = _SIGNATURES[number]
+            if start + at >= stop or (signature.is_close_look and not self._may_look(base + start + at)):
+                continue
+            found = parsed(signature.parser, data, start + at)
             if found is not None:
                 yield base + found.at, found
+
+    def _may_look(self, position: int) -> bool:
+        """Whether one more close look is in proportion to what has come so far."""
+        if self._close_looks < FREE_CLOSE_LOOKS + position // BYTES_PER_CLOSE_LOOK:
+            self._close_looks += 1
+            return True
+        if self.gave_up_at is None:
+            self.gave_up_at = position
+        return False
 
 
 def _candidates(data: memoryview, scratch: hyperscan.Scratch) -> list[tuple[int, int]]:
