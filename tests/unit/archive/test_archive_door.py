@@ -17,7 +17,8 @@ from strongroom.archive.door import Policy
 from strongroom.archive.ingest import Arrival, Verdict
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.errors import Quarantined, Refused, StorageUnavailable
+from strongroom.errors import LimitExceeded, Quarantined, Refused, StorageUnavailable
+from strongroom.store.quarantine import QuarantineLimits
 
 SAMPLE = Sample(1)
 Opener = Callable[..., Archive]
@@ -127,6 +128,16 @@ def test_altered_copies_are_held_or_refused(open_with: Opener, altered: str) -> 
     assert raised.value.reason == "sop-instance-altered"
     assert isinstance(raised.value, Quarantined) is (altered == "quarantine")
     assert len(archive.quarantine.entries()) == (altered == "quarantine")
+    (alert,) = events(archive, Action.ALERT)
+    assert (alert.details["reason"], alert.details["severity"]) == ("sop-instance-altered", "critical")
+
+
+def test_altered_copies_are_told_of_when_the_quarantine_is_full(open_with: Opener) -> None:
+    archive = open_with("accept")
+    send(archive, SAMPLE.dataset)
+    archive.quarantine._limits = QuarantineLimits(0, 0)
+    with pytest.raises(LimitExceeded):
+        send(archive, SAMPLE.dataset[:-2] + b"\xff\xff")
     (alert,) = events(archive, Action.ALERT)
     assert (alert.details["reason"], alert.details["severity"]) == ("sop-instance-altered", "critical")
 
