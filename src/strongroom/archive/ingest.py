@@ -449,8 +449,10 @@ class Ingest:
             quarantine_id = door.quarantine.hold(held, event)
         except StorageUnavailable:  # it may be held all the same: if not, the next start removes the bytes
             raise
-        except BaseException:
+        except BaseException as failure:
             writer.abort()
+            if isinstance(failure, LimitExceeded):  # no room: that it came is told all the same
+                self._alert(reason, severity, stored.study_uid, more)
             raise
         self._is_recorded = True
         self._alert(reason, severity, stored.study_uid, {"quarantine": quarantine_id})
