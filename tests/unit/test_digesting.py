@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,6 +15,7 @@ from strongroom.app import Archive
 from strongroom.archive.integrity import Digests
 from strongroom.archive.model import Action, Event
 from strongroom.digesting import BATCH
+from strongroom.errors import LimitExceeded
 from strongroom.store.deletion import StudyDeletion
 
 
@@ -119,6 +121,23 @@ def test_an_object_that_does_not_open_keeps_nobody_waiting(archive: Archive) -> 
     )
     assert digest_all(archive) == 2
     assert kept(archive).keys() == {Sample(2).sop_uid}
+
+
+def test_an_object_that_has_no_digests_is_not_read_again_and_again(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(archive, Sample(1))
+    tried: list[str] = []
+
+    def fails(*_: object) -> NoReturn:
+        tried.append("once")
+        raise LimitExceeded("max_inflate_passes", 8)
+
+    monkeypatch.setattr("strongroom.digesting.parts_of", fails)
+    digesting = archive.digesting()
+    for _ in range(6):
+        digesting.step()
+    assert tried == ["once"]
 
 
 def test_a_study_that_goes_takes_its_digests_with_it(archive: Archive) -> None:
