@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_HELD_BYTES: Final = 16 << 20
 BATCH: Final = 32
 """Objects whose digests are kept in one transaction."""
+MAX_FAILED: Final = 100_000
+"""Objects without digests that are remembered, so as not to be read in every round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Digesting:
     def __init__(self, ports: DigestPorts, scan: ScanLimits, principal: Principal) -> None:
         self._ports, self._scan, self._principal = ports, scan, principal
         self._after = 0
-        self._last = 0
+        self._failed: set[bytes] = set()
+        """Objects that have no digests, whatever is tried: for the next process to try again."""
 
     def step(self) -> int:
         """Compute the digests of up to ``BATCH`` objects; returns how many were looked at, 0 if none is left.
@@ -73,7 +76,8 @@ class Digesting:
         Raises StorageUnavailable.
         """
         pending = self._ports.index.undigested(self._after, BATCH)
-        computed = [each for each in (self._computed(row, stored) for row, stored in pending) if each is not None]
+        to_do = [(row, stored) for row, stored in pending if stored.object_id not in self._failed]
+        computed = [each for each in (self._computed(row, stored) for row, stored in to_do) if each is not None]
         if computed:
             for alert in self._ports.table.keep(computed):
                 self._ports.index.announce(alert)
@@ -90,6 +94,8 @@ class Digesting:
         except StorageUnavailable:
             raise
         except StrongroomError as error:
+            if len(self._failed) < MAX_FAILED:
+                self._failed.add(stored.object_id)
             log.warning("object %s has no digests: %s", stored.sop_uid, type(error).__name__)
             return None
         digests = Digests(stored.sha256, canonical, clinical, pixels)
