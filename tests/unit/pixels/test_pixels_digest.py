@@ -70,3 +70,23 @@ def test_how_far_a_lossy_copy_is_away(pool: Pixels, digests: PixelDigests) -> No
     assert 20 < digests.psnr_db((source, from_uid), (copy, uid.JPEG_BASELINE)) < 60
     other, other_uid = held(sample("CT_small.dcm"))
     assert digests.psnr_db((source, from_uid), (other, other_uid)) == 0
+
+
+def test_what_is_drawn_into_one_place_is_far_away(digests: PixelDigests) -> None:
+    """However large the image is: a spot between the samples of a sparse comparison, or of no weight in the whole."""
+    side = 512
+    clean = bytes([(column * 5 + row * 3) % 251 for row in range(side) for column in range(side)])
+    noisy = bytes([value ^ 1 for value in clean])
+    drawn = bytearray(noisy)
+    for row in range(200, 216):
+        for column in range(100, 116):
+            drawn[row * side + column] = 250 if clean[row * side + column] < 126 else 0
+    source = native(side, side, clean)
+    assert digests.psnr_db((source, uid.EXPLICIT), (native(side, side, noisy), uid.EXPLICIT)) > 40
+    assert digests.psnr_db((source, uid.EXPLICIT), (native(side, side, bytes(drawn)), uid.EXPLICIT)) < 30
+
+
+def test_what_is_too_large_to_compare_is_far_away(digests: PixelDigests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.pixels.digest.MAX_COMPARED_SAMPLES", 100)
+    image = (native(16, 16, bytes(range(256))), uid.EXPLICIT)
+    assert digests.psnr_db(image, image) == 0
