@@ -20,9 +20,11 @@ from strongroom.pixels.image import LOSSY, StoredImage
 from strongroom.pixels.pool import ObjectBytes, Pixels
 from strongroom.pixels.syntaxes import CODECS
 
-MAX_COMPARED_FRAMES: Final = 16
-MAX_COMPARED_SAMPLES: Final = 65_536
-"""Of each frame, evenly spread."""
+MAX_COMPARED_SAMPLES: Final = 32 << 20
+"""Of all frames together, some seconds; what has more is not compared."""
+_PIECE_SAMPLES: Final = 64
+_LOCAL_DB: Final = 10.0
+"""What a piece may be further away than the whole: codecs spread their errors, and whoever draws does not."""
 
 _COLOURS: Final = {"MONOCHROME1": "inverse", "MONOCHROME2": "grey", "PALETTE COLOR": "palette"}
 _NATIVE_LITTLE: Final = frozenset({uid.IMPLICIT, uid.EXPLICIT})
@@ -82,17 +84,19 @@ class PixelDigests:
         return (codec is not None and codec.is_lossy) or self._image(source, transfer_syntax).text(LOSSY) == "01"
 
     def psnr_db(self, first: tuple[ObjectBytes, str], second: tuple[ObjectBytes, str]) -> float:
-        """Return the peak signal to noise ratio, in dB, of the worst of some frames of two images; 0 if their shapes
-        differ. The peak is the range of the first one's samples. Raises as ``picture``."""
+        """Return the peak signal to noise ratio, in dB, of the worst frame of two images, or of its worst piece and
+        ``_LOCAL_DB``; 0 if their shapes differ or they are too large. The peak is the range of the first one's samples.
+        Raises as ``picture``."""
         images = [self._image(*each) for each in (first, second)]
-        shapes = [_shape_of(image) for image in images]
-        code = _TYPE_CODES.get((shapes[0].allocated, shapes[0].is_signed))
-        if shapes[0] != shapes[1] or code is None:
+        shape, other = [_shape_of(image) for image in images]
+        code = _TYPE_CODES.get((shape.allocated, shape.is_signed))
+        if shape != other or code is None:
             return 0.0
-        count = shapes[0].frames
-        numbers = range(1, count + 1, -(-count // MAX_COMPARED_FRAMES))
+        if shape.rows * shape.columns * shape.samples * shape.frames > MAX_COMPARED_SAMPLES:
+            return 0.0
+        numbers = range(1, shape.frames + 1)
         frames = [self._frames(image, each[0], numbers) for image, each in zip(images, (first, second), strict=True)]
-        return min(_psnr_db(_samples(code, one), _samples(code, other)) for one, other in zip(*frames, strict=True))
+        return min(_psnr_db(array(code, one), array(code, other)) for one, other in zip(*frames, strict=True))
 
     def _image(self, source: ObjectBytes, transfer_syntax: str) -> StoredImage:
         return StoredImage(source.read, source.size, transfer_syntax, self._pool.limits)
@@ -119,15 +123,16 @@ def _shape_of(image: StoredImage) -> _Shape:
     )  # fmt: skip
 
 
-def _samples(code: Literal["B", "b", "H", "h", "I", "i"], frame: bytes) -> Sequence[int]:
-    """Return some of the samples of a frame, evenly spread."""
-    samples = array(code, frame)
-    return samples[:: max(1, len(samples) // MAX_COMPARED_SAMPLES)]
-
-
 def _psnr_db(first: Sequence[int], second: Sequence[int]) -> float:
-    squares = sum([(a - b) * (a - b) for a, b in zip(first, second, strict=True)])
-    peak = max(first) - min(first)
-    if not squares:
+    squares = [(a - b) * (a - b) for a, b in zip(first, second, strict=True)]
+    if not any(squares):
         return inf
-    return 10 * log10(peak * peak * len(first) / squares) if peak else 0.0
+    peak = max(first) - min(first)
+    size = _PIECE_SAMPLES
+    worst = max([sum(squares[start : start + size]) for start in range(0, len(squares), size)])
+    whole = _ratio_db(peak, sum(squares) / len(squares))
+    return min(whole, _ratio_db(peak, worst / min(size, len(squares))) + _LOCAL_DB)
+
+
+def _ratio_db(peak: int, mean_square: float) -> float:
+    return 10 * log10(peak * peak / mean_square) if peak else 0.0
