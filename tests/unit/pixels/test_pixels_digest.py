@@ -54,6 +54,16 @@ def test_the_same_bytes_in_another_shape_are_another_picture(digests: PixelDiges
     assert digests.picture(native(8, 8, pixels), uid.EXPLICIT) != digests.picture(native(4, 16, pixels), uid.EXPLICIT)
 
 
+def test_the_same_bytes_as_other_colours_are_another_picture(digests: PixelDigests) -> None:
+    source, from_uid = held(sample("examples_rgb_color.dcm"))
+    data = source.read(0, source.size)
+    said = b"\x28\0\4\0CS\4\0RGB "
+    for other in (b"YBR_FULL", b"YBR_RCT "):
+        relabelled = Held(data.replace(said, b"\x28\0\4\0CS\x08\0" + other))
+        assert digests.picture(relabelled, from_uid).sha256
+        assert digests.picture(relabelled, from_uid) != digests.picture(source, from_uid)
+
+
 def test_blank_pictures_and_none(digests: PixelDigests) -> None:
     assert digests.picture(native(8, 8, b"\5" * 64), uid.EXPLICIT).is_blank
     assert not digests.picture(native(8, 8, b"\5" * 63 + b"\6"), uid.EXPLICIT).is_blank
