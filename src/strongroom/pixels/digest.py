@@ -27,6 +27,7 @@ _LOCAL_DB: Final = 10.0
 """What a piece may be further away than the whole: codecs spread their errors, and whoever draws does not."""
 
 _COLOURS: Final = {"MONOCHROME1": "inverse", "MONOCHROME2": "grey", "PALETTE COLOR": "palette"}
+_OF_CODECS: Final = frozenset({"YBR_RCT", "YBR_ICT"})
 _NATIVE_LITTLE: Final = frozenset({uid.IMPLICIT, uid.EXPLICIT})
 _FRAMES_PER_JOB: Final = 256
 _TYPE_CODES: Final[dict[tuple[int, bool], Literal["B", "b", "H", "h", "I", "i"]]] = {
@@ -116,11 +117,18 @@ class PixelDigests:
 
 def _shape_of(image: StoredImage) -> _Shape:
     form = image.form
-    colour = _COLOURS.get(form.photometric, "colour")
+    colour = _COLOURS.get(form.photometric) or _colours_of(form.photometric, image.syntax.uid)
     return _Shape(
         form.rows, form.columns, form.samples, form.bits_allocated, form.bits_stored, form.is_signed,
         image.frame_count, colour,
     )  # fmt: skip
+
+
+def _colours_of(photometric: str, transfer_syntax: str) -> str:
+    """What the samples of decoded pixels are: RGB where the codec has a transform of its own, else as they say."""
+    codec = CODECS.get(transfer_syntax)
+    has_own = transfer_syntax not in (*uid.NATIVE, uid.RLE) and (photometric in _OF_CODECS or codec is None)
+    return "colour" if photometric == "RGB" or has_own or (codec is not None and codec.is_lossy) else photometric
 
 
 def _psnr_db(first: Sequence[int], second: Sequence[int]) -> float:
