@@ -140,5 +140,10 @@ def test_a_lossy_copy_of_something_else_is_altered() -> None:
 
 def test_what_is_measured_with_is_not_coercible() -> None:
     clinical = {0x00080020, 0x00200060, 0x00200032, 0x00281052, 0x00281053, 0x00281050, 0x00280030, 0x0020000D}
+    clinical |= {
+        0x00101020,
+        0x00101022,
+        0x00101030,
+    }  # size, body mass index, weight: uptake and dose are reckoned by them
     assert not clinical & (COERCIBLE | OF_PIXELS)
     assert all(judgement.severity in ("critical",) for judgement in integrity.MOVED.values())
