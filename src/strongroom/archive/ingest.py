@@ -447,10 +447,9 @@ class Ingest:
         event = replace(self._event(Outcome.SUCCESS, details), action=Action.QUARANTINE)
         try:
             quarantine_id = door.quarantine.hold(held, event)
-        except StorageUnavailable:  # it may be held all the same: if not, the next start removes the bytes
-            raise
         except BaseException as failure:
-            writer.abort()
+            if not isinstance(failure, StorageUnavailable):  # else it may be held: if not, the next start removes it
+                writer.abort()
             if isinstance(failure, LimitExceeded):  # no room: that it came is told all the same
                 self._alert(reason, severity, stored.study_uid, more)
             raise
