@@ -7,6 +7,7 @@ it is computed when there is some. What a crash leaves undone is what has no row
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from strongroom.archive.model import Action, Event, Outcome, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, Clock
 from strongroom.archive.read import open_object
 from strongroom.dicom.elements import ScanLimits
-from strongroom.errors import StorageUnavailable, StrongroomError
+from strongroom.errors import Busy, CodecFailed, StorageUnavailable, StrongroomError
 from strongroom.store.digests import COPIED, Computed, DigestTable
 from strongroom.store.index import Index
 from strongroom.types import Principal
@@ -25,6 +26,7 @@ from strongroom.types import Principal
 log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES: Final = 16 << 20
+MAX_TRIES: Final = 3
 BATCH: Final = 32
 """Objects whose digests are kept in one transaction."""
 MAX_FAILED: Final = 100_000
@@ -69,6 +71,8 @@ class Digesting:
         self._after = 0
         self._failed: set[bytes] = set()
         """Objects that have no digests, whatever is tried: for the next process to try again."""
+        self._tries: Counter[bytes] = Counter()
+        """Of objects whose codec has failed: on a machine without a free processor it may only have been slow."""
 
     def step(self) -> int:
         """Compute the digests of up to ``BATCH`` objects; returns how many were looked at, 0 if none is left.
@@ -90,9 +94,11 @@ class Digesting:
         try:
             with closing(self._opened(stored)) as reader:
                 canonical, clinical = parts_of(Copy(reader, stored.transfer_syntax, stored.sha256), self._scan)
-                pixels, is_blank = self._picture(reader, stored.transfer_syntax)
+                pixels, is_blank = self._picture(reader, stored)
         except StorageUnavailable:
             raise
+        except (CodecFailed, Busy):
+            return None  # it comes again
         except StrongroomError as error:
             if len(self._failed) < MAX_FAILED:
                 self._failed.add(stored.object_id)
@@ -114,11 +120,17 @@ class Digesting:
         with closing(reader):
             return HeldBytes(b"".join(reader.chunks()))
 
-    def _picture(self, reader: BlobReader, transfer_syntax: str) -> tuple[bytes, bool]:
+    def _picture(self, reader: BlobReader, stored: StoredObject) -> tuple[bytes, bool]:
+        """The digest of the pixels, b"" if nobody can make a picture of them. Raises CodecFailed or Busy for a time."""
         try:
-            picture = self._ports.pixels.picture(reader, transfer_syntax)
+            picture = self._ports.pixels.picture(reader, stored.transfer_syntax)
         except StorageUnavailable:
             raise
+        except (CodecFailed, Busy):
+            self._tries[stored.object_id] += 1
+            if self._tries[stored.object_id] < MAX_TRIES and len(self._tries) < MAX_FAILED:
+                raise
+            return b"", True
         except StrongroomError:  # no decoder, or nothing that one understands: then what differs is in the others
             return b"", True
         return picture.sha256, picture.is_blank

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +15,7 @@ from strongroom.app import Archive
 from strongroom.archive.integrity import Digests
 from strongroom.archive.model import Action, Event
 from strongroom.digesting import BATCH
-from strongroom.errors import LimitExceeded
+from strongroom.errors import CodecFailed, LimitExceeded
 from strongroom.store.deletion import StudyDeletion
 
 
@@ -147,3 +147,24 @@ def test_a_study_that_goes_takes_its_digests_with_it(archive: Archive) -> None:
     deletion = StudyDeletion(archive.backend.dialect, archive.index.registry)
     archive.index.database.write(lambda unit: deletion.run(unit, Sample(1, study=1).study_uid))
     assert kept(archive).keys() == {Sample(1, study=2).sop_uid}
+
+
+@pytest.mark.parametrize(("failures", "is_kept"), [(2, True), (9, False)])
+def test_a_codec_that_fails_is_tried_again_but_not_for_ever(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, failures: int, is_kept: bool
+) -> None:
+    store(archive, Picture(1, shows=bytes(range(200))))
+    pixels, left = archive.door.pixels, iter(range(failures))
+    picture = type(pixels).picture
+
+    def fails_at_first(*arguments: Any) -> object:
+        if next(left, None) is not None:
+            raise CodecFailed("a pixel worker took too long")
+        return picture(*arguments)
+
+    monkeypatch.setattr(type(pixels), "picture", fails_at_first)
+    digesting = archive.digesting()
+    for _ in range(8):
+        digesting.step()
+    ((_, _, found, _),) = kept(archive).values()
+    assert bool(found) is is_kept
