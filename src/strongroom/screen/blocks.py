@@ -87,6 +87,7 @@ class Blocks:
     def process(self, *, is_last: bool) -> None:
         """Walk, search and judge what is at hand."""
         data, base = self.data, self.base
+        self.judge.block = (data, base)
         self.walker.walk(data, base)
         if is_last:
             self.walker.finish(base + len(data))
@@ -122,7 +123,8 @@ class Blocks:
     def report(self, offset: int, match: Match, at: Located | None = None) -> None:
         """Report a payload that begins at ``offset``."""
         at = at or self.walker.locate(offset)
-        place = Place(self.judge.path(at), offset, match.size_bytes, self._inflated)
+        length = match.size_bytes or self.judge.rest_of(at, offset) or self.walker.rest_of(at, offset)
+        place = Place(self.judge.path(at), offset, length, self._inflated)
         self._verdict.add(match.rule, place, match.what, match.confidence, severity_of(match, at.label, at.tag))
 
     def _found(self, offset: int, match: Match) -> None:

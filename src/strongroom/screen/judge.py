@@ -9,6 +9,7 @@ from strongroom.dicom.dictionary import TransferSyntax, keyword_of
 from strongroom.dicom.elements import PIXEL_DATA, Coding
 from strongroom.screen import codestreams, containers, encoded, executables, text
 from strongroom.screen.captures import Captures
+from strongroom.screen.extent import value_end
 from strongroom.screen.findings import Confidence, Place, Severity
 from strongroom.screen.formats import begins_as_text, identify, identify_end, identify_exactly, parsed
 from strongroom.screen.limits import ScreenLimits
@@ -59,6 +60,8 @@ class Judge:
         self.meta: dict[int, bytes] = {}
         self.pixels = (0, 0)
         """Where the value of Pixel Data begins and ends."""
+        self.block = (b"", 0)
+        """What is at hand, and where it begins."""
         self.meta_ends: Callable[[int], Coding | None] = lambda _: None
         self.syntax = syntax
         self._limits = limits
@@ -255,7 +258,7 @@ class Judge:
         self._verdict.truncated = True
 
     def _text_finding(self, at: Located, match: Match, severity: Severity | None) -> None:
-        place = self.place(at, match.size_bytes, match.at)
+        place = self.place(at, match.size_bytes or self.rest_of(at, at.offset + match.at), match.at)
         self._add(match.rule, place, match.what, match.confidence, severity)
 
     def blob(self, at: Located, offset: int, data: bytes) -> None:
@@ -297,10 +300,11 @@ class Judge:
 
     def _payload(self, at: Located, offset: int, match: Match) -> None:
         """Report a payload, unless it is what an encapsulated document is: that is known once its type has come."""
+        length = match.size_bytes or self.rest_of(at, offset + match.at)
         if at.tag == ENCAPSULATED_DOCUMENT and at.node is None and match.at == 0:
-            self._document = (at, match)
+            self._document = (at, match._replace(size_bytes=length))
             return
-        place = Place(self.path(at), offset + match.at, match.size_bytes or 0, self._inflated)
+        place = Place(self.path(at), offset + match.at, length, self._inflated)
         severity = severity_of(match, at.label, at.tag)
         self._add(match.rule, place, match.what, match.confidence, severity)
 
@@ -380,6 +384,10 @@ class Judge:
         if document_mismatch(match, media_type):
             self._add("SR-DOC-001", place, f"declared as another type, it is {match.what}", match.confidence)
         self._add(match.rule, place, match.what, match.confidence, severity_of(match, at.label, at.tag))
+
+    def rest_of(self, at: Located, offset: int) -> int:
+        """Return how many bytes there are from ``offset`` to the end of the value at ``at``; 0 if that is not known."""
+        return max(0, value_end(at, *self.block, self.syntax) - offset)
 
     def path(self, at: Located) -> str:
         """Return the path of an element, or the name of another part."""

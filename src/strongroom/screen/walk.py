@@ -163,6 +163,10 @@ class Walker:
         index = bisect_right(self._known, offset, key=_OFFSET) - 1
         return self._known[max(index, 0)] if self._known else self._open_tag
 
+    def rest_of(self, at: Located, offset: int) -> int:
+        """Return how many bytes there are from ``offset`` to the end of a long value at ``at`` that is passed over."""
+        return max(0, self.position - offset) if self._known and self._known[-1] is at else 0
+
     def forget(self, before: int) -> None:
         """Give up what lies wholly before ``before``."""
         index = bisect_right(self._known, before, key=_OFFSET) - 1
