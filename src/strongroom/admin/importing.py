@@ -57,6 +57,13 @@ class Fate(StrEnum):
 
 
 BAD_NEWS = frozenset({Fate.REFUSED, Fate.QUARANTINED, Fate.UNREADABLE})
+_FATES = {
+    Verdict.STORED: (Fate.STORED, ""),
+    Verdict.UNVERIFIED: (Fate.STORED, ""),
+    Verdict.COERCED: (Fate.QUARANTINED, Verdict.COERCED.value),
+}
+"""Of what was taken in; everything else was here already."""
+
 NAMED = BAD_NEWS | {Fate.NOT_DICOM}
 """What is told of file by file."""
 
@@ -287,7 +294,7 @@ class Import:
                 data_set = buffer[:got]
             if file_bytes != file.size:
                 raise Refused("file-changed")
-            return (Fate.STORED if ingest.commit() in (Verdict.STORED, Verdict.UNVERIFIED) else Fate.ALREADY_HERE), ""
+            return _FATES.get(ingest.commit(), (Fate.ALREADY_HERE, ""))
         except OSError as error:
             if ingest is not None:
                 ingest.abort()

@@ -206,6 +206,7 @@ def test_every_sample_of_pydicom_is_stored_named_or_no_dicom(archive: Archive) -
     assert reasons == {
         "sop-instance-altered",
         "sop-instance-metadata-altered",
+        "coerced",
         "sop-instance-uid-differs",
         "sop-class-uid-missing",
         "series-instance-uid-missing",
@@ -622,3 +623,13 @@ def test_the_manifest_can_be_made_with_sort_and_sha256sum() -> None:
         "LC_ALL=C sort | sha256sum", shell=True, input=lines.encode(), capture_output=True, check=True
     )
     assert manifest_sha256(objects) == shell.stdout.split()[0].decode()
+
+
+def test_a_copy_with_another_name_is_named_as_held(tmp_path: Path, archive: Archive) -> None:
+    media.write(tmp_path / "A1", Sample(1))
+    media.take_in(archive, tmp_path)
+    media.write(tmp_path / "A1", Sample(1, patient_name="Roe^Richard"))
+    tally, failures = media.take_in(archive, tmp_path)
+    assert counts(tally) == {"quarantined": 1}
+    assert [failure.reason for failure in failures] == ["coerced"]
+    assert [entry.reason for entry in archive.quarantine.entries()] == ["coerced"]
