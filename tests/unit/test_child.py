@@ -11,7 +11,10 @@ FOLLOWS = (
     "import threading; from strongroom import child; ended = threading.Event(); child.read_orders();"
     "child.follow_parent(ended.set); print('ready', flush=True); ended.wait(); print('ended')"
 )
-HANGS = "import threading; from strongroom import child; child.follow_parent(print, 0.05); threading.Event().wait()"
+HANGS = (
+    "import threading; from strongroom import child;"
+    "child.follow_parent(lambda: print(flush=True), 0.05); threading.Event().wait()"
+)
 WARNS = "import logging; from strongroom import child; child.log_to_stderr(); logging.getLogger('a').warning('b=c')"
 
 
