@@ -267,8 +267,8 @@ written back.
 def render(results: Row) -> str:
     """Return the whole page for what of ``results`` is there."""
     lines = ["# Speed, measured", ""]
-    if any(section.get("quick") for section in results.values()):
-        lines += ["**A quick run: short windows and small archives, to see that it works. Not results.**", ""]
+    if quick := [name for name, section in results.items() if section.get("quick")]:
+        lines += [f"**Quick runs, with short windows and small archives: {', '.join(quick)}.**", ""]
     lines += [*_summary(results), *_machine(results)]
     for name, section in SECTIONS.items():
         if name in results:
