@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from strongroom.admin.media import Found, FoundFile, Unusable, open_regular, walk
+from strongroom.admin.standin import IndexStandIn
 from strongroom.app import Archive
 from strongroom.archive.attributes import SOP_CLASS_UID, SOP_INSTANCE_UID, parse_uid
 from strongroom.archive.ingest import Arrival, Ingest, Verdict
@@ -101,19 +102,14 @@ Watch = Callable[[Tally, Failure | None], None]
 """Told after each file, from one thread at a time; with the failure if the file was not taken."""
 
 
-class _MarkingIndex:
+class _MarkingIndex(IndexStandIn):
     """The index as the ingest of one file sees it: whatever says that the object is here also marks the file."""
 
     def __init__(self, index: Index, marks: ImportMarks, mark: bytes) -> None:
+        super().__init__(index)
         self._index = index
         self._marks = marks
         self._mark = mark
-        self.study_key = index.study_key
-        self.find_object = index.find_object
-        self.find_objects = index.find_objects
-        self.small_object = index.small_object
-        self.search = index.search
-        self.count = index.count
         self.restore = index.restore
 
     def add(self, new: NewInstance, event: Event) -> Added:

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from strongroom.admin.standin import IndexStandIn
 from strongroom.admin.two_people import TakenOut, TwoPeople
 from strongroom.app import Archive
 from strongroom.archive.ingest import Arrival, Ingest, Verdict
@@ -26,21 +27,15 @@ _HERE_ALREADY: Final = frozenset({Verdict.RESENT.value, Verdict.VARIANT.value})
 """The archive has what the object says: nothing is lost when it is let go."""
 
 
-class ReleasingIndex:
+class ReleasingIndex(IndexStandIn):
     """The index as the ingest of one released object sees it: whatever says that the object is here takes it out of
     the quarantine, and the trail says who has released it."""
 
     def __init__(self, archive: Archive, people: TwoPeople) -> None:
-        index = archive.index
+        super().__init__(archive.index)
         self._archive, self._people = archive, people
         self.taken: TakenOut | None = None
         """What was released; None until then."""
-        self.study_key = index.study_key
-        self.find_object = index.find_object
-        self.find_objects = index.find_objects
-        self.small_object = index.small_object
-        self.search = index.search
-        self.count = index.count
 
     def add(self, new: NewInstance, event: Event) -> Added:
         """As ``archive.ports.Index``. Raises Denied or NotFound as well if the release is not agreed upon any more."""
