@@ -158,6 +158,23 @@ class PeerUnavailable(StrongroomError):
     """A remote application entity could not be reached, or refused the association."""
 
 
+class OutOfScope(StrongroomError):
+    """What the probe was asked for is not in its signed scope, or not now: no packet leaves."""
+
+
+class BudgetSpent(StrongroomError):
+    """A run of the probe has opened as many connections to a target as its scope allows."""
+
+
+class Unanswered(StrongroomError):
+    """No answer, or none that the protocol has; ``answer`` is the word of ``strongroom.probe.model.Answer`` for it."""
+
+    def __init__(self, answer: str, reason: str) -> None:
+        super().__init__(f"{answer}: {reason}")
+        self.answer = answer
+        self.reason = reason
+
+
 class EngineFailed(StrongroomError):
     """An engine that screens beside our rules could not do its work; ``engine`` names it, ``reason`` says why."""
 

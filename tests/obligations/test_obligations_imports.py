@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "screen": {"dicom"},
     "signatures": {"dicom"},
     "web": {"archive", "config", "dicom", "pixels"},
+    "probe": {"dicom", "dimse", "net", "ul"},
     "announcing": {"archive"},
     "child": set(),
     "checkpoints": {"store", "trail"},
@@ -98,6 +99,7 @@ ROOMS: dict[str, set[str]] = {
         "child",
         "config",
         "digestservice",
+        "probe",
         "screen",
         "service",
         "signatures",
@@ -116,6 +118,7 @@ NARROWER: dict[str, set[str]] = {
     "net.certificates": set(),
     "net.scu": {"dimse", "ul", "net.scu_link"},
     "net.scu_link": {"dimse", "ul", "net.tls"},
+    "probe": {"dicom", "dimse", "ul", "net.scu", "net.scu_link", "net.tls", "net.certificates"},
     "net.acceptor": {"archive.peers", "archive.query", "net.services", "ul"},
 }
 """What may import less than its room: what looks at other archives from the outside knows nothing of ours."""
