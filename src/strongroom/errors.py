@@ -155,7 +155,15 @@ class StaleKey(StorageUnavailable):
 
 
 class PeerUnavailable(StrongroomError):
-    """A remote application entity could not be reached, or refused the association."""
+    """A remote application entity could not be reached, or refused the association.
+
+    ``how`` is a word for an end that came after the connection: "timeout", "slow" (bytes came, and too late), "closed",
+    "aborted", "released", or "lost" for any other failure of the connection.
+    """
+
+    def __init__(self, message: str, how: str = "") -> None:
+        super().__init__(message)
+        self.how = how
 
 
 class OutOfScope(StrongroomError):

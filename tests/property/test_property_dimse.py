@@ -16,6 +16,7 @@ from strongroom.dimse import (
     DatasetChunk,
     Message,
     MessageStart,
+    NSetRq,
     UnsupportedRq,
     UnsupportedRsp,
     encode_command,
@@ -47,7 +48,7 @@ def messages_of(message_class: type[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-CLASSES = [cls for cls in Message.__args__ if cls not in (UnsupportedRq, UnsupportedRsp)]
+CLASSES = [cls for cls in Message.__args__ if cls not in (NSetRq, UnsupportedRq, UnsupportedRsp)]
 MESSAGES = st.one_of([messages_of(cls) for cls in CLASSES])
 
 

@@ -24,6 +24,7 @@ from strongroom.dimse.messages import (
     Message,
     NActionRsp,
     NEventReportRsp,
+    NSetRsp,
     Request,
     Response,
     UnsupportedRq,
@@ -48,6 +49,7 @@ _RESPONSES: Final = (
     CEchoRsp,
     NEventReportRsp,
     NActionRsp,
+    NSetRsp,
     UnsupportedRsp,
 )
 _UNSUPPORTED: Final = (UnsupportedRq, UnsupportedRsp)

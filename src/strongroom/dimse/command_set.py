@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
 
-from strongroom.dimse.messages import RESPONSE_BIT, CStoreRq, Message, UnsupportedRq
+from strongroom.dimse.messages import RESPONSE_BIT, CStoreRq, Message, NSetRq, UnsupportedRq
 from strongroom.errors import LocalProtocolError, MalformedDataset, RemoteProtocolError
 from strongroom.types import Uid
 
@@ -233,7 +233,7 @@ _SHAPE_OF: Final[dict[type[Any], _Shape]] = {
 _SHAPE_OF_FIELD: Final[dict[int, _Shape]] = {
     message_class.COMMAND_FIELD: shape
     for message_class, shape in _SHAPE_OF.items()
-    if hasattr(message_class, "COMMAND_FIELD")
+    if hasattr(message_class, "COMMAND_FIELD") and message_class is not NSetRq
 }
 _DATASET_TYPE_WORD: Final = _ELEMENTS["has_dataset"][0] << 16
 

@@ -226,8 +226,38 @@ class NActionRsp:
 
 
 @dataclass(frozen=True, slots=True)
+class NSetRq:
+    """N-SET-RQ (PS3.7 10.3.3.1): a modification list follows.
+
+    It is sent, never parsed: Strongroom asks for it elsewhere and does not have it, so what comes in is an
+    UnsupportedRq.
+    """
+
+    COMMAND_FIELD: ClassVar[int] = 0x0120
+    has_dataset: ClassVar[bool] = True
+    message_id: int
+    requested_sop_class_uid: Uid
+    requested_sop_instance_uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class NSetRsp:
+    """N-SET-RSP (PS3.7 10.3.3.2)."""
+
+    COMMAND_FIELD: ClassVar[int] = 0x8120
+    message_id_being_responded_to: int
+    status: int
+    affected_sop_class_uid: Uid | None = None
+    affected_sop_instance_uid: Uid | None = None
+    has_dataset: bool = False
+    offending_elements: tuple[int, ...] = ()
+    error_comment: str = ""
+    error_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnsupportedRq:
-    """A request of an operation that Strongroom does not have: N-GET, N-SET, N-CREATE, N-DELETE, or an unknown one.
+    """A request of an operation that Strongroom does not serve: N-GET, N-SET, N-CREATE, N-DELETE, or an unknown one.
 
     It carries what is needed to take in its data set and to answer status 0211H.
     """
@@ -258,6 +288,8 @@ class UnsupportedRsp:
         return cls(request.command_field | RESPONSE_BIT, request.message_id, status, request.affected_sop_class_uid)
 
 
-Request = CStoreRq | CFindRq | CGetRq | CMoveRq | CEchoRq | NEventReportRq | NActionRq | UnsupportedRq
-Response = CStoreRsp | CFindRsp | CGetRsp | CMoveRsp | CEchoRsp | NEventReportRsp | NActionRsp | UnsupportedRsp
+Request = CStoreRq | CFindRq | CGetRq | CMoveRq | CEchoRq | NEventReportRq | NActionRq | NSetRq | UnsupportedRq
+Response = (
+    CStoreRsp | CFindRsp | CGetRsp | CMoveRsp | CEchoRsp | NEventReportRsp | NActionRsp | NSetRsp | UnsupportedRsp
+)
 Message = Request | Response | CCancelRq

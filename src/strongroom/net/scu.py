@@ -29,6 +29,8 @@ from strongroom.dimse import (
     NActionRsp,
     NEventReportRq,
     NEventReportRsp,
+    NSetRq,
+    NSetRsp,
     Response,
     Status,
     is_pending,
@@ -222,6 +224,17 @@ class ScuConnection:
             )
             link.send(context.context_id, request, information)
             return self._receive_response(NActionRsp)
+
+    def set(self, sop_class_uid: Uid, sop_instance_uid: Uid, modifications: bytes) -> NSetRsp:
+        """Ask for attributes of an instance to be changed (N-SET), in the transfer syntax of the context.
+
+        Raises Refused: "no-presentation-context".
+        """
+        context = self._require_context(sop_class_uid)
+        with self._link.operation() as link:
+            request = NSetRq(link.next_message_id(), sop_class_uid, sop_instance_uid)
+            link.send(context.context_id, request, modifications)
+            return self._receive_response(NSetRsp)[0]
 
     def request_commitment(self, transaction_uid: Uid, references: Sequence[tuple[Uid, Uid]]) -> NActionRsp:
         """Ask the peer to commit to keeping objects: pairs of SOP class and instance UID (PS3.4 J.3.2).

@@ -298,9 +298,9 @@ class ScuLink:
                 association = self._open_association()
                 association.answer_release()
                 self._flush(association)
-                raise PeerUnavailable("the peer released the association")
+                raise PeerUnavailable("the peer released the association", "released")
             else:
-                raise PeerUnavailable(_end_of(event))
+                raise PeerUnavailable(_end_of(event), "aborted" if isinstance(event, Aborted) else "closed")
 
     def receive_start(self) -> MessageStart:
         """Return the next message; the data set of the one before must have been taken. Raises as ``receive``."""
@@ -386,7 +386,7 @@ class ScuLink:
                     # Stock receivers write a response in two parts and wait for the ACK in between: 40 ms an object.
                     connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError as error:
-                raise PeerUnavailable(f"receiving failed: {_reason(error)}") from error
+                raise PeerUnavailable(f"receiving failed: {_reason(error)}", _how(error)) from error
             association.receive_data(count)
         return event
 
@@ -403,7 +403,7 @@ class ScuLink:
                 while left:
                     left = left[self._armed().send(left) :]
         except OSError as error:
-            raise PeerUnavailable(f"sending failed: {_reason(error)}") from error
+            raise PeerUnavailable(f"sending failed: {_reason(error)}", _how(error)) from error
 
     def _armed(self) -> socket.socket:
         """Return the socket, its timeout set to what is left. Raises PeerUnavailable if that is nothing."""
@@ -411,7 +411,7 @@ class ScuLink:
             raise LocalProtocolError("the association is over")
         left = self._deadline - self._monotonic()
         if left <= 0:
-            raise PeerUnavailable("the peer was too slow: the time for this operation is over")
+            raise PeerUnavailable("the peer was too slow: the time for this operation is over", "slow")
         self._socket.settimeout(min(left, self._timeouts.idle_s))
         return self._socket
 
@@ -459,6 +459,13 @@ def _open_socket(target: Target, until: float, monotonic: Callable[[], float]) -
         else:
             return connection
     raise failure
+
+
+def _how(error: OSError) -> str:
+    """Return the word of PeerUnavailable for a failed system call."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return "closed" if isinstance(error, ConnectionError) else "lost"
 
 
 def _reason(error: Exception) -> str:

@@ -27,6 +27,8 @@ from strongroom.dimse import (
     NActionRsp,
     NEventReportRq,
     NEventReportRsp,
+    NSetRq,
+    NSetRsp,
     UnsupportedRq,
     UnsupportedRsp,
     command_set,
@@ -196,6 +198,17 @@ PAIRS: list[tuple[Message, dict[str, Any]]] = [
             "ActionTypeID": 1,
         },
     ),
+    (
+        NSetRsp(3, 0x0112, COMMIT, INSTANCE),
+        {
+            "AffectedSOPClassUID": COMMIT,
+            "CommandField": 0x8120,
+            "MessageIDBeingRespondedTo": 3,
+            "CommandDataSetType": 0x0101,
+            "Status": 0x0112,
+            "AffectedSOPInstanceUID": INSTANCE,
+        },
+    ),
 ]
 
 
@@ -225,6 +238,14 @@ def test_writes_what_another_implementation_reads(message: Message, keywords: di
     assert command.CommandGroupLength == len(raw) - 12
     del command.CommandGroupLength
     assert {element.keyword: element.value for element in command} == keywords
+
+
+def test_a_request_that_is_only_sent_is_read_by_another_implementation_and_never_by_us() -> None:
+    raw = encode_command(NSetRq(3, COMMIT, INSTANCE))
+    command = decode(BytesIO(raw), True, True)
+    assert (command.CommandField, command.MessageID, command.CommandDataSetType) == (0x0120, 3, 1)
+    assert (command.RequestedSOPClassUID, command.RequestedSOPInstanceUID) == (COMMIT, INSTANCE)
+    assert parse_command(raw) == UnsupportedRq(0x0120, 3, None, COMMIT, True)
 
 
 def test_the_bytes_of_a_c_echo_response_are_those_of_the_standard() -> None:

@@ -35,8 +35,9 @@ STUDY_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
 STUDY_MOVE = Uid("1.2.840.10008.5.1.4.1.2.2.2")
 STUDY_GET = Uid("1.2.840.10008.5.1.4.1.2.2.3")
 COMMITMENT = Uid("1.2.840.10008.1.20.1")
+MPPS = Uid("1.2.840.10008.3.1.2.3.3")
 IMPLICIT, EXPLICIT = Uid(ImplicitVRLittleEndian), Uid(ExplicitVRLittleEndian)
-CLASSES = (VERIFICATION, CT, STUDY_FIND, STUDY_MOVE, STUDY_GET, COMMITMENT)
+CLASSES = (VERIFICATION, CT, STUDY_FIND, STUDY_MOVE, STUDY_GET, COMMITMENT, MPPS)
 TIMEOUTS = ScuTimeouts(connect_s=10, idle_s=10, operation_s=20, total_s=60)
 
 PROPOSAL = Proposal(
@@ -57,6 +58,7 @@ class Peer:
     is_cancelled: bool = False
     identifiers: list[bytes] = field(default_factory=list)
     actions: list[Dataset] = field(default_factory=list)
+    modified: list[tuple[str, Dataset]] = field(default_factory=list)
     reports: list[tuple[int, bytes]] = field(default_factory=list)
     matches: int = 3
 
@@ -94,6 +96,10 @@ class Peer:
         self.actions.append(event.action_information)
         return 0x0000, None
 
+    def on_set(self, event: Any) -> tuple[int, None]:
+        self.modified.append((str(event.request.RequestedSOPInstanceUID), event.modification_list))
+        return 0x0112, None
+
     def on_report(self, event: Any) -> tuple[int, None]:
         self.reports.append((event.event_type, event.request.EventInformation.getvalue()))
         return 0x0000, None
@@ -119,6 +125,7 @@ def serve(peer: Peer, **server: Any) -> Any:
         (evt.EVT_C_MOVE, peer.on_move),
         (evt.EVT_C_GET, peer.on_get),
         (evt.EVT_N_ACTION, peer.on_action),
+        (evt.EVT_N_SET, peer.on_set),
         (evt.EVT_N_EVENT_REPORT, peer.on_report),
     ]
     ae.require_called_aet = True
@@ -302,6 +309,13 @@ def test_commitment_is_asked_for(peer: Peer, transfer_syntax: Uid) -> None:
     assert action.TransactionUID == "1.2.3.9"
     asked = [(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) for item in action.ReferencedSOPSequence]
     assert asked == references
+
+
+def test_attributes_of_an_instance_are_asked_to_be_changed(peer: Peer) -> None:
+    with connect(peer) as scu:
+        assert scu.set(MPPS, Uid("2.25.7"), raw_dataset(PerformedProcedureStepStatus="DISCONTINUED")).status == 0x0112
+    ((instance, modifications),) = peer.modified
+    assert (instance, modifications.PerformedProcedureStepStatus) == ("2.25.7", "DISCONTINUED")
 
 
 def test_commitment_is_reported_in_the_scp_role(peer: Peer) -> None:

@@ -267,8 +267,9 @@ def test_a_peer_that_trickles_its_answer_runs_out_of_time_however_busy_it_is(sta
     stage.play(script)
     clock = Clock()
     link = ScuLink.connect(stage.target, ScuTimeouts(connect_s=10, idle_s=10, operation_s=99, total_s=99), None, clock)
-    with pytest.raises(PeerUnavailable, match="too slow"):
+    with pytest.raises(PeerUnavailable, match="too slow") as raised:
         link.associate(PROPOSAL)
+    assert raised.value.how == "slow"
     assert link.closed
     assert clock.now < 15
 
@@ -297,8 +298,9 @@ def test_a_response_to_something_else_is_answered_with_an_abort(stage: Stage, re
 
 def test_a_peer_that_does_not_respond_is_aborted_in_time(stage: Stage) -> None:
     scu = connect(stage, lambda peer: peer.until_the_end(), HASTY)
-    with pytest.raises(PeerUnavailable, match="timed out"):
+    with pytest.raises(PeerUnavailable, match="timed out") as raised:
         scu.echo()
+    assert raised.value.how == "timeout"
     assert scu.closed
     assert Aborted(0, 0, by_provider=False) in stage.heard()
     with pytest.raises(LocalProtocolError):
@@ -312,14 +314,16 @@ def test_a_peer_that_aborts_or_vanishes_is_told(stage: Stage) -> None:
         peer.flush()
 
     scu = connect(stage, script)
-    with pytest.raises(PeerUnavailable, match=r"aborted the association \(by its user"):
+    with pytest.raises(PeerUnavailable, match=r"aborted the association \(by its user") as raised:
         scu.echo()
+    assert raised.value.how == "aborted"
 
 
 def test_a_peer_that_closes_is_told(stage: Stage) -> None:
     scu = connect(stage, lambda peer: None)
-    with pytest.raises(PeerUnavailable):
+    with pytest.raises(PeerUnavailable) as raised:
         scu.echo()
+    assert raised.value.how == "closed"
     assert scu.closed
 
 
@@ -331,8 +335,9 @@ def test_a_release_in_place_of_a_response_is_answered(stage: Stage) -> None:
             pass
 
     scu = connect(stage, script)
-    with pytest.raises(PeerUnavailable, match="released"):
+    with pytest.raises(PeerUnavailable, match="released") as raised:
         scu.echo()
+    assert raised.value.how == "released"
     assert ReleaseConfirmed() in stage.heard()
 
 
