@@ -18,7 +18,8 @@ from pathlib import Path
 
 from strongroom.archive import ports
 from strongroom.archive.answers import AboutArchive
-from strongroom.archive.ingest import Arrival, Door, Ingest, IngestLimits, IngestPorts, StudyKeys
+from strongroom.archive.door import Door
+from strongroom.archive.ingest import Arrival, Ingest, IngestLimits, IngestPorts, StudyKeys
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.read import Reader, ReadLimits
@@ -298,7 +299,9 @@ class Archive:
         self.blobs = SealedBlobStore(home.objects, small_bytes=SMALL_OBJECT_BYTES)
         limits = self.config.limits
         caps = QuarantineLimits(limits.max_quarantine_objects, limits.max_quarantine_bytes)
-        self.quarantine = QuarantineStore(self.index.database, self.ring, self.blobs, caps)
+        self.quarantine = QuarantineStore(
+            self.index.database, self.ring, self.blobs, caps, lambda event: self.index.announce(event)
+        )
         self.principal = local_principal()
         self._generation = ""
         self.writers = HomeLock(home.root / WRITERS_LOCK_NAME)

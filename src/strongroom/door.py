@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.archive.door import NOTHING_FOUND, Policy, Screened, Screening, ScreeningMemory
-from strongroom.archive.ingest import Door, Memory
+from strongroom.archive.door import NOTHING_FOUND, Door, Policy, Screened, Screening, ScreeningMemory
+from strongroom.archive.ingest import Memory
 from strongroom.archive.ports import Keys, Quarantine
 from strongroom.config import Config, LimitsSection, ScreeningSection
 from strongroom.dicom.dictionary import TransferSyntax

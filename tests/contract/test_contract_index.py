@@ -587,6 +587,35 @@ def test_what_comes_late_from_elsewhere_is_flagged(index: Index) -> None:
     assert [tuple(row) for row in rows] == [(late.stored.sop_uid, "unverified", "high")]
 
 
+@pytest.mark.parametrize(("severity", "alerts"), [("medium", 0), ("high", 1)])
+def test_an_alert_is_in_the_transaction_of_its_object(index: Index, severity: str, alerts: int) -> None:
+    """Nothing can come between the two: what is flagged from high on never stands in the trail without its alert."""
+    told: list[Event] = []
+    index.announce = told.append
+    flag = Flag("screening", severity, b"[1]", ("SR-PE-001",))
+    new = replace(instance({STUDY_INSTANCE_UID: ["1.2"]}, RING.new_data_key()), flag=flag)
+    index.record = None  # type: ignore[assignment,method-assign]  # no second transaction
+    index.add(new, stored_event(new))
+    assert trail_sizes(index) == {"first": 1 + alerts}
+    assert [(event.action, event.outcome, event.details["reason"]) for event in told] == [
+        (Action.ALERT, Outcome.WARNING, "screening")
+    ] * alerts
+    assert [event.details["rules"] for event in told] == [("SR-PE-001",)] * alerts
+
+
+def test_what_is_late_and_flagged_is_told_of_for_both(index: Index) -> None:
+    first = replace(instance({STUDY_INSTANCE_UID: ["1.3"]}, RING.new_data_key()), source=Source("CT1\t10.0.0.1"))
+    index.add(first, stored_event(first))
+    told: list[Event] = []
+    index.announce = told.append
+    source = Source("X\t203.0.113.7", first.stored.received_us + 1)
+    late = instance({STUDY_INSTANCE_UID: ["1.3"]}, first.stored.key)
+    late = replace(late, source=source, flag=Flag("screening", "critical"))
+    assert index.add(late, stored_event(late)) is Added.UNVERIFIED
+    assert [event.details["reason"] for event in told] == ["screening", "unverified"]
+    assert trail_sizes(index) == {"first": 4}
+
+
 def test_a_flag_goes_with_its_instance(index: Index) -> None:
     flag = Flag("screening", "medium", b"[1]")
     new = replace(instance({STUDY_INSTANCE_UID: ["1.2"]}, RING.new_data_key()), flag=flag)

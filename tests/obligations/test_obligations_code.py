@@ -25,6 +25,7 @@ WORDS_ONLY = {"archive/model.py", "archive/ports.py", "dimse/messages.py", "ul/e
 """Dataclasses and protocols: nothing in them runs."""
 TESTED_THROUGH = {
     "archive/access.py": "unit/net/test_net_acceptor.py",
+    "archive/resealing.py": "unit/archive/test_archive_keptout.py",
     "dicom/inflate.py": "unit/dicom/test_dicom_elements.py",
     "dicom/stream.py": "unit/dicom/test_dicom_canonical.py",
     "ul/fragments.py": "property/test_property_ul.py",

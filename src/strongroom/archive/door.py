@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
+
+from strongroom.archive.integrity import Pixels
+from strongroom.archive.ports import Keys, Quarantine
+from strongroom.dicom.dictionary import TransferSyntax
 
 
 class Policy(StrEnum):
@@ -50,6 +55,18 @@ class Screening(Protocol):
 
 class ScreeningMemory(Protocol):
     """What the objects of one association have taught whoever screens. Not thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who looks at what comes in. ``screen`` is None if nobody does; ``holds_altered`` says that altered copies are
+    held in the quarantine, and not only refused."""
+
+    keys: Keys
+    quarantine: Quarantine
+    pixels: Pixels
+    screen: Callable[[TransferSyntax, ScreeningMemory | None], Screening] | None
+    holds_altered: bool
 
 
 SCREENING: Final = "screening"

@@ -17,15 +17,15 @@ from threading import Lock
 from strongroom.archive.access import require_in_scope
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
 from strongroom.archive.door import (
-    ALERT_FROM,
     NOTHING_FOUND,
     SCREENING,
+    Door,
     Policy,
     Screened,
-    Screening,
     ScreeningMemory,
 )
-from strongroom.archive.integrity import MOVED, VARIANT, Copy, Judgement, Pixels, judge
+from strongroom.archive.integrity import MOVED, VARIANT, Copy, judge
+from strongroom.archive.keptout import KeptOut
 from strongroom.archive.model import (
     Action,
     Added,
@@ -33,14 +33,14 @@ from strongroom.archive.model import (
     Detail,
     Event,
     Flag,
-    Held,
     NewInstance,
     Outcome,
     Source,
     StoredObject,
 )
-from strongroom.archive.ports import BlobReader, BlobStore, BlobWriter, Clock, Index, Keys, Quarantine
+from strongroom.archive.ports import BlobStore, BlobWriter, Clock, Index, Keys
 from strongroom.archive.read import open_object
+from strongroom.archive.resealing import open_sealed, sealed_under
 from strongroom.dicom.dictionary import TransferSyntax
 from strongroom.dicom.elements import HeaderScan, RawElement, ScanLimits
 from strongroom.dicom.runs import RunMemory, RunScan
@@ -49,7 +49,6 @@ from strongroom.errors import (
     IntegrityError,
     LimitExceeded,
     NotFound,
-    Quarantined,
     Refused,
     StaleKey,
     StorageUnavailable,
@@ -137,18 +136,6 @@ class StudyKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Who looks at what comes in. ``screen`` is None if nobody does; ``holds_altered`` says that altered copies are
-    held in the quarantine, and not only refused."""
-
-    keys: Keys
-    quarantine: Quarantine
-    pixels: Pixels
-    screen: Callable[[TransferSyntax, ScreeningMemory | None], Screening] | None
-    holds_altered: bool
-
-
-@dataclass(frozen=True, slots=True)
 class IngestPorts:
     """What ingest needs from the outside."""
 
@@ -177,12 +164,12 @@ class Ingest:
         screen = None if arrival.is_released else ports.door.screen
         self._screening = screen and screen(syntax, memory and memory.screening)
         self._spotter = SignatureSpotter(syntax)
-        self._is_recorded = False
         self._size = 0
         self._early = bytearray()
         self._writer: BlobWriter | None = None
         self._object_id = b""
         self._key: DataKey | None = None
+        self._kept_out = KeptOut(ports, self._event, is_released=arrival.is_released)
         self.study_uid = self.series_uid = ""
         """Of the data set; known once ``commit`` has begun."""
 
@@ -235,32 +222,27 @@ class Ingest:
             is_kept_out = screened.policy in (Policy.QUARANTINE, Policy.REFUSE)
             is_resent = is_kept_out and self._is_stored(new.stored)
             if screened.policy is Policy.REFUSE and not is_resent:
-                self._alert(SCREENING, screened.severity, self.study_uid, {"rules": screened.rules})
-                raise Refused(SCREENING)
+                raise self._kept_out.refused(self.study_uid, screened)
             assert self._writer is not None
             sealed, flag = self._writer.commit(), _flag_of(screened)
             new = NewInstance(new.stored, sealed, new.modality, new.levels, new.source, flag)
             if is_resent:
                 return self._seen_again(new)
             if screened.policy is Policy.QUARANTINE:
-                raise self._held(new, SCREENING, screened.severity, screened.findings, {"rules": screened.rules})
+                raise self._kept_out.held(new, screened)
             try:
                 added = self._is_added(new)
             except StaleKey:
                 new = self._sealed_again(new)
                 added = self._is_added(new)
             except Refused as refusal:
-                raise self._kept_out(new, MOVED[refusal.reason], {}) if refusal.reason in MOVED else refusal from None
+                moved = MOVED.get(refusal.reason)
+                raise self._kept_out.copy(new, moved, {}) if moved else refusal from None
             if not added:
                 return self._seen_again(new)
             self._writer = None
             self._check_signatures()
-            if added is Added.UNVERIFIED:
-                self._alert(Verdict.UNVERIFIED, "high", new.stored.study_uid)
-                return Verdict.UNVERIFIED
-            if new.flag is not None:
-                self._alert(SCREENING, new.flag.severity, new.stored.study_uid)
-            return Verdict.STORED
+            return Verdict.UNVERIFIED if added is Added.UNVERIFIED else Verdict.STORED
         finally:
             self._drop()
 
@@ -297,30 +279,10 @@ class Ingest:
         Whatever is stored after a deletion begins the study anew; the sender need not know that there was one.
         """
         stored, key = new.stored, self._ports.study_keys.of(new.stored.study_uid)
-        object_id, sealed, writer = self._sealed_under(key, new)
+        object_id, sealed, writer = sealed_under(self._ports.blobs, self._ports.new_object_id(), key, new)
         self._drop()
         self._writer = writer
         return replace(new, stored=replace(stored, object_id=object_id, key=key), sealed=sealed)
-
-    def _sealed_under(self, key: DataKey, new: NewInstance) -> tuple[bytes, bytes, BlobWriter]:
-        """A second copy under ``key``, durable: its id, its bytes if it is small, and what takes it back."""
-        object_id = self._ports.new_object_id()
-        writer = self._ports.blobs.create(object_id, key.key)
-        try:
-            with closing(self._open_copy(new)) as reader:
-                for chunk in reader.chunks():
-                    writer.write(chunk)
-            return object_id, writer.commit(), writer
-        except BaseException:
-            writer.abort()
-            raise
-
-    def _open_copy(self, new: NewInstance) -> BlobReader:
-        """What this ingest has sealed, before it is indexed."""
-        blobs, stored = self._ports.blobs, new.stored
-        if new.sealed:
-            return blobs.open_small(stored.object_id, stored.key.key, new.sealed)
-        return blobs.open(stored.object_id, stored.key.key)
 
     def abort(self) -> None:
         """Forget the object. Safe at any time, also after ``commit``."""
@@ -329,7 +291,7 @@ class Ingest:
     def refuse(self, reason: str) -> None:
         """Record that the object was not taken in, and forget it."""
         self._drop()
-        if self._is_recorded:
+        if self._kept_out.is_recorded:
             return
         self._ports.index.record(self._event(Outcome.REFUSED, {"reason": reason}))
 
@@ -401,10 +363,10 @@ class Ingest:
             ports.index.record(self._event(Outcome.SUCCESS, {"verdict": Verdict.RESENT.value}))
             return Verdict.RESENT
         if (first.study_uid, first.series_uid) != (new.study_uid, new.series_uid):
-            raise self._kept_out(copy, MOVED["sop-instance-in-another-series"], {})
+            raise self._kept_out.copy(copy, MOVED["sop-instance-in-another-series"], {})
         with (
             closing(open_object(ports.blobs, ports.index, first)) as stored,
-            closing(self._open_copy(copy)) as opened,
+            closing(open_sealed(ports.blobs, copy)) as opened,
         ):
             judgement, digests = judge(
                 Copy(stored, first.transfer_syntax, first.sha256),
@@ -416,52 +378,10 @@ class Ingest:
         if judgement is VARIANT:
             ports.index.record(self._event(Outcome.SUCCESS, {"verdict": Verdict.VARIANT.value, **details}))
             return Verdict.VARIANT
-        failure = self._kept_out(copy, judgement, details)
+        failure = self._kept_out.copy(copy, judgement, details)
         if judgement.is_taken:
             return Verdict.COERCED
         raise failure
-
-    def _kept_out(self, copy: NewInstance, judgement: Judgement, details: Mapping[str, Detail]) -> Refused:
-        """Hold or only refuse a copy, tell whoever has to know, and return what to raise."""
-        severity = judgement.severity.value
-        if self._ports.door.holds_altered and not self._arrival.is_released:
-            return self._held(copy, judgement.reason, severity, b"[]", details)
-        self._alert(judgement.reason, severity, copy.stored.study_uid, details)
-        more = {"verdict": judgement.reason, "severity": severity}
-        self._ports.index.record(self._event(Outcome.REFUSED, {**details, **more}))
-        self._is_recorded = True
-        return Refused(judgement.reason)
-
-    def _held(
-        self, new: NewInstance, reason: str, severity: str, findings: bytes, more: Mapping[str, Detail]
-    ) -> Quarantined:
-        """Put the object into the quarantine, under a key of its own, and return what says so."""
-        stored, door = new.stored, self._ports.door
-        key = door.keys.new_data_key()
-        object_id, sealed, writer = self._sealed_under(key, new)
-        held = Held(
-            object_id, stored.sop_class, stored.sop_uid, stored.series_uid, stored.study_uid, stored.transfer_syntax,
-            stored.data_bytes, stored.sha256, key, stored.received_us, reason, severity, findings, sealed,
-        )  # fmt: skip
-        details = {"reason": reason, "severity": severity, "study_uid": stored.study_uid, **more}
-        event = replace(self._event(Outcome.SUCCESS, details), action=Action.QUARANTINE)
-        try:
-            quarantine_id = door.quarantine.hold(held, event)
-        except BaseException as failure:
-            if not isinstance(failure, StorageUnavailable):  # else it may be held: if not, the next start removes it
-                writer.abort()
-            if isinstance(failure, LimitExceeded):  # no room: that it came is told all the same
-                self._alert(reason, severity, stored.study_uid, more)
-            raise
-        self._is_recorded = True
-        self._alert(reason, severity, stored.study_uid, {"quarantine": quarantine_id})
-        return Quarantined(reason, quarantine_id)
-
-    def _alert(self, reason: str, severity: str, study_uid: str, more: Mapping[str, Detail] | None = None) -> None:
-        """Have the trail tell whoever watches it, if it is bad enough."""
-        if severity in ALERT_FROM:
-            details = {"reason": str(reason), "severity": severity, "study_uid": study_uid, **(more or {})}
-            self._ports.index.record(replace(self._event(Outcome.WARNING, details), action=Action.ALERT))
 
     def _is_intact(self, first: StoredObject) -> bool:
         """Whether what a resend would be told is stored can still be read, to its last byte."""
@@ -486,7 +406,7 @@ class Ingest:
 def _flag_of(screened: Screened) -> Flag | None:
     if screened.policy is not Policy.FLAG:
         return None
-    return Flag(SCREENING, screened.severity, screened.findings)
+    return Flag(SCREENING, screened.severity, screened.findings, screened.rules)
 
 
 def _text_of(element: RawElement | None) -> str:

@@ -114,11 +114,13 @@ class LevelAttributes:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Why somebody should look at an instance that is stored. ``findings`` is a JSON array, as in ``Held``."""
+    """Why somebody should look at an instance that is stored. ``findings`` is a JSON array, as in ``Held``; ``rules``
+    the ids of what was found, each once."""
 
     reason: str
     severity: str
     findings: bytes = field(default=b"[]", repr=False)
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,10 @@ class Index(Protocol):
     def add(self, new: NewInstance, event: Event) -> Added:
         """Make an instance visible, with its event in the trail and its flag; durable on return.
 
-        Flags what comes late from elsewhere (``Added.UNVERIFIED``), and has the event say so. ``NOT_NEW``, and nothing
-        written, if its SOP Instance UID is there already. Raises Refused if its study stands under
-        another patient, or its series in another study; where the event's principal has a scope, without a word of
-        what is outside it.
+        Flags what comes late from elsewhere (``Added.UNVERIFIED``), and has the event say so. Flags of which somebody
+        is told at once (``door.ALERT_FROM``) are alerts in the same transaction. ``NOT_NEW``, and nothing written, if
+        its SOP Instance UID is there already. Raises Refused if its study stands under another patient, or its series
+        in another study; where the event's principal has a scope, without a word of what is outside it.
         """
 
     def restore(self, first: StoredObject, copy: NewInstance, event: Event) -> bool:
@@ -121,8 +121,8 @@ class Index(Protocol):
 class Quarantine(Protocol):
     """Objects that were taken in and are kept out of the archive. Thread-safe."""
 
-    def hold(self, held: Held, event: Event) -> str:
-        """Keep an object, with its event and the id it got in the trail; durable on return. Returns that id.
+    def hold(self, held: Held, event: Event, *alerts: Event) -> str:
+        """Keep an object, with its events and the id it got in the trail; durable on return. Returns that id.
 
         Once it returns, the sealed bytes are the quarantine's: the caller neither uses nor removes them. The same data
         set of the same sender is kept once: the id is that of the first, and the bytes that came now are removed.

@@ -22,6 +22,7 @@ from strongroom.store.backlog import Backlog
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
+from strongroom.store.provenance import alerts_of
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, DIGEST, INSTANCE, SERIES, SMALL_OBJECT, STUDY
 from strongroom.store.scope import (
@@ -70,7 +71,8 @@ class Index:
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
         self.backlog: Backlog | None = None
         self.announce: Callable[[Event], None] = lambda _: None
-        """Told of every event that `record` has made durable, and of alerts about digests; for `serve` to set."""
+        """Told of every event that `record` has made durable, and of alerts that are in the transaction of what they
+        are about; for `serve` to set."""
         self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
@@ -127,7 +129,10 @@ class Index:
         def work(transaction: Transaction) -> Added:
             return transaction.add(new, event) if scope is None else self._add_within(scope, transaction, new, event)
 
-        return self.database.write(work)
+        added = self.database.write(work)
+        for alert in alerts_of(new, added, event) if added else ():
+            self.announce(alert)
+        return added
 
     def _add_within(self, scope: Scope, transaction: Transaction, new: NewInstance, event: Event) -> Added:
         require_place(transaction.cursor, self._dialect, scope, new)

@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from strongroom.archive.model import Detail, Event, Flag, Outcome, Source
+from strongroom.archive.door import ALERT_FROM
+from strongroom.archive.model import Action, Added, Detail, Event, Flag, NewInstance, Outcome, Source
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import FLAGGED, INSTANCE, SERIES, SERIES_SOURCE
 
@@ -72,3 +73,17 @@ def as_late(event: Event) -> Event:
     """The event of an instance that was added late, from elsewhere."""
     more: Mapping[str, Detail] = {"verdict": LATE.reason, "severity": LATE.severity}
     return replace(event, outcome=Outcome.WARNING, details={**event.details, **more})
+
+
+def alerts_of(new: NewInstance, added: Added, event: Event) -> list[Event]:
+    """What somebody is told of an instance that was added with ``event``: of each flag that is bad enough."""
+    flags = (new.flag, LATE if added is Added.UNVERIFIED else None)
+    return [_alert(event, flag) for flag in flags if flag is not None and flag.severity in ALERT_FROM]
+
+
+def _alert(event: Event, flag: Flag) -> Event:
+    details = {name: value for name, value in event.details.items() if name not in ("verdict", "flagged")}
+    details.update(reason=flag.reason, severity=flag.severity)
+    if flag.rules:
+        details["rules"] = flag.rules
+    return replace(event, action=Action.ALERT, outcome=Outcome.WARNING, details=details)

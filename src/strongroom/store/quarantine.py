@@ -7,7 +7,7 @@ data key of its own, kept and destroyed like those of studies: see ``strongroom.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -108,19 +108,30 @@ _DESCRIBED = tuple(column for column in HELD.c if column.name not in ("findings"
 class QuarantineStore:
     """The adapter of ``archive.ports.Quarantine``, and what its operator does. Thread-safe."""
 
-    def __init__(self, database: Database, keys: KeyRing, blobs: BlobStore, limits: QuarantineLimits) -> None:
-        """Hold objects whose files are in ``blobs``, their keys wrapped by ``keys``."""
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        blobs: BlobStore,
+        limits: QuarantineLimits,
+        announce: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        """Hold objects whose files are in ``blobs``, their keys wrapped by ``keys``; ``announce`` is told of alerts."""
         self._database, self._keys, self._blobs, self._limits = database, keys, blobs, limits
+        self._announce = announce
         self._statements = _Statements(database.dialect)
 
     # -- taking in
 
-    def hold(self, held: Held, event: Event) -> str:
-        """Keep an object, with its event and the id it got in the trail; durable on return. Returns that id.
+    def hold(self, held: Held, event: Event, *alerts: Event) -> str:
+        """Keep an object, with its events and the id it got in the trail; durable on return. Returns that id.
 
         The sealed bytes are the quarantine's then; of the same data set from the same sender it keeps those that came
         first. The detail ``held`` of the event says "new" or "again". Raises LimitExceeded, StorageUnavailable.
         """
+
+        def named(alert: Event, number: int) -> Event:
+            return replace(alert, details={**alert.details, "quarantine": quarantine_id(number)})
 
         def work(transaction: Transaction) -> tuple[int, bytes]:
             number, object_id = self._known(transaction, held, event.principal) or (0, held.object_id)
@@ -129,6 +140,8 @@ class QuarantineStore:
                 number = self._add(transaction, held, event.principal)
             details = {**event.details, "quarantine": quarantine_id(number), "held": "new" if is_new else "again"}
             transaction.record(replace(event, details=details))
+            for alert in alerts:
+                transaction.record(named(alert, number))
             return number, object_id
 
         try:
@@ -136,6 +149,8 @@ class QuarantineStore:
         finally:
             # A server never opens what it holds, so a key that is destroyed later is in no memory of its.
             self._keys.forget(held.key.key_id)
+        for alert in alerts:
+            self._announce(named(alert, number))
         if kept != held.object_id and not held.sealed:
             with suppress(StorageUnavailable):  # a file without a row: the next start removes it
                 self._blobs.delete(held.object_id)

@@ -16,7 +16,7 @@ from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, 
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
 from strongroom.store.database import ManyRows, Sql
-from strongroom.store.provenance import LATE, Provenance, as_late
+from strongroom.store.provenance import LATE, Provenance, alerts_of, as_late
 from strongroom.store.schema.tables import DATA_KEY, DESTROYED_KEY, INSTANCE, META, PATIENT, SERIES, SMALL_OBJECT, STUDY
 
 MAX_CACHED_SERIES = 4096
@@ -228,10 +228,12 @@ class Transaction:
     # -- what jobs do
 
     def add(self, new: NewInstance, event: Event) -> Added:
-        """Index an instance and record it; neither if it is not new. Raises as ``store``."""
+        """Index an instance and record it, with its alerts; nothing if it is not new. Raises as ``store``."""
         added = self.store(new)
         if added:
             self.record(event if added is Added.ADDED else as_late(event))
+            for alert in alerts_of(new, added, event):
+                self.record(alert)
         return added
 
     def record(self, event: Event, at_s: float | None = None) -> None:
