@@ -174,6 +174,10 @@ class BudgetSpent(StrongroomError):
     """A run of the probe has opened as many connections to a target as its scope allows."""
 
 
+class RunStopped(StrongroomError):
+    """The operator ended a run of the probe."""
+
+
 class Unanswered(StrongroomError):
     """No answer, or none that the protocol has; ``answer`` is the word of ``strongroom.probe.model.Answer`` for it."""
 

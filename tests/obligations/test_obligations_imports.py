@@ -162,7 +162,17 @@ TOUCHED_BY: dict[str, set[str]] = {
     "select": {"net"},
     "signal": {"checkworker", "cli", "digestworker", "webworker"},
     "resource": {"pixels.sandbox"},
-    "socket": {"app", "net", "pixels.pool", "screen.clamd", "web.server", "webservice", "webworker"},
+    "socket": {
+        "app",
+        "net",
+        "pixels.pool",
+        "probe.line",
+       
+        "screen.clamd",
+        "web.server",
+        "webservice",
+        "webworker",
+    },
     "sqlalchemy": {"store", "trail.log"},
     "sqlcipher3": {"store.database"},
     "ssl": {"net.tls"},

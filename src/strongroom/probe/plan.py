@@ -1,0 +1,28 @@
+"""The order of steps: what is done to an address, phase by phase.
+
+A step function does one step (a few rows of ``steps``) on every port that it concerns, and finds out from
+``session.found`` which those are. Cheap and harmless comes first; what depends on an answer comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from strongroom.probe import connecting
+from strongroom.probe.model import Level
+from strongroom.probe.session import Session
+
+StepFunction = Callable[[Session], None]
+
+PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
+    (Level.CONNECT, (connecting.connect, connecting.connect_neighbours)),
+    (Level.ASSOCIATE, ()),
+    (Level.COUNT, ()),
+    (Level.CANARY, ()),
+)
+
+
+def steps_for(level: Level) -> tuple[StepFunction, ...]:
+    """The step functions of all phases up to ``level``, in order."""
+    return tuple(function for phase, functions in PHASES if phase <= level for function in functions)
