@@ -9,9 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from strongroom.admin.trail import RecordLine, chosen_lines, decode_line, is_of_held, is_of_stored, snapshot
+from strongroom.admin.trail import (
+    RecordLine,
+    chosen_lines,
+    first_since,
+    is_of_held,
+    is_of_stored,
+    line_or_none,
+    snapshot,
+    time_s,
+)
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
@@ -20,7 +27,6 @@ from strongroom.store.files import sync_directory
 from strongroom.trail.log import MAX_PAGE
 from strongroom.trail.note import encode_notes, parse_note
 from strongroom.trail.receipt import Receipt, Trust, encode_receipt, require_proven
-from strongroom.trail.record import parse_time
 from strongroom.trail.verify import prove_under
 from strongroom.types import Uid
 
@@ -202,44 +208,14 @@ def _near(archive: Archive, cursor: Any, name: str, what: tuple[float, _Wanted])
     """The record in a log, if it stands where the time of its arrival lets one expect it."""
     received_s, wanted = what
     reader = archive.trail_reader
-    seq = _first_since(archive, cursor, name, received_s - BEFORE_S)
+    seq = first_since(archive, cursor, name, received_s - BEFORE_S)
     while rows := reader.read(cursor, name, seq, MAX_PAGE):
         for row in rows:
-            line = _line(row.raw) if wanted.is_near(row.raw) else None
+            line = line_or_none(row.raw) if wanted.is_near(row.raw) else None
             # An earlier one is of an object of that UID that was deleted since.
-            if line is not None and wanted.is_met_by(line) and _time_s(row.raw) > received_s - ROUNDING_S:
+            if line is not None and wanted.is_met_by(line) and time_s(row.raw) > received_s - ROUNDING_S:
                 return Place(name, row.seq), line
-        if _time_s(rows[-1].raw) > received_s + AFTER_S:
+        if time_s(rows[-1].raw) > received_s + AFTER_S:
             return None
         seq = rows[-1].seq + 1
     return None
-
-
-def _first_since(archive: Archive, cursor: Any, name: str, time_s: float) -> int:
-    """The number of the first record from a time on: records of one log stand in the order of their times, nearly."""
-    head = archive.trail_reader.head(cursor, name)
-    low, high = 0, 0 if head is None else head.size
-    while low < high:
-        middle = (low + high) // 2
-        rows = archive.trail_reader.read(cursor, name, middle, 1)
-        if rows and _time_s(rows[0].raw) < time_s:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _line(raw: bytes) -> RecordLine | None:
-    try:
-        return decode_line(raw)
-    except (msgspec.DecodeError, ValueError):
-        return None
-
-
-def _time_s(raw: bytes) -> float:
-    """When a record was made; far away if it does not say, so that whoever looks goes on elsewhere."""
-    line = _line(raw)
-    try:
-        return parse_time(line.time).timestamp() if line is not None else float("inf")
-    except ValueError:
-        return float("inf")

@@ -276,3 +276,35 @@ def chosen_lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tupl
                     if is_wanted(row.raw):
                         with contextlib.suppress(msgspec.DecodeError, ValueError):
                             yield log, row.seq, decode_line(row.raw)
+
+
+def first_since(archive: Archive, cursor: Any, log: str, time: float) -> int:
+    """The number of the first record of a log from a time on (seconds since 1970), as far as clocks go forward."""
+    head = archive.trail_reader.head(cursor, log)
+    low, high = 0, 0 if head is None else head.size
+    while low < high:
+        middle = (low + high) // 2
+        rows = archive.trail_reader.read(cursor, log, middle, 1)
+        if rows and time_s(rows[0].raw) < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def line_or_none(raw: bytes) -> RecordLine | None:
+    """What a record says; None if it cannot be read."""
+    try:
+        return decode_line(raw)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def time_s(raw: bytes) -> float:
+    """When a record was made, in seconds since 1970; far away if it does not say, so that whoever looks goes on
+    elsewhere."""
+    line = line_or_none(raw)
+    try:
+        return parse_time(line.time).timestamp() if line is not None else float("inf")
+    except ValueError:
+        return float("inf")

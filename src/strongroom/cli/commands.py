@@ -6,6 +6,7 @@ import typer
 
 from strongroom import __version__
 from strongroom.cli import (
+    alerts,
     check,
     deletion,
     keys,
@@ -28,6 +29,7 @@ app.command("import")(media.import_)
 app.command("export")(media.export)
 app.command("delete")(deletion.delete)
 app.command("check")(check.check)
+app.command("alerts")(alerts.alerts)
 app.command("screen")(screening.screen)
 app.command("disarm")(screening.disarm)
 app.command("signatures")(signatures.signatures)
