@@ -313,7 +313,7 @@ class Archive:
         self._ingest_ports = IngestPorts(
             self.blobs, self.index, StudyKeys(self.index, self.ring), time.time, next_object_id, self.door
         )
-        scan = _scan_limits(limits)
+        scan = scan_limits(limits)
         closes_after_us = int(self.config.screening.study_closes_after_h * 3600e6)
         self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes, closes_after_us)
         vouching = SignaturePorts(self.blobs, self.index, SignatureReports(self.index.database), time.time)
@@ -428,7 +428,7 @@ class Archive:
         self.writers.release()
 
 
-def _scan_limits(limits: LimitsSection) -> ScanLimits:
+def scan_limits(limits: LimitsSection) -> ScanLimits:
     return ScanLimits(
         max_element_depth=limits.max_element_depth,
         max_element_count=limits.max_element_count,

@@ -136,6 +136,19 @@ class Copy:
     raw: bytes
 
 
+class Presence(StrEnum):
+    """Which of two objects have an element that differs."""
+
+    BOTH = "both"
+    ONLY_FIRST = "only-first"
+    ONLY_SECOND = "only-second"
+
+    @classmethod
+    def of(cls, in_first: bool, in_second: bool) -> Presence:
+        """Of an element that at least one of them has."""
+        return cls.BOTH if in_first and in_second else cls.ONLY_FIRST if in_first else cls.ONLY_SECOND
+
+
 class _Part(IntEnum):
     """What an element is part of."""
 
@@ -182,6 +195,17 @@ def parts_of(copy: Copy, limits: ScanLimits) -> tuple[bytes, bytes]:
     """Return the canonical and the clinical digest. Raises MalformedDataset, LimitExceeded, and what reading raises."""
     canonical, parts = _parts(copy, limits, _clinical_only)
     return canonical, parts.get(_Part.CLINICAL, b"")
+
+
+def differing_tags(first: Copy, second: Copy, limits: ScanLimits) -> dict[int, Presence]:
+    """Which top-level elements differ, in the order of their tags. Raises as ``parts_of``."""
+    _, in_first = _parts(first, limits, lambda tag: tag)
+    _, in_second = _parts(second, limits, lambda tag: tag)
+    return {
+        tag: Presence.of(tag in in_first, tag in in_second)
+        for tag in sorted(in_first.keys() | in_second.keys())
+        if in_first.get(tag) != in_second.get(tag)
+    }
 
 
 def _parts(

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import quarantine as administration
+from strongroom.admin.comparing import Compared, compared
 from strongroom.admin.deletion import parse_reason
 from strongroom.admin.quarantine import Done, Explained, Step, class_name, encoding_of, explained
 from strongroom.admin.receipts import ReservedFile
@@ -23,6 +24,9 @@ from strongroom.cli.progress import counted, printable, size
 from strongroom.config import environment
 from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused, StrongroomError
 from strongroom.store.quarantine import Entry, What, parse_quarantine_id, quarantine_id
+
+MOST_NAMED = 40
+"""Attributes that differ, in text."""
 
 group = new_group("Objects that were taken in and are kept out of the archive.")
 
@@ -59,10 +63,12 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
 
 @group.command()
 def show(which: IdArgument, home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
-    """Show one held object: each finding with its place, why it is bad and what to do; never the bytes."""
+    """Show one held object: each finding with its place, why it is bad and what to do, and which attributes differ from
+    what is stored under its UID; never the bytes or a value."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         entry = archive.quarantine.find(parse_quarantine_id(which))
+        differs = compared(archive, entry)
     finally:
         archive.close()
     findings = explained(entry)
@@ -70,9 +76,14 @@ def show(which: IdArgument, home: HomeOption = None, output: FormatOption = Form
         named = {name: getattr(entry, name) for name in ("sop_uid", "series_uid", "study_uid", "transfer_syntax")}
         report = _summary(entry) | named | {"sha256": entry.sha256.hex()}
         report["findings"] = [{name: getattr(each, name) for name in Explained.__slots__} for each in findings]
+        report["compared_with_stored"] = _compared_json(differs)
         print(json.dumps(report, indent=2))
         return
-    for line in (*_lines(entry), *(line for each in findings for line in _finding_lines(each))):
+    for line in (
+        *_lines(entry),
+        *_compared_lines(differs),
+        *(line for each in findings for line in _finding_lines(each)),
+    ):
         print(printable(line))
 
 
@@ -268,6 +279,36 @@ def _lines(entry: Entry) -> list[str]:
             f"{request.what.value:<15} asked by {request.user}, {time_text(request.asked_us)}: {request.reason}"
         )
     return lines
+
+
+def _compared_json(found: Compared | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    differences = [
+        {"tag": f"{each.tag:08X}", "keyword": each.keyword, "vr": each.vr, "how": each.how}
+        for each in found.differences
+    ]
+    return {"problem": found.problem, "differences": differences}
+
+
+_HOW = {"only-stored": ", only in what is stored", "only-held": ", only in what is held"}
+
+
+def _compared_lines(found: Compared | None) -> list[str]:
+    if found is None:
+        return []
+    if found.problem:
+        return [f"{'compared':<15} cannot be compared with what is stored under its UID: {found.problem}"]
+    named = found.differences[:MOST_NAMED]
+    lines = [
+        f"{'differs':<15} ({each.tag >> 16:04X},{each.tag & 0xFFFF:04X}) {each.keyword or 'private or unknown'} "
+        f"{each.vr}{_HOW.get(each.how, '')}"
+        for each in named
+    ]
+    more = len(found.differences) - len(named)
+    if more:
+        lines.append(f"{'':<15} and {counted(more, 'attribute')} more: --format json has all")
+    return lines or [f"{'differs':<15} in no attribute from what is stored under its UID, at most in encoding"]
 
 
 def _finding_lines(each: Explained) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from harness import media
 from harness.archives import new_home, opened, trail_events
-from harness.ingesting import LARGE_PIXELS, Sample, store, visible_sop_uids
+from harness.ingesting import LARGE_PIXELS, Sample, element, store, visible_sop_uids
 from harness.quarantines import PASSCODE, add_officers, hold, infected
 from harness.shell import Ran, Shell, shell
 from strongroom.admin import users
@@ -119,6 +119,46 @@ def test_show_explains_each_finding_and_shows_no_byte_and_no_patient(run: Shell,
     assert finding["why"]
     assert finding["remedy"]
     assert report["requests"][0]["what"] == "release"
+
+
+def altered(home: Home, data: bytes) -> None:
+    """The first sample is stored, and another object is held that has its UIDs."""
+    with opened(home) as archive:
+        store(archive, SMALL)
+        hold(archive, SMALL, data)
+
+
+def test_show_names_what_differs_from_what_is_stored_and_no_value(run: Shell, home: Home) -> None:
+    data = SMALL.dataset.replace(b"Doe^Jane", b"Roe^Jack")
+    start, pixels = data.index(b"\x20\0\x13\0IS"), data.index(b"\xe0\x7f\x10\0OW")
+    private = element(0x00291010, "LO", "4711")
+    altered(home, data[:start] + private + data[pixels:-2] + b"\xff\xff")
+    ran = run("quarantine", "show", "Q3", "--home", home.root)
+    assert [line for line in ran.out.splitlines() if line.startswith("differs")] == [
+        "differs         (0010,0010) PatientName PN",
+        "differs         (0020,0013) InstanceNumber IS, only in what is stored",
+        "differs         (0029,1010) private or unknown UN, only in what is held",
+        "differs         (7FE0,0010) PixelData OW or OB",
+    ]
+    assert "Doe" not in ran.out
+    assert "Roe" not in ran.out
+    report = json.loads(run("quarantine", "show", "Q3", "--home", home.root, "--format", "json").out)
+    first, *others = report["compared_with_stored"]["differences"]
+    assert first == {"tag": "00100010", "keyword": "PatientName", "vr": "PN", "how": "differs"}
+    assert [each["how"] for each in others] == ["only-stored", "only-held", "differs"]
+
+
+def test_show_compares_with_nothing_where_nothing_is_stored(run: Shell, home: Home) -> None:
+    assert "differs" not in run("quarantine", "show", "Q1", "--home", home.root).out
+    report = json.loads(run("quarantine", "show", "Q1", "--home", home.root, "--format", "json").out)
+    assert report["compared_with_stored"] is None
+
+
+def test_show_says_when_it_cannot_compare(run: Shell, home: Home) -> None:
+    altered(home, SMALL.dataset[:-3])
+    ran = run("quarantine", "show", "Q3", "--home", home.root)
+    assert ran.code == GOOD
+    assert "cannot be compared with what is stored under its UID: a value runs past the end" in ran.out
 
 
 @pytest.mark.parametrize("which", ["Q3", "Q999999999", "q3"])
