@@ -23,7 +23,7 @@ LINES = 120
 KINDS = 1024
 """Watched at a time."""
 
-_DETAILS = ("calling", "called", "tls", "sop_uid", "quarantine", "severity", "rules", "what")
+_DETAILS = ("calling", "called", "tls", "sop_uid", "other_sop_uid", "quarantine", "severity", "rules", "what")
 """The details that a line may hold, besides the reason."""
 _MAX_CHARS = 64
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:/+,\-]+")

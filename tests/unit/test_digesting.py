@@ -101,6 +101,9 @@ def test_a_picture_under_another_patient_is_flagged_and_tells_somebody(archive: 
     digest_all(archive)
     assert alerts(archive) == [other.sop_uid]
     assert [event.details["sop_uid"] for event in said if event.action is Action.ALERT] == [other.sop_uid]
+    (alert,) = (event for event in trail_events(archive) if event.action is Action.ALERT)
+    twin = (alert.details["other_sop_uid"], alert.details["other_study_uid"])
+    assert twin == (first.sop_uid, first.study_uid), "the instance that came first of those that show the same"
     assert flags(archive) == [(other.sop_uid, "pixels-of-another-patient")]
 
 

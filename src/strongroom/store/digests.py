@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +21,8 @@ COPIED = Flag("pixels-of-another-patient", "high")
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The digests of one object, and the events that say so: ``copied`` only if another patient has its picture."""
+    """The digests of one object, and the events that say so: ``copied`` only if another patient has its picture; it
+    gets the UIDs of that one."""
 
     row: int
     object_id: bytes
@@ -46,12 +47,13 @@ class DigestTable:
         self._keep = Sql(
             upsert(DIGEST).from_select(["id", *names], row).on_conflict_do_nothing().returning(DIGEST.c.id), dialect
         )
-        placed = select(INSTANCE.c.sop_uid, STUDY.c.patient).join_from(INSTANCE, SERIES).join(STUDY)
+        placed = select(INSTANCE.c.sop_uid, STUDY.c.study_uid).join_from(INSTANCE, SERIES).join(STUDY)
         patient = select(STUDY.c.patient).join_from(INSTANCE, SERIES).join(STUDY).where(INSTANCE.c.id == bindparam("a"))
         self._twin = Sql(
             placed.join(DIGEST, DIGEST.c.id == INSTANCE.c.id)
             .join(PATIENT, PATIENT.c.id == STUDY.c.patient)
             .where(DIGEST.c.pixels == bindparam("pixels"), STUDY.c.patient != patient.scalar_subquery())
+            .order_by(DIGEST.c.id)
             .limit(1),
             dialect,
         )
@@ -63,21 +65,25 @@ class DigestTable:
         """
 
         def work(transaction: Transaction) -> list[Event]:
-            return [each.copied for each in computed if self._keep_one(transaction, each)]
+            return [alert for each in computed if (alert := self._keep_one(transaction, each)) is not None]
 
         return self._database.write(work)
 
-    def _keep_one(self, transaction: Transaction, each: Computed) -> bool:
+    def _keep_one(self, transaction: Transaction, each: Computed) -> Event | None:
+        """The alert, if there is one."""
         cursor, digests = transaction.cursor, each.digests
         row = self._keep.run(
             cursor, row=each.row, object_id=each.object_id, canonical=digests.canonical, clinical=digests.clinical,
             pixels=digests.pixels, is_blank=int(each.is_blank),
         ).fetchone()  # fmt: skip
         if row is None:
-            return False
+            return None
         transaction.record(each.event)
-        if each.is_blank or not self._twin.run(cursor, a=each.row, pixels=digests.pixels).fetchone():
-            return False
+        twin = None if each.is_blank else self._twin.run(cursor, a=each.row, pixels=digests.pixels).fetchone()
+        if twin is None:
+            return None
         self._provenance.flag(cursor, each.row, COPIED, each.computed_us)
-        transaction.record(each.copied)
-        return True
+        named = {**each.copied.details, "other_sop_uid": twin[0], "other_study_uid": twin[1]}
+        alert = replace(each.copied, details=named)
+        transaction.record(alert)
+        return alert

@@ -107,6 +107,11 @@ def test_a_time_that_is_none_is_said(run: Shell, home: Home) -> None:
         ({"what": "time stamp", "reason": "no answer", "checkpoint_sha256": "00"}, "medium", "authority"),
         ({"what": "background check", "reason": "object-altered", "sop_uid": "2.25.1"}, "critical", "check --last"),
         ({"reason": "unverified", "severity": "high", "sop_uid": "2.25.1"}, "high", "closed study"),
+        (
+            {"reason": "pixels-of-another-patient", "severity": "high", "sop_uid": "1.2", "other_sop_uid": "1.3"},
+            "high",
+            "other   SOP instance 1.3",
+        ),
         ({"reason": "signature-invalid", "severity": "high", "sop_uid": "2.25.1"}, "high", "--sop 2.25.1"),
         ({"reason": "of-another-version"}, "-", "see the record"),
     ],
