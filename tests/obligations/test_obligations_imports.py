@@ -140,6 +140,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "argon2": {"store.accounts", "store.keys"},
     "cryptography": {
         "net.certificates",
+        "probe.certificates",
         "signatures.certificates",
         "signatures.timestamp",
         "store.journal",

@@ -8,7 +8,7 @@ been revoked, is decided afterwards from its fingerprint.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -103,6 +103,43 @@ def public_context() -> ssl.SSLContext:
     return context
 
 
+def probing_context(
+    identity: Identity | tuple[str, str] | None = None, heard: Callable[[int, bytes], None] | None = None
+) -> ssl.SSLContext:
+    """A context for looking at a server: any version and suite that this OpenSSL has, and any certificate it shows.
+
+    Nothing secret may be sent through it. ``identity`` is shown if it is asked for: ours, or the file names of a chain
+    and its key. ``heard`` is told the content type (22, 21) and the bytes of each handshake message and alert of the
+    server, decrypted. Raises ConfigError if the material does not load.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("ALL:!aNULL:!eNULL:@SECLEVEL=0")
+    context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 0x4)
+    if isinstance(identity, Identity):
+        _load_identity(context, identity)
+    elif identity is not None:
+        try:
+            context.load_cert_chain(*identity, password=b"")  # never asks a terminal
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(f"the client certificate does not load: {error.strerror or error}") from None
+    if heard is not None:
+        context._msg_callback = _listening(heard)  # type: ignore[attr-defined]  # tells what TLS 1.3 encrypts
+    return context
+
+
+def _listening(heard: Callable[[int, bytes], None]) -> Callable[..., None]:
+    alert, handshake = 21, 22
+
+    def told(_tls: object, direction: str, _version: object, content: int, _kind: object, data: bytes) -> None:
+        if direction == "read" and content in (alert, handshake):
+            heard(content, data)
+
+    return told
+
+
 def tls12_suites(profile: Profile) -> tuple[str, ...]:
     """The cipher suites of TLS 1.2 that a profile allows, by OpenSSL's names, best first."""
     return tuple((_STRICT_TLS12 if profile == "bcp195-strict" else _AEAD_TLS12).split(":"))
@@ -118,6 +155,14 @@ def _harden(context: ssl.SSLContext, profile: Profile) -> None:
 
 
 def _load(context: ssl.SSLContext, identity: Identity, trusted_pem: Sequence[str]) -> None:
+    _load_identity(context, identity)
+    try:
+        context.load_verify_locations(cadata="\n".join(trusted_pem))
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ConfigError(f"the TLS certificate material does not load: {error}") from None
+
+
+def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
     try:
         # OpenSSL reads a chain from files only. The key is encrypted under a password that never leaves memory.
         with TemporaryDirectory(prefix="strongroom-") as folder:
@@ -125,7 +170,6 @@ def _load(context: ssl.SSLContext, identity: Identity, trusted_pem: Sequence[str
             certificate.write_bytes(identity.certificate_pem)
             key.write_bytes(identity.key_pem)
             context.load_cert_chain(certificate, key, password=identity.password)
-        context.load_verify_locations(cadata="\n".join(trusted_pem))
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigError(f"the TLS certificate material does not load: {error}") from None
 

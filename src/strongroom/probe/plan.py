@@ -9,14 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import connecting
+from strongroom.probe import connecting, transport
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
 
 StepFunction = Callable[[Session], None]
 
 PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
-    (Level.CONNECT, (connecting.connect, connecting.connect_neighbours)),
+    (
+        Level.CONNECT,
+        (
+            connecting.connect,
+            connecting.connect_neighbours,
+            transport.handshakes,
+            transport.versions,
+            transport.suites,
+            transport.strange_certificates,
+        ),
+    ),
     (Level.ASSOCIATE, ()),
     (Level.COUNT, ()),
     (Level.CANARY, ()),

@@ -29,9 +29,7 @@ class Step:
     consent: str = ""
 
 
-def _step(
-    name: str, level: int, sends: str, kept: str = "", connections: int = 1, consent: str = ""
-) -> Step:
+def _step(name: str, level: int, sends: str, kept: str = "", connections: int = 1, consent: str = "") -> Step:
     return Step(name, Level(level), sends, frozenset({"reason", *kept.split()}), connections, consent)
 
 
@@ -49,7 +47,7 @@ _TABLE: Final = (
           "version suite certificate_sha256 alert", 1),
     _step("tls.versions", 0, "a ClientHello for each version from SSL 3.0 to TLS 1.3", "accepted refused preferred", 5),
     _step("tls.suites", 0, "ClientHellos that offer weak suites only",
-          "weak forbidden dh_bits ecdhe_bits", 6),
+          "weak forbidden dh_bits ecdhe_bits", 7),
     _step("tls.certificate", 0, "nothing more: the certificate of the handshake is looked at",
           "days_left key_kind key_bits signature self_signed chain_complete name_matches serial_bits too_long", 0),
     _step("tls.client_certificate", 0, "a handshake without a client certificate, and a wait for the alert",
