@@ -398,7 +398,7 @@ def test_a_worker_has_no_files_no_network_and_no_processes() -> None:
 
 def test_the_serving_process_never_loads_a_codec() -> None:
     code = (
-        "import sys, strongroom.webworker, strongroom.pixels.pool\n"
+        "import sys, strongroom.serving.webworker, strongroom.pixels.pool\n"
         "print(sorted({'numpy', 'imagecodecs', 'PIL', 'jpeg_ls', 'pydicom'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -17,8 +17,8 @@ from strongroom.admin.recovery import recover
 from strongroom.admin.two_people import Order
 from strongroom.app import Archive
 from strongroom.archive.model import Action
-from strongroom.checkworker import Damaged, Done, Orders, Pace, Walked, Word, walk
 from strongroom.errors import Denied, IntegrityError, LimitExceeded, NotFound, StrongroomError
+from strongroom.serving.checkworker import Damaged, Done, Orders, Pace, Walked, Word, walk
 from strongroom.store.quarantine import What
 
 SMALL, LARGE = Sample(1, study=1), Sample(2, study=1, pixel_bytes=LARGE_PIXELS)

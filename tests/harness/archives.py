@@ -26,7 +26,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.archive.tokens import parse_token_rights
 from strongroom.config import Home, parse
-from strongroom.service import DicomService
+from strongroom.serving.dicomservice import DicomService
 from strongroom.trail.record import parse_record
 from strongroom.types import AeTitle
 

@@ -18,8 +18,8 @@ from harness.archives import Credentials
 from strongroom.app import Archive
 from strongroom.archive.model import Event
 from strongroom.config import Home
-from strongroom.webservice import LOG_NAME
-from strongroom.webworker import Orders, serve
+from strongroom.serving.webservice import LOG_NAME
+from strongroom.serving.webworker import Orders, serve
 
 LOG = f"{LOG_NAME}-1"
 ROOT = "/dicomweb"

@@ -27,7 +27,6 @@ from strongroom.app import (
     Archive,
 )
 from strongroom.archive.model import Action, Detail, Outcome
-from strongroom.checkservice import DAY_S, read_rounds
 from strongroom.config import Home, load
 from strongroom.errors import IntegrityError, NotFound, StorageUnavailable
 from strongroom.store.check import Finding, Findings, Progress, StoreCheck
@@ -35,7 +34,7 @@ from strongroom.store.consistency import check_levels, check_pages
 from strongroom.store.heldcheck import HeldCheck
 from strongroom.store.locks import HomeLock
 from strongroom.store.recorded import RecordedCheck, StoreRecord
-from strongroom.store.rounds import Rounds
+from strongroom.store.rounds import DAY_S, Rounds, read_rounds
 
 PENDING_S: Final = 3600.0
 """While somebody stores, a file without a row may be this old: the longest that one message may take by default."""
@@ -97,7 +96,7 @@ def last_rounds(home: Home) -> LastRounds:
     """What the background check of a home has found. Raises ConfigError or StorageUnavailable."""
     archive = Archive(home, LOCAL_LOG)
     try:
-        rounds, every_days = read_rounds(archive), archive.config.check.every_days
+        rounds, every_days = read_rounds(archive.index), archive.config.check.every_days
     finally:
         archive.close()
     began = rounds.under_way or rounds.last

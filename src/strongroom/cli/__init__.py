@@ -6,8 +6,8 @@ import sys
 
 import typer
 
-from strongroom.child import log_to_stderr
 from strongroom.errors import StrongroomError
+from strongroom.serving.child import log_to_stderr
 
 BAD_NEWS = 1
 COULD_NOT_RUN = 2

@@ -15,12 +15,12 @@ import typer
 from strongroom import app as strongroom
 from strongroom import config as settings
 from strongroom.admin import recovery
-from strongroom.checkservice import BackgroundCheck
 from strongroom.cli.options import HomeOption, home_of
-from strongroom.digestservice import DigestService
-from strongroom.service import DicomService
+from strongroom.serving.checkservice import BackgroundCheck
+from strongroom.serving.dicomservice import DicomService
+from strongroom.serving.digestservice import DigestService
+from strongroom.serving.webservice import WebService
 from strongroom.types import AeTitle
-from strongroom.webservice import WebService
 
 
 class KeySourceName(StrEnum):

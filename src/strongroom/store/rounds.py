@@ -10,7 +10,9 @@ from typing import Final
 import msgspec
 
 from strongroom.store.examine import LEAST_ID
+from strongroom.store.index import Index
 
+DAY_S: Final = 86_400.0
 META_NAME: Final = "check_rounds"
 MAX_LISTED: Final = 100
 """Damaged objects that are kept by name; all are counted."""
@@ -89,3 +91,9 @@ def decode_rounds(text: str) -> Rounds:
         return msgspec.json.decode(text, type=Rounds) if text else Rounds()
     except (msgspec.DecodeError, ValueError):
         return Rounds()
+
+
+def read_rounds(index: Index) -> Rounds:
+    """How far the background check has come, and what the last round said. Raises StorageUnavailable."""
+    with index.database.reading() as cursor:
+        return decode_rounds(index.registry.get_meta(cursor, META_NAME))

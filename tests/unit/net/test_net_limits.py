@@ -14,7 +14,7 @@ from strongroom.config import parse
 from strongroom.dicom.elements import ScanLimits
 from strongroom.dimse import ChannelLimits
 from strongroom.errors import ConfigError
-from strongroom.service import DicomService
+from strongroom.serving.dicomservice import DicomService
 
 LOWER = {
     "max_query_keys": 10,

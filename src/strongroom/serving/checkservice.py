@@ -20,13 +20,12 @@ import msgspec
 from strongroom.app import SERVE_LOG, Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.ports import Clock
-from strongroom.checkworker import LAST_MOMENT_S, Damaged, Done, Orders, Planned, Walked, Word
 from strongroom.errors import StrongroomError
-from strongroom.store.rounds import META_NAME, Damage, Round, Rounds, decode_rounds, encode_rounds
+from strongroom.serving.checkworker import LAST_MOMENT_S, Damaged, Done, Orders, Planned, Walked, Word
+from strongroom.store.rounds import DAY_S, META_NAME, Damage, Round, Rounds, encode_rounds, read_rounds
 
 log = logging.getLogger(__name__)
 
-DAY_S = 86_400.0
 GRACE_S = 2.0
 """For the process to end by itself."""
 START_DELAY_S = 300.0
@@ -56,7 +55,7 @@ class BackgroundCheck:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="check", daemon=True)
-        self._rounds = read_rounds(archive)
+        self._rounds = read_rounds(archive.index)
         self._saved_s = self._first_s = 0.0
 
     @property
@@ -186,7 +185,7 @@ class BackgroundCheck:
     def _spawned(self, orders: Orders) -> Iterator[Word]:
         """What a process says that carries the orders out; ended, and waited for, afterwards."""
         # -P: a folder of our name, wherever we were started, is not our code.
-        command = [sys.executable, "-P", "-m", "strongroom.checkworker"]
+        command = [sys.executable, "-P", "-m", "strongroom.serving.checkworker"]
         with self._lock:  # from here on `stop` finds it, and closes what it reads
             if self._stop.is_set():
                 return
@@ -211,9 +210,3 @@ class BackgroundCheck:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def read_rounds(archive: Archive) -> Rounds:
-    """How far the background check has come, and what the last round said. Raises StorageUnavailable."""
-    with archive.index.database.reading() as cursor:
-        return decode_rounds(archive.index.registry.get_meta(cursor, META_NAME))

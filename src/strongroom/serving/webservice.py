@@ -22,7 +22,7 @@ import msgspec
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.webworker import LAST_MOMENT_S, Orders
+from strongroom.serving.webworker import LAST_MOMENT_S, Orders
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class _Worker:
                 listener_fd = self._listener.fileno()
                 self._process = process = subprocess.Popen(
                     # -P: a folder of our name, wherever we were started, is not our code.
-                    [sys.executable, "-P", "-m", "strongroom.webworker"],
+                    [sys.executable, "-P", "-m", "strongroom.serving.webworker"],
                     stdin=subprocess.PIPE,
                     pass_fds=(listener_fd, told),
                 )

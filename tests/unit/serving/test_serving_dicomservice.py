@@ -13,7 +13,6 @@ import pytest
 
 from harness.archives import RunningArchive, add_peer, change_config, new_home, opened, serving, trail_events
 from harness.ingesting import Sample, store
-from strongroom import service
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.peers import revoke
 from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc, own_addresses
@@ -22,6 +21,7 @@ from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.net.certificates import CA_DAYS, PEER_DAYS, is_good_for, is_issued_by, issue, read_certificate
 from strongroom.net.server import DicomServer
+from strongroom.serving import dicomservice
 from strongroom.store.keys import KeyRing
 
 ArchiveFactory = Callable[..., RunningArchive]
@@ -41,12 +41,12 @@ def test_a_changed_configuration_is_recorded_once(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     with opened(home) as archive:
         made = len(changes(archive))
-        service.record_configuration(archive)
-        service.record_configuration(archive)
+        dicomservice.record_configuration(archive)
+        dicomservice.record_configuration(archive)
         assert len(changes(archive)) == made + 1
     change_config(home, {"limits": {"max_query_results": 5}})
     with opened(home) as archive:
-        service.record_configuration(archive)
+        dicomservice.record_configuration(archive)
         first, second = changes(archive)[made:]
     assert second.details["before"] == first.details["sha256"] != second.details["sha256"]
 
@@ -55,7 +55,7 @@ def test_a_changed_configuration_is_recorded_once(tmp_path: Path) -> None:
 def test_a_certificate_is_renewed_before_it_ends(tmp_path: Path, days: int, is_renewed: bool) -> None:
     with opened(new_home(tmp_path / "home")) as archive:
         before = with_certificate(archive, days)
-        service.renew_certificate(archive)
+        dicomservice.renew_certificate(archive)
         now = read_certificate(archive.issued(SERVER_SECRET).certificate_pem)
         assert (now.fingerprint != before) is is_renewed
         assert is_issued_by(now.pem, archive.tls().authority.certificate_pem.decode())
@@ -66,10 +66,10 @@ def test_a_certificate_gets_every_name_that_the_archive_is_called_by(tmp_path: P
     home = new_home(tmp_path / "home")
     change_config(home, {"https": {"names": ["pacs.example", "viewer.pacs.example"]}})
     with opened(home) as archive:
-        assert service.renew_certificate(archive)
+        assert dicomservice.renew_certificate(archive)
         pem = archive.issued(SERVER_SECRET).certificate_pem
         assert is_good_for(pem, ["pacs.example", "127.0.0.1", "localhost", "0:0:0:0:0:0:0:1"])
-        assert not service.renew_certificate(archive)
+        assert not dicomservice.renew_certificate(archive)
 
 
 def test_a_renewed_certificate_is_presented_without_a_restart(local_archive: ArchiveFactory) -> None:
@@ -98,9 +98,9 @@ def test_a_renewed_certificate_is_presented_without_a_restart(local_archive: Arc
 
 def test_an_expired_authority_is_no_silent_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(new_home(tmp_path / "home")) as archive:
-        monkeypatch.setattr(service, "now_utc", lambda: now_utc() + dt.timedelta(days=4000))
+        monkeypatch.setattr(dicomservice, "now_utc", lambda: now_utc() + dt.timedelta(days=4000))
         with pytest.raises(ConfigError, match="authority has expired"):
-            service.renew_certificate(archive)
+            dicomservice.renew_certificate(archive)
 
 
 def test_certificates_that_end_soon_are_warned_of_once_a_day(
@@ -110,12 +110,12 @@ def test_certificates_that_end_soon_are_warned_of_once_a_day(
         for aet in ("CT1", "OLD1"):
             add_peer(archive, aet)
         revoke(archive, "OLD1")
-        served = service.DicomService(archive)
+        served = dicomservice.DicomService(archive)
         today = now_utc()
 
         def warned_in(days: int) -> list[str]:
             caplog.clear()
-            monkeypatch.setattr(service, "now_utc", lambda: today + dt.timedelta(days=days))
+            monkeypatch.setattr(dicomservice, "now_utc", lambda: today + dt.timedelta(days=days))
             served._warn_of_ends()
             served._warn_of_ends()
             return [record.getMessage() for record in caplog.records]
@@ -169,7 +169,7 @@ def test_a_timer_outlives_whatever_goes_wrong(
         again.set()
         return as_it_is(*arguments, **named)
 
-    monkeypatch.setattr(service, "PEER_WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(dicomservice, "PEER_WATCH_INTERVAL_S", 0.01)
     monkeypatch.setattr(owner, name, fails_once)
     local_archive(trail={"checkpoint_interval_s": 0.01})
     assert again.wait(10)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from strongroom.announcing import Announcer
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
@@ -32,6 +31,7 @@ from strongroom.net.retrieve_scp import MoveScp, get
 from strongroom.net.scp import Services
 from strongroom.net.scu import ScuTimeouts
 from strongroom.net.server import DicomServer, Listener, ServerLimits
+from strongroom.serving.announcing import Announcer
 from strongroom.stamping import Stamper
 from strongroom.store.accounts import Accounts
 from strongroom.store.commitments import CommitmentLedger

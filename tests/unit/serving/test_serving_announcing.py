@@ -9,8 +9,8 @@ import pytest
 
 from harness import archives
 from harness.wire import Asks, RawPeer
-from strongroom.announcing import KINDS, LINES, LINES_OF_A_KIND, WINDOW_S, Announcer
 from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.serving.announcing import KINDS, LINES, LINES_OF_A_KIND, WINDOW_S, Announcer
 from strongroom.types import Principal
 
 

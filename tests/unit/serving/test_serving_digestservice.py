@@ -13,8 +13,8 @@ from harness.archives import new_home, opened, trail_events
 from harness.ingesting import Sample, store
 from strongroom.app import Archive
 from strongroom.archive.model import Action
-from strongroom.digestservice import DigestService
-from strongroom.digestworker import LONGEST_WAIT_S, Patience
+from strongroom.serving.digestservice import DigestService
+from strongroom.serving.digestworker import LONGEST_WAIT_S, Patience
 
 TRIES, PAUSE_S = 600, 0.05
 

@@ -57,7 +57,7 @@ class DigestService:
             if self._stopping.is_set():
                 return None
             # -P: a folder of our name, wherever we were started, is not our code.
-            command = [sys.executable, "-P", "-m", "strongroom.digestworker"]
+            command = [sys.executable, "-P", "-m", "strongroom.serving.digestworker"]
             self._process = process = subprocess.Popen(command, stdin=subprocess.PIPE)
             assert process.stdin is not None
             with suppress(BrokenPipeError):

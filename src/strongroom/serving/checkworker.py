@@ -1,8 +1,8 @@
 """The process that reads every object again and hashes it, at a pace and with the least priority, while others work.
 
-``python -m strongroom.checkworker`` is started by ``checkservice`` and by nobody else. It writes nothing: what it finds
-it says on standard output, one JSON object a line. Its standard input is one line that says what to do, and stays open
-as long as the parent lives.
+``python -m strongroom.serving.checkworker`` is started by ``checkservice`` and by nobody else. It writes nothing: what
+it finds it says on standard output, one JSON object a line. Its standard input is one line that says what to do, and
+stays open as long as the parent lives.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from strongroom.app import Archive
-from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home
 from strongroom.errors import StrongroomError
+from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
 from strongroom.store.check import Findings
 from strongroom.store.examine import Examiner
 from strongroom.store.heldcheck import HeldCheck

@@ -6,16 +6,18 @@ import re
 import subprocess
 import sys
 
-DONE = "from strongroom import child; orders = child.read_orders(); child.follow_parent(print); print(orders)"
+DONE = "from strongroom.serving import child; orders = child.read_orders(); child.follow_parent(print); print(orders)"
 FOLLOWS = (
-    "import threading; from strongroom import child; ended = threading.Event(); child.read_orders();"
+    "import threading; from strongroom.serving import child; ended = threading.Event(); child.read_orders();"
     "child.follow_parent(ended.set); print('ready', flush=True); ended.wait(); print('ended')"
 )
 HANGS = (
-    "import threading; from strongroom import child;"
+    "import threading; from strongroom.serving import child;"
     "child.follow_parent(lambda: print(flush=True), 0.05); threading.Event().wait()"
 )
-WARNS = "import logging; from strongroom import child; child.log_to_stderr(); logging.getLogger('a').warning('b=c')"
+WARNS = (
+    "import logging; from strongroom.serving import child; child.log_to_stderr(); logging.getLogger('a').warning('b=c')"
+)
 
 
 def started(program: str) -> subprocess.Popen[bytes]:
@@ -37,9 +39,9 @@ def test_one_that_is_done_before_its_parent_ends_in_order() -> None:
 
 def test_orders_of_any_length_are_read_to_their_end() -> None:
     long = b"x" * 200_000
-    with started("from strongroom import child; print(len(child.read_orders()))") as process:
+    with started("from strongroom.serving import child; print(len(child.read_orders()))") as process:
         assert process.communicate(long + b"\n", 60) == (b"200000\n", b"")
-    with started("from strongroom import child; print(child.read_orders())") as process:
+    with started("from strongroom.serving import child; print(child.read_orders())") as process:
         assert process.communicate(b"cut", 60) == (b"b'cut'\n", b"")
 
 

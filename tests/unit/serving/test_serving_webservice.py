@@ -17,7 +17,7 @@ from harness.archives import RunningArchive, opened, trail_events
 from harness.web import WebClient, client_of
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import ConfigError
-from strongroom.webservice import WebService
+from strongroom.serving.webservice import WebService
 
 ArchiveFactory = Callable[..., RunningArchive]
 ONE_WORKER = {"workers": 1, "drain_timeout_s": 1.0}
@@ -96,7 +96,7 @@ def test_the_service_ends_in_order(running_archive: ArchiveFactory) -> None:
 
 
 def test_a_port_that_is_taken_is_said(archive_home: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strongroom.webservice.BIND_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("strongroom.serving.webservice.BIND_TIMEOUT_S", 0.0)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         home = archive_home(https={"workers": 1, "port": taken.getsockname()[1]})
         with opened(home) as archive, pytest.raises(ConfigError, match="cannot listen on https"):  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The process that computes the digests of what is stored, with the least priority, while others work.
 
-``python -P -m strongroom.digestworker`` is started by ``digestservice`` and by nobody else. The first line of its
-standard input names the archive; that it stays open says that the parent lives.
+``python -P -m strongroom.serving.digestworker`` is started by ``digestservice`` and by nobody else. The first line of
+its standard input names the archive; that it stays open says that the parent lives.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from strongroom.announcing import Announcer
 from strongroom.app import Archive
-from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home
 from strongroom.digesting import BATCH
 from strongroom.errors import StrongroomError
+from strongroom.serving.announcing import Announcer
+from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,10 @@ from strongroom.admin.deletion import delete_study
 from strongroom.admin.receipts import make_receipt, place_of_object
 from strongroom.app import SERVE_LOG, Archive
 from strongroom.archive.model import Action, Event, Outcome
-from strongroom.checkservice import DAY_S, MAX_RECORDED, START_DELAY_S, BackgroundCheck, read_rounds
-from strongroom.checkworker import (
+from strongroom.config import Home, parse
+from strongroom.errors import ConfigError
+from strongroom.serving.checkservice import MAX_RECORDED, START_DELAY_S, BackgroundCheck
+from strongroom.serving.checkworker import (
     COST_BYTES,
     LEAST_BYTES_PER_S,
     PAGE_ROWS,
@@ -36,10 +38,17 @@ from strongroom.checkworker import (
     plan,
     walk,
 )
-from strongroom.config import Home, parse
-from strongroom.errors import ConfigError
 from strongroom.store.examine import LEAST_ID
-from strongroom.store.rounds import MAX_LISTED, META_NAME, Damage, Rounds, decode_rounds, encode_rounds
+from strongroom.store.rounds import (
+    DAY_S,
+    MAX_LISTED,
+    META_NAME,
+    Damage,
+    Rounds,
+    decode_rounds,
+    encode_rounds,
+    read_rounds,
+)
 from strongroom.trail.receipt import parse_receipt
 
 SMALL, LARGE = Sample(1), Sample(2, pixel_bytes=LARGE_PIXELS)
@@ -218,7 +227,7 @@ def test_an_index_in_postgresql(tmp_path: Path, new_postgres_url: Callable[[], s
         flip(archive, LARGE)
         assert [each.sop_uid for each in damages(walked(archive))] == [LARGE.sop_uid]
         assert BackgroundCheck(archive, Clock(), script(Walked(1, 1, 1), Done())).walk()
-        assert read_rounds(archive).last is not None
+        assert read_rounds(archive.index).last is not None
         assert parse_receipt(make_receipt(archive, place_of_object(archive, LARGE.sop_uid))).seq >= 0
 
 
@@ -233,7 +242,7 @@ def test_a_round_is_reported_recorded_and_followed_by_the_next(archive: Archive)
     clock = Clock()
     check = BackgroundCheck(archive, clock, script(Planned(5, 50, 1.0, False), Walked(7, 5, 50), Done()))
     assert check.walk()
-    last = read_rounds(archive).last
+    last = read_rounds(archive.index).last
     assert last is not None
     assert (last.number, last.objects, last.data_bytes, last.damaged) == (1, 5, 50, 0)
     (event,) = checks(archive)
@@ -242,7 +251,7 @@ def test_a_round_is_reported_recorded_and_followed_by_the_next(archive: Archive)
     assert check.due_s() == last.started_s + 15 * DAY_S
     clock.now = check.due_s()
     assert check.walk()
-    last = read_rounds(archive).last
+    last = read_rounds(archive.index).last
     assert last is not None
     assert last.number == 2
 
@@ -276,7 +285,7 @@ def test_a_lost_disk_does_not_flood_the_trail(archive: Archive, monkeypatch: pyt
     monkeypatch.setattr(archive, "record", record)
     assert BackgroundCheck(archive, Clock(), script(*[Damaged(DAMAGE)] * (MAX_RECORDED + 500), Done())).walk()
     assert recorded == 2 * MAX_RECORDED + 1
-    last = read_rounds(archive).last
+    last = read_rounds(archive.index).last
     assert last is not None
     assert (last.damaged, len(last.listed)) == (MAX_RECORDED + 500, MAX_LISTED)
 
@@ -296,7 +305,7 @@ def test_a_restart_goes_on_and_has_less_time_left(archive: Archive) -> None:
     assert again.walk()
     assert [each.after for each in orders] == [LEAST_ID, 42]
     assert orders[0].within_s - orders[1].within_s == pytest.approx(86_400)
-    last = read_rounds(archive).last
+    last = read_rounds(archive.index).last
     assert last is not None
     assert (last.number, last.objects, last.after) == (1, 20, 43)
 
@@ -328,7 +337,7 @@ def test_zero_days_are_never(tmp_path: Path) -> None:
         check.start()
         check.stop()
         assert not check.is_wanted
-        assert read_rounds(archive) == Rounds()
+        assert read_rounds(archive.index) == Rounds()
 
 
 @pytest.mark.parametrize("text", ["every_days = -1", "every_days = nan", "max_bytes_per_s = 0", "every_days = 4000"])
@@ -389,11 +398,11 @@ def test_a_server_that_stops_ends_its_walk(tmp_path: Path) -> None:
     with serving(home) as running, opened(home) as archive:
         pause = threading.Event()
         for _ in range(3000):
-            if read_rounds(archive).under_way is not None:
+            if read_rounds(archive.index).under_way is not None:
                 break
             pause.wait(0.01)
         assert running.stop() == 0
-        under_way = read_rounds(archive).under_way
+        under_way = read_rounds(archive.index).under_way
         assert under_way is not None
         assert (under_way.after, under_way.objects) == (LEAST_ID, 0)
         with archive.index.database.read() as cursor:

@@ -1,8 +1,8 @@
 """One worker process of the HTTPS service: an archive of its own, open on the same home, behind one event loop.
 
-``python -m strongroom.webworker`` is started by ``webservice`` and by nobody else. Its standard input is one line that
-says what to do, and stays open as long as the parent lives: at its end the worker finishes what is under way and goes,
-however the parent ended.
+``python -m strongroom.serving.webworker`` is started by ``webservice`` and by nobody else. Its standard input is one
+line that says what to do, and stays open as long as the parent lives: at its end the worker finishes what is under way
+and goes, however the parent ended.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ import msgspec
 import uvloop
 
 from strongroom.admin.deletion import delete_study
-from strongroom.announcing import Announcer
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
-from strongroom.child import follow_parent, log_to_stderr, read_orders
 from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
 from strongroom.errors import Busy, StrongroomError
 from strongroom.net.tls import web_context
-from strongroom.service import query_limits
+from strongroom.serving.announcing import Announcer
+from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
+from strongroom.serving.dicomservice import query_limits
+from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
 from strongroom.web.app import WebApp
@@ -44,7 +45,6 @@ from strongroom.web.frametables import FrameTables
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.room import Room
 from strongroom.web.server import WebServer
-from strongroom.webcallers import Callers
 
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
