@@ -11,6 +11,7 @@ import hmac
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
@@ -36,6 +37,7 @@ PDU_KINDS: Final = {
     7: "A-ABORT",
 }
 _HEADER_BYTES: Final = 6
+_HEAD_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class Line:
         self._sending = _Stream(True, framing, key, tap)
         self._receiving = _Stream(False, framing, key, tap)
         self.received_bytes = 0
+        self.head = b""
+        """The first bytes that came, at most eight: enough to tell another protocol by."""
         self.failure: Unanswered | None = None
 
     def __enter__(self) -> Self:
@@ -164,6 +168,7 @@ class Line:
         except OSError as error:
             raise self._failed(error) from None
         self.received_bytes += count
+        self.head += bytes(memoryview(buffer)[: min(count, _HEAD_BYTES - len(self.head))])
         self._passed(self._receiving, self._sending, memoryview(buffer)[:count])
         if not count:
             self.failure = self.failure or Unanswered(Answer.CLOSED, "connection closed")
@@ -185,6 +190,13 @@ class Line:
             raise self._failed(error) from None
         self._passed(self._sending, self._receiving, memoryview(data).cast("B")[:count])
         return count
+
+    def cut_off(self) -> None:
+        """End both directions, from another thread: a call that waits returns at once."""
+        connection = self._socket
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close, and tell the log of what was under way."""

@@ -1,7 +1,7 @@
-"""What a run of the probe may do, to whom, and when: the scope file, parsed and checked.
+"""What a run of the probe may do, to whom, and when.
 
-A pure parser of TOML. That a scope is signed, and that the addresses are the operator's to test, is decided in
-``strongroom.probe.signing`` and ``strongroom.probe.permit``.
+The words only. ``strongroom.probe.scopefile`` reads them from TOML; that a scope is signed, and that the addresses are
+the operator's to test, is decided in ``strongroom.probe.signing`` and ``strongroom.probe.permit``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from strongroom.probe.model import Level
@@ -27,12 +28,72 @@ CALLING_DEFAULT: Final = "STRONGROOM-PRB"
 """Truthful and unknown: an administrator who finds it in a log knows who it was."""
 
 
+class Vantage(StrEnum):
+    """From where the probe looks; an open port means something else from each."""
+
+    LOOPBACK = "loopback"
+    LAN = "lan"
+    VPN = "vpn"
+    DMZ = "dmz"
+    INTERNET = "internet"
+
+
+class Posture(StrEnum):
+    """What the operator expects to find at a target, from this vantage."""
+
+    UNKNOWN = ""
+    CLOSED = "closed"
+    """No port answers."""
+    MUTUAL_TLS = "mutual-tls"
+    """TLS only, and only with a client certificate."""
+    TLS = "tls"
+    """TLS only, and somebody has to say who they are."""
+    TITLES = "titles"
+    """Plain, and the titles are compared."""
+    OPEN = "open"
+    """Anybody is served: a test system."""
+
+
+class Ownership(StrEnum):
+    """How it is proved that a public address is the operator's."""
+
+    NONE = "none"
+    DNS = "dns"
+    TOKEN = "token"
+
+
+class Reach(StrEnum):
+    """Whose an address can be."""
+
+    LOOPBACK = "loopback"
+    PRIVATE = "private"
+    PUBLIC = "public"
+    UNUSABLE = "unusable"
+    """Multicast, broadcast, or an address that stands for another one."""
+
+
+_NETWORKS: Final = (
+    (Reach.LOOPBACK, ("127.0.0.0/8", "::1/128")),
+    # RFC 1918, RFC 3927, RFC 6598 (addresses that a provider shares), RFC 4193, RFC 4291 2.5.6.
+    (Reach.PRIVATE, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10",
+                     "fc00::/7", "fe80::/10")),
+    (Reach.UNUSABLE, ("0.0.0.0/8", "224.0.0.0/3", "::/128", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "ff00::/8")),
+)  # fmt: skip
+_REACHES: Final = tuple((reach, ip_network(text)) for reach, texts in _NETWORKS for text in texts)
+
+
+def reach_of(network: Network) -> Reach:
+    """Return whose the addresses of ``network`` can be; ``UNUSABLE`` also if they are of several kinds."""
+    for reach, known in _REACHES:
+        if network.version == known.version and network.overlaps(known):
+            inside = known.prefixlen <= network.prefixlen
+            return reach if inside else Reach.UNUSABLE
+    return Reach.PUBLIC
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeTarget:
-    """One system, or one range of addresses. ``host`` is the name that has to resolve to ``networks``, or "".
-
-    ``posture`` is what the operator expects to find: a word of ``scope.POSTURES``, or "".
-    """
+    """One system, or one range of addresses. ``host`` is the name that has to resolve to ``networks``, or ""."""
 
     name: str
     networks: tuple[Network, ...]
@@ -44,14 +105,25 @@ class ScopeTarget:
     called: str = CALLED_DEFAULT
     calling: str = CALLING_DEFAULT
     certificate: str = ""
-    """File of a client certificate (PEM) with its chain, and its key."""
+    """File of a client certificate (PEM) with its chain."""
     certificate_key: str = ""
-    posture: str = ""
+    posture: Posture = Posture.UNKNOWN
+    ownership: Ownership = Ownership.NONE
 
     @property
     def ports(self) -> tuple[int, ...]:
         """DICOM and HTTP ports, each once, in the order in which they are tried."""
         return tuple(dict.fromkeys((*self.dicom_ports, *self.http_ports)))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one address, or a few that are listed, and no range."""
+        return all(network.num_addresses == 1 for network in self.networks)
+
+    @property
+    def titles_named(self) -> bool:
+        """Whether the scope names a title: then asking with them is asking as ``Identity.NAMED``."""
+        return (self.called, self.calling) != (CALLED_DEFAULT, CALLING_DEFAULT)
 
     def covers(self, address: Address) -> bool:
         """Whether ``address`` is one of this target's."""
@@ -62,7 +134,7 @@ class ScopeTarget:
     def addresses(self) -> Iterator[Address]:
         """Every address, one at a time: a range may have 65,536."""
         for network in self.networks:
-            for address in network:
+            for address in network.hosts():  # without the addresses of the network itself and of its broadcast
                 if not any(address in excluded for excluded in self.excluded):
                     yield address
 
@@ -105,7 +177,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What was authorised. ``consents`` are words of the ``[consent]`` table that are true."""
+    """What was authorised. ``consents`` are the keys of the ``[consent]`` table that are true."""
 
     name: str
     authorised_by: str
@@ -113,6 +185,14 @@ class Scope:
     window: Window
     targets: tuple[ScopeTarget, ...]
     level: Level = Level.ASSOCIATE
-    vantage: str = "lan"
+    vantage: Vantage = Vantage.LAN
     rates: Rates = field(default_factory=Rates)
     consents: frozenset[str] = frozenset()
+    reference: str = ""
+
+    def addresses(self) -> Iterator[tuple[ScopeTarget, Address]]:
+        """Every address once: it belongs to the first target that covers it."""
+        for index, target in enumerate(self.targets):
+            for address in target.addresses():
+                if not any(earlier.covers(address) for earlier in self.targets[:index]):
+                    yield target, address

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from strongroom import __version__
-from strongroom.errors import BudgetSpent, OutOfScope, RunStopped, Unanswered
+from strongroom.errors import BudgetSpent, LocalProtocolError, OutOfScope, RunStopped, Unanswered
 from strongroom.probe.line import Framing, Line, LineLimits, Passed, open_line
 from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Level, Observation
 from strongroom.probe.runlog import RunLog, Value
@@ -66,6 +66,8 @@ class Session:
         self._line: Line | None = None
         self._due = 0.0
         self._entries: list[int] = []
+        self._interrupted = False
+        self._told = False  # whether an observation has named these entries: those of a new line are others
         self.connections = connections
         self.target = target
         self.address = address
@@ -99,13 +101,15 @@ class Session:
         Raises:
             Unanswered: unreachable; or what came of the handshake.
             BudgetSpent: as many connections as the scope allows have been opened.
-            OutOfScope: the window is over, or the port is none of the target's.
+            OutOfScope: the window is over.
             RunStopped: the operator ended the run.
         """
         self._require_allowed(port)
         if self._line is not None:
             self._line.close()
         self._wait()
+        if self._told:
+            self._entries, self._told = [], False
         self.connections += 1
         self._note("connect", port, {"framing": framing, "tls": tls is not None})
         try:
@@ -128,11 +132,19 @@ class Session:
     def observe(
         self, step: str, port: int, channel: Channel, identity: Identity, answer: Answer, **details: Detail
     ) -> Observation:
-        """Keep a fact, in memory and in the log. Raises KeyError for a detail that the step does not keep."""
+        """Keep a fact, in memory and in the log. Raises KeyError for a detail that the step does not keep.
+
+        Facts that are kept before another line is opened have the same entries of the log: a step may ask several
+        things over one connection, and tells what came of them when it is over.
+        """
         require_kept(step, details)
         if self._line is not None:
             self._line.close()
-        entries, self._entries = tuple(self._entries), []
+        if self._interrupted:
+            raise RunStopped("the run was ended: what was seen last may be its end and no fact")
+        entries: tuple[int, ...] = ()
+        if answer is not Answer.NOT_ASKED:
+            entries, self._told = tuple(self._entries), True
         seen = Observation(
             step, self.endpoint(port), channel, identity, answer, details, time.time_ns() // 1000, entries
         )
@@ -178,6 +190,11 @@ class Session:
         """Return the latest of ``all_found``, or None."""
         return next(reversed(list(self.all_found(step, port, channel, identity))), None)
 
+    @property
+    def today(self) -> dt.date:
+        """The day, for queries by date."""
+        return self._run.now().date()
+
     def new_uid(self) -> Uid:
         """A UID that nobody has (2.25, PS3.5 B.2)."""
         return Uid(f"2.25.{uuid.uuid4().int}")
@@ -185,6 +202,12 @@ class Session:
     def new_title(self) -> AeTitle:
         """A title that nobody has."""
         return AeTitle("Z" + "".join(secrets.choice(_TITLE_LETTERS) for _ in range(9)))
+
+    def interrupt(self) -> None:
+        """Cut the line off, from another thread: whatever waits on it goes on, and nothing is observed any more."""
+        self._interrupted = True
+        if self._line is not None:
+            self._line.cut_off()
 
     def close(self) -> None:
         """Close the line, if there is one."""
@@ -195,7 +218,7 @@ class Session:
         if self._run.stop.is_set():
             raise RunStopped("the run was ended")
         if port not in (*self.target.ports, *self.target.neighbour_ports):
-            raise OutOfScope(f"port {port} is none of {self.target.name}")
+            raise LocalProtocolError(f"port {port} is none of the target's")
         if self.connections >= self._run.scope.rates.connections_per_target:
             raise BudgetSpent(f"{self.connections} connections to {self.target.name}")
 

@@ -1,0 +1,229 @@
+"""The run: one thread for each of a few addresses, one step after the other, and where it stands after a kill.
+
+Everything that happened is in the run log; what a killed run had done is read from there, so that no step is taken and
+no connection is counted twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from strongroom.errors import BudgetSpent, OutOfScope, RunStopped
+from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Observation
+from strongroom.probe.plan import StepFunction, steps_for
+from strongroom.probe.runlog import Entry
+from strongroom.probe.scope import ScopeTarget
+from strongroom.probe.session import Run, Session
+from strongroom.probe.steps import STEPS
+
+COMPLETE: Final = "complete"
+STOPPED: Final = "stopped"
+WINDOW: Final = "window"
+
+Addressed = tuple[ScopeTarget, str]
+
+
+@dataclass(slots=True)
+class Address:
+    """What the log says of one address. Observations of a stage that was not finished are not among them."""
+
+    stages: set[str] = field(default_factory=set)
+    connections: int = 0
+    is_done: bool = False
+    observations: list[Observation] = field(default_factory=list)
+    unfinished: list[Observation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Before:
+    """What a run has done so far, by address."""
+
+    addresses: dict[str, Address] = field(default_factory=dict)
+
+    def take(self, entry: Entry) -> None:
+        """Take an entry of the log, in order."""
+        if "address" not in entry:
+            return
+        address = self.addresses.setdefault(entry["address"], Address())
+        match entry["kind"]:
+            case "connect":
+                address.connections += 1
+            case "observation":
+                address.unfinished.append(observation_of(entry))
+            case "stage":
+                address.stages.add(entry["stage"])
+                address.observations += address.unfinished
+                address.unfinished = []
+            case "done":
+                address.is_done = True
+                address.observations = [] if entry["silent"] else address.observations + address.unfinished
+                address.unfinished = []
+                address.stages.clear()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run. ``faults`` are addresses and step functions that broke by a fault of the probe's own."""
+
+    observations: list[Observation] = field(default_factory=list)
+    addresses: int = 0
+    silent: int = 0
+    """Addresses of ranges at which no port answered; nothing more is kept of them."""
+    connections: int = 0
+    stages: int = 0
+    """Step functions done or left out, of ``stages_per_address`` for each address."""
+    how: str = COMPLETE
+    faults: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Engine:
+    """Takes every step of a scope's level on every address. ``on_progress`` is called by one thread at a time."""
+
+    def __init__(self, run: Run, before: Before, on_progress: Callable[[Outcome], None]) -> None:
+        self._run = run
+        self._before = before
+        self._on_progress = on_progress
+        self._steps = steps_for(run.scope.level)
+        self._lock = threading.Lock()
+        self._outcome = Outcome()
+        self._sessions: set[Session] = set()
+        self._broken: Exception | None = None
+
+    @property
+    def stages_per_address(self) -> int:
+        """How many step functions the level has."""
+        return len(self._steps)
+
+    def stop(self) -> None:
+        """End the run: no connection is opened any more, and those that are open are cut off. From any thread."""
+        self._run.stop.set()
+        for session in list(self._sessions):
+            session.interrupt()
+
+    def probe(self, addresses: Iterable[Addressed], total: int) -> Outcome:
+        """Probe the ``total`` addresses and return what came of it. Raises OSError if the log cannot be written."""
+        waiting = iter(addresses)
+        threads = [
+            threading.Thread(target=self._work, args=(waiting,), name=f"probe-{number}", daemon=True)
+            for number in range(min(self._run.scope.rates.targets_at_once, total))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._broken is not None:
+            raise self._broken
+        if self._run.stop.is_set() and self._outcome.how == COMPLETE:
+            self._outcome.how = STOPPED
+        return self._outcome
+
+    def _work(self, waiting: Iterator[Addressed]) -> None:
+        try:
+            while not self._run.stop.is_set():
+                with self._lock:
+                    addressed = next(waiting, None)
+                if addressed is None:
+                    return
+                self._probe(*addressed)
+        except Exception as error:  # the log cannot be written, or a fault of the engine: nothing may go on unlogged
+            self._broken = error
+            self.stop()
+
+    def _probe(self, target: ScopeTarget, address: str) -> None:
+        before = self._before.addresses.pop(address, None) or Address()
+        session = Session(self._run, target, address, connections=before.connections)
+        session.known.extend(before.observations)
+        self._sessions.add(session)
+        taken = 0
+        try:
+            if not before.is_done:
+                taken = self._take_steps(session, before.stages)
+                self._log(session, "done", connections=session.connections, silent=is_silent(session))
+        except RunStopped:
+            pass
+        except OutOfScope:
+            self._outcome.how = WINDOW
+            self.stop()
+        finally:
+            session.close()
+            self._sessions.discard(session)
+        silent = is_silent(session) or (before.is_done and not before.observations)
+        with self._lock:
+            self._outcome.addresses += 1
+            self._outcome.connections += session.connections
+            self._outcome.stages += len(self._steps) - taken
+            self._outcome.silent += silent
+            self._outcome.observations.extend([] if silent else session.known)
+            self._on_progress(self._outcome)
+
+    def _take_steps(self, session: Session, done: set[str]) -> int:
+        """Take all steps that are not ``done``, and return how many were counted."""
+        for taken, step in enumerate(self._steps):
+            if is_silent(session):
+                return taken
+            if (name := _name_of(step)) not in done:
+                try:
+                    self._take_step(session, step, name)
+                except BudgetSpent:
+                    _leave_out_rest(session)
+                    return taken
+            with self._lock:
+                self._outcome.stages += 1
+                self._on_progress(self._outcome)
+        return len(self._steps)
+
+    def _take_step(self, session: Session, step: StepFunction, name: str) -> None:
+        try:
+            step(session)
+        except (BudgetSpent, OutOfScope, RunStopped):
+            raise
+        except Exception as error:  # a fault of ours costs one step, and the report says so
+            # The words of an error may be a server's: its type is all that is kept.
+            self._log(session, "fault", stage=name, error=type(error).__name__)
+            with self._lock:
+                self._outcome.faults.append((session.address, name))
+        self._log(session, "stage", stage=name)
+
+    def _log(self, session: Session, kind: str, **fields: str | int | bool) -> None:
+        self._run.log.append(kind, {"target": session.target.name, "address": session.address, **fields})
+
+
+def is_silent(session: Session) -> bool:
+    """Whether it is an address of a range, and was found not to answer at any port: then nothing more is asked."""
+    if session.target.is_single:
+        return False
+    tried = [seen.answer for seen in session.all_found("tcp.connect")]
+    return bool(tried) and Answer.DONE not in tried
+
+
+def observation_of(entry: Entry) -> Observation:
+    """The observation in an entry of the log."""
+    details: dict[str, Detail] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry["details"].items()
+    }
+    return Observation(
+        entry["step"],
+        Endpoint(entry["target"], entry["address"], entry["port"]),
+        Channel(entry["channel"]),
+        Identity(entry["identity"]),
+        Answer(entry["answer"]),
+        details,
+        entry["observed_us"],
+        tuple(entry["entries"]),
+    )
+
+
+def _name_of(step: StepFunction) -> str:
+    return f"{step.__module__.rsplit('.', 1)[-1]}.{step.__name__}"
+
+
+def _leave_out_rest(session: Session) -> None:
+    """Say of every step that was not taken that the budget was spent."""
+    port = next((seen.endpoint.port for seen in session.all_found("tcp.connect") if seen.answer is Answer.DONE), None)
+    known = {seen.step for seen in session.known}
+    for step in STEPS.values():
+        if port is not None and step.level <= session.level and step.name not in known:
+            session.skip(step.name, port, "budget")
