@@ -81,10 +81,14 @@ def export(
 
 def _as_text(tally: Tally) -> str:
     lines = [f"{tally.counts[fate]:>9} {words}" for fate, words in _FATES.items()]
-    read = sum(tally.counts[fate] for fate in (Fate.STORED, Fate.ALREADY_HERE, Fate.REFUSED, Fate.QUARANTINED))
     seconds = max(tally.seconds, 1e-9)
-    rate = f"{read / seconds:.0f} objects/s, {size(tally.data_bytes / seconds)}/s"
+    rate = f"{_read(tally) / seconds:.0f} objects/s, {size(tally.data_bytes / seconds)}/s"
     return "\n".join([*lines, f"{size(tally.data_bytes)} read in {duration(tally.seconds)}: {rate}"])
+
+
+def _read(tally: Tally) -> int:
+    """How many objects were read, whatever became of them."""
+    return sum(tally.counts[fate] for fate in (Fate.STORED, Fate.ALREADY_HERE, Fate.REFUSED, Fate.QUARANTINED))
 
 
 def _as_json(tally: Tally) -> str:
@@ -94,7 +98,7 @@ def _as_json(tally: Tally) -> str:
         "files": tally.total_files,
         "bytes": tally.data_bytes,
         "seconds": round(tally.seconds, 3),
-        "objects_per_s": round(tally.counts[Fate.STORED] / seconds, 1),
+        "objects_per_s": round(_read(tally) / seconds, 1),
         "bytes_per_s": round(tally.data_bytes / seconds),
         "failures": [
             {"path": failure.path, "what": failure.fate.value, "reason": failure.reason} for failure in tally.failures

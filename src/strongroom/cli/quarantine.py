@@ -18,7 +18,7 @@ from strongroom.admin.quarantine import Done, Explained, Step, class_name, encod
 from strongroom.admin.receipts import ReservedFile
 from strongroom.admin.two_people import Order, now_us, verified
 from strongroom.app import LOCAL_LOG, Archive
-from strongroom.cli import BAD_NEWS, new_group
+from strongroom.cli import BAD_NEWS, COULD_NOT_RUN, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.cli.progress import counted, printable, size
 from strongroom.config import environment
@@ -160,12 +160,13 @@ def _passcode() -> str:
 def _carry_out(archive: Archive, orders: list[Order], act: Callable[[Archive, Order], Done], output: Format) -> None:
     """Do one after the other; what cannot be done keeps nobody from the next."""
     reports: list[dict[str, object]] = []
-    is_good = True
+    is_good, unknown = True, 0
     for order in orders:
         try:
             done = act(archive, order)
         except (Denied, NotFound, Refused, IntegrityError) as error:
             is_good = False
+            unknown += isinstance(error, NotFound)
             name = quarantine_id(order.number)
             word = error.reason if isinstance(error, Denied | Refused) else "not-found"
             reports.append({"id": name, "step": "refused", "reason": word, "why": str(error)})
@@ -179,7 +180,7 @@ def _carry_out(archive: Archive, orders: list[Order], act: Callable[[Archive, Or
     if output is Format.JSON:
         print(json.dumps(reports, indent=2))
     if not is_good:
-        raise typer.Exit(BAD_NEWS)
+        raise typer.Exit(COULD_NOT_RUN if unknown == len(orders) else BAD_NEWS)
 
 
 _REFUSALS = {

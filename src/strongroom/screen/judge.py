@@ -57,7 +57,8 @@ class Judge:
         self.captures = Captures(4 * limits.max_value_bytes)
         self.kept: dict[int, bytes] = {}
         """Of the data set: the first values of the attributes that are compared."""
-        self.meta: dict[int, bytes] = {}
+        self.meta: dict[int, tuple[bytes, Located]] = {}
+        """Of the File Meta Information: the first value of each element, and where it stands."""
         self.pixels = (0, 0)
         """Where the value of Pixel Data begins and ends."""
         self.block = (b"", 0)
@@ -200,7 +201,7 @@ class Judge:
             self._nested[1][at.tag] = value
 
     def _meta_element(self, at: Located, value: bytes) -> None:
-        self.meta.setdefault(at.tag, value[:_MAX_KEPT_BYTES])
+        self.meta.setdefault(at.tag, (value[:_MAX_KEPT_BYTES], at))
         if at.tag not in _META_KNOWN and value.strip(b"\0"):
             known = keyword_of(at.tag) or "unknown"
             self._add("SR-META-001", self.place(at, len(value)), f"{known}, {len(value)} bytes", Confidence.HIGH)

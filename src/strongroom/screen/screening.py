@@ -160,7 +160,7 @@ class Screening:
     def _meta_ends(self, offset: int) -> Coding | None:
         """Decide how the data set at ``offset`` is encoded: as the File Meta Information says, if it can be."""
         file = self._file
-        uid = file.judge.meta.get(_TRANSFER_SYNTAX, b"").decode("ascii", "replace").strip("\0 ")
+        uid = file.judge.meta.get(_TRANSFER_SYNTAX, (b"",))[0].decode("ascii", "replace").strip("\0 ")
         syntax = TRANSFER_SYNTAXES.get(uid)
         guessed = _guessed(file.data[offset - file.base : offset - file.base + 8])
         if syntax is None:
@@ -226,10 +226,12 @@ class Screening:
         inner = self._inner or file
         meta, kept = file.judge.meta, inner.judge.kept
         for meta_tag, tag, name in ((_META_CLASS, SOP_CLASS, "Class"), (_META_INSTANCE, SOP_INSTANCE, "Instance")):
-            first, second = meta.get(meta_tag), kept.get(tag)
-            if first is not None and second is not None and first.strip(b"\0 ") != second.strip(b"\0 "):
+            if meta_tag not in meta or tag not in kept:
+                continue
+            (first, at), second = meta[meta_tag], kept[tag]
+            if first.strip(b"\0 ") != second.strip(b"\0 "):
                 what = f"the SOP {name} UID of the file meta information is not that of the data set"
-                self._add("SR-META-003", Place(f"({meta_tag >> 16:04X},{meta_tag & 0xFFFF:04X})", 0, 0), what)
+                self._add("SR-META-003", file.judge.place(at, len(first)), what)
 
     def _judge_tiff(self) -> None:
         if self._tiff is None:

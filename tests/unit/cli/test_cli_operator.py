@@ -88,6 +88,9 @@ def test_import_as_json(run: Shell, home: Home, folder: Path) -> None:
     report = json.loads(ran.out)
     assert (report["stored"], report["refused"], report["files"]) == (2, 1, 3)
     assert [failure["path"] for failure in report["failures"]] == [str(folder / "1")]
+    again = json.loads(run("import", "--home", home.root, "--format", "json", folder).out)
+    assert (again["stored"], again["resumed"], again["refused"]) == (0, 2, 1)
+    assert again["objects_per_s"] > 0, "of what was read, as in the text"
 
 
 def test_the_name_of_a_file_cannot_command_a_terminal(run: Shell, home: Home, folder: Path) -> None:

@@ -228,6 +228,13 @@ def test_several_at_once_and_one_that_fails_keeps_nobody_from_the_next(home: Hom
     assert held(home) == []
 
 
+@pytest.mark.parametrize("what", ["release", "destroy"])
+def test_where_nothing_that_was_named_is_held_nothing_could_be_done(home: Home, as_user: Shell, what: str) -> None:
+    ran = as_user("ann", what, "Q9")
+    assert (ran.code, ran.out) == (COULD_NOT_RUN, "Q9 refused: nothing is held as Q9\n")
+    assert as_user("ann", what, "Q8", "Q9", "--format", "json").code == COULD_NOT_RUN
+
+
 def test_as_json_each_order_has_its_step(home: Home, as_user: Shell) -> None:
     ran = as_user("ann", "destroy", "Q1", "Q9", "--format", "json")
     asked, refused = json.loads(ran.out)

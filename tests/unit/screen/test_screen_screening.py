@@ -84,7 +84,9 @@ def test_meta_and_data_set_that_disagree_are_noted() -> None:
     other = FILE.replace(b"\2\0\3\0UI", b"\2\0\3\0UI", 1)
     at = other.index(b"\2\0\3\0UI") + 8
     other = other[:at] + b"9" + other[at + 1 :]
-    assert "SR-META-003" in rule_ids(screen_bytes(other))
+    (found,) = (each for each in screen_bytes(other).findings if each.rule.id == "SR-META-003")
+    length = int.from_bytes(other[at - 2 : at], "little")
+    assert (found.place.path, found.place.offset, found.place.length) == ("(0002,0003)", at, length)
 
 
 def test_an_unknown_vr_in_the_meta_is_a_finding() -> None:
