@@ -34,9 +34,13 @@ def _step(name: str, level: int, sends: str, kept: str = "", connections: int = 
 
 
 _ASSOCIATION = "result source rejection abort"
-"""Words for the fields of an A-ASSOCIATE-RJ or A-ABORT (PS3.8 9.3.4, 9.3.8)."""
+"""Words for the fields of an A-ASSOCIATE-RJ or A-ABORT (PS3.8 9.3.4, 9.3.8): result permanent or transient; source
+user, acse or presentation; rejection "calling title", "called title", "no reason" and so on; abort provider, user or
+"instead of answering". ``status`` of a DICOM step is the DIMSE status as a number."""
 _HTTP = "status scheme authenticate location_host body_kind"
-"""Status code, scheme of the URL and of WWW-Authenticate, where a redirect leads (own, other), kind of body."""
+"""Status code, scheme of the URL and of WWW-Authenticate, where a redirect leads (own, other), kind of body.
+
+Of a path, ``kind`` is "interface" or "viewer"; of a plain page, ``to_https`` says that it sends one on to HTTPS."""
 
 _TABLE: Final = (
     # Connections. Every port of the scope.
@@ -65,7 +69,7 @@ _TABLE: Final = (
           _ASSOCIATION + " response", 1),
     _step("dicom.echo", 1, "a C-ECHO-RQ", "status " + _ASSOCIATION),
     _step("dicom.services", 1, "an A-ASSOCIATE-RQ for every service, then A-RELEASE-RQ: nothing is asked of any",
-          f"accepted refused storage_classes get_with_storage {_ASSOCIATION}", 3),
+          f"accepted refused models storage_classes get_with_storage {_ASSOCIATION}", 2),
     _step("dicom.syntaxes", 1, "an A-ASSOCIATE-RQ with one context for each transfer syntax",
           f"accepted retired {_ASSOCIATION}", 2),
     _step("dicom.idle", 1, "an association that says nothing", "seconds", 1, "idle"),
@@ -74,9 +78,9 @@ _TABLE: Final = (
           f"status pending {_ASSOCIATION}"),
     _step("dicom.find_count", 2, "C-FIND-RQs for StudyInstanceUID and the numbers of related objects, by slices of "
           "dates, each cancelled at the cap", f"status studies images patients slices capped from_date to_date "
-          f"cancelled keys {_ASSOCIATION}", 8),
+          f"cancelled keys estimated_studies estimated_images {_ASSOCIATION}", 1),
     _step("dicom.find_shape", 2, "a C-FIND-RQ for a few studies with the identifying keys; values are looked at in "
-          "memory and dropped", f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped "
+          "memory and dropped", f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare "
           f"itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes "
           f"{_ASSOCIATION}"),
     _step("dicom.worklist", 2, "a C-FIND-RQ to the worklist, cancelled after the first answer",
@@ -96,12 +100,12 @@ _TABLE: Final = (
           f"status {_ASSOCIATION}", 2),
     # HTTP and HTTPS.
     _step("http.root", 1, "GET /", f"{_HTTP} server product version title hsts csp frame_options cookies_secure "
-          "cookies_http_only login listing", 2),
+          "cookies_http_only login listing to_https", 2),
     _step("http.cors", 1, "GET / and the DICOMweb root with an Origin that nobody has",
           f"{_HTTP} allow_origin allow_credentials", 2),
     _step("http.methods", 1, "OPTIONS at the DICOMweb root", f"{_HTTP} allow"),
     _step("http.paths", 1, "GET of the fixed paths of known products, none of which names a study",
-          f"{_HTTP} path product version open login", 40),
+          f"{_HTTP} path product version open login kind", 40),
     _step("http.listing", 1, "GET of paths at which files lie", f"{_HTTP} path listing dicom_files", 6),
     _step("http.credentials", 1, "one request with the user name and password that the product ships with",
           f"{_HTTP} product works", 4, "default_credentials"),
@@ -110,7 +114,7 @@ _TABLE: Final = (
     _step("http.qido_count", 2, "GET /studies by slices of dates with a limit, counted and dropped",
           f"{_HTTP} root studies images patients capped slices from_date to_date keys", 8),
     _step("http.qido_shape", 2, "GET /studies with a few answers; values are looked at in memory and dropped",
-          f"{_HTTP} root looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped itin_shaped "
+          f"{_HTTP} root looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare itin_shaped "
           "email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes", 1),
     _step("http.wado_rs", 2, "GET of a study UID that nobody has", f"{_HTTP} root", 2),
     _step("http.wado_uri", 2, "GET of a WADO-URI for UIDs that nobody has", f"{_HTTP} path", 3),
