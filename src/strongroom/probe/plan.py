@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import connecting, transport
+from strongroom.probe import association, connecting, services, transport
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
 
@@ -27,8 +27,20 @@ PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
             transport.strange_certificates,
         ),
     ),
-    (Level.ASSOCIATE, ()),
-    (Level.COUNT, ()),
+    (
+        Level.ASSOCIATE,
+        (
+            association.associate,
+            association.guess,
+            association.called_title,
+            association.calling_title,
+            association.user_identity,
+            services.services,
+            services.syntaxes,
+            association.idle,
+        ),
+    ),
+    (Level.COUNT, (services.ask_for_nothing,)),
     (Level.CANARY, ()),
 )
 

@@ -129,6 +129,10 @@ class Session:
             line.start_tls(tls, self.host)
         return line
 
+    def pace(self) -> None:
+        """Wait until the next question on a line that stays open is due. Raises OutOfScope, RunStopped."""
+        self._wait()
+
     def observe(
         self, step: str, port: int, channel: Channel, identity: Identity, answer: Answer, **details: Detail
     ) -> Observation:

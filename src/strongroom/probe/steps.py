@@ -80,8 +80,8 @@ _TABLE: Final = (
           "dates, each cancelled at the cap", f"status studies images patients slices capped from_date to_date "
           f"cancelled keys estimated_studies estimated_images {_ASSOCIATION}", 1),
     _step("dicom.find_shape", 2, "a C-FIND-RQ for a few studies with the identifying keys; values are looked at in "
-          "memory and dropped", f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare "
-          f"itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes "
+          "memory and dropped", f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped "
+          f"ssn_bare itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes "
           f"{_ASSOCIATION}"),
     _step("dicom.worklist", 2, "a C-FIND-RQ to the worklist, cancelled after the first answer",
           f"status pending {_ASSOCIATION}"),
@@ -114,8 +114,8 @@ _TABLE: Final = (
     _step("http.qido_count", 2, "GET /studies by slices of dates with a limit, counted and dropped",
           f"{_HTTP} root studies images patients capped slices from_date to_date keys", 8),
     _step("http.qido_shape", 2, "GET /studies with a few answers; values are looked at in memory and dropped",
-          f"{_HTTP} root looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare itin_shaped "
-          "email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes", 1),
+          f"{_HTTP} root looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare "
+          "itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes", 1),
     _step("http.wado_rs", 2, "GET of a study UID that nobody has", f"{_HTTP} root", 2),
     _step("http.wado_uri", 2, "GET of a WADO-URI for UIDs that nobody has", f"{_HTTP} path", 3),
     _step("http.stow", 2, "OPTIONS, and a POST of a multipart body without parts", f"{_HTTP} root", 2),
