@@ -429,6 +429,7 @@ class Archive:
 
 
 def scan_limits(limits: LimitsSection) -> ScanLimits:
+    """The caps on reading one data set."""
     return ScanLimits(
         max_element_depth=limits.max_element_depth,
         max_element_count=limits.max_element_count,
