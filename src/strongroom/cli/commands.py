@@ -13,6 +13,7 @@ from strongroom.cli import (
     media,
     new_group,
     peers,
+    probe,
     quarantine,
     screening,
     serving,
@@ -39,3 +40,4 @@ app.add_typer(tokens.group, name="token")
 app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")
 app.add_typer(quarantine.group, name="quarantine")
+app.add_typer(probe.group, name="probe")

@@ -132,8 +132,9 @@ class Chain:
         if not follows:
             self.problem = f"entry {number} does not follow from the one before it: the log was altered"
             return
-        if self.entry.get("kind") == "signature":
+        if self.entry.get("kind") == "signature" and entry.get("kind") != "resumed":
             self.problem = f"entry {number} comes after the signature"
+            return
         self.number, self.previous_head, self.entry = number, self.head, entry
         self.head = sha256(line.rstrip(b"\n")).hexdigest()
 

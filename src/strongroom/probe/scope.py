@@ -34,8 +34,8 @@ class Vantage(StrEnum):
     LOOPBACK = "loopback"
     LAN = "lan"
     VPN = "vpn"
-    DMZ = "dmz"
     INTERNET = "internet"
+    OTHER = "other"
 
 
 class Posture(StrEnum):

@@ -314,6 +314,8 @@ def _require_addresses(table: _Table, target: ScopeTarget) -> None:
             raise table.wrong("addresses", f"{network} is public: list single addresses, each has to be proved yours")
         if reach is Reach.PUBLIC and target.ownership is Ownership.NONE:
             raise table.wrong("ownership", f'{network} is public: write "dns" or "token", and lay the proof there')
+    if target.ownership is Ownership.DNS and not target.host:
+        raise table.wrong("host", "a proof in DNS needs the name that the address itself has (PTR): write it here")
     if not target.is_single and not table.flag("no_modalities"):
         raise table.wrong(
             "no_modalities",

@@ -110,6 +110,22 @@ def load_key(path: Path, passphrase: str) -> Ed25519PrivateKey:
     return key
 
 
+def read_scope(path: Path) -> bytes:
+    """Return the content of a scope file. Raises ConfigError."""
+    return _read(path, MAX_SCOPE_BYTES)
+
+
+def write_signature(scope: Path, text: str) -> Path:
+    """Write the signature file of ``scope`` in place of an older one, and return where. Raises ConfigError."""
+    path = signature_path(scope)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+    write_new(path, text.encode(), 0o644)
+    return path
+
+
 def sign_scope(raw: bytes, key: Ed25519PrivateKey, now: dt.datetime) -> str:
     """Return the text of the signature file for a scope file with the content ``raw``."""
     signer = Signer(key.public_key().public_bytes_raw())
@@ -126,6 +142,8 @@ def sign_scope(raw: bytes, key: Ed25519PrivateKey, now: dt.datetime) -> str:
 
 def read_signers(path: Path) -> tuple[Signer, ...]:
     """Return the signers in a list, one a line, ``#`` begins a comment. Raises ConfigError."""
+    if not path.exists():
+        raise ConfigError(f"{path} is not there, so nobody may authorise tests here: strongroom probe trust KEY.pub")
     raw = _read(path, MAX_FILE_BYTES)
     if stat.S_IMODE(path.stat().st_mode) & 0o022:
         raise ConfigError(f"{path} decides who may authorise, and others may write to it: chmod go-w {path}")
@@ -143,7 +161,7 @@ def require_signed(path: Path, signers: tuple[Signer, ...]) -> SignedScope:
 
     Raises OutOfScope: not signed, altered, or signed by somebody else; ConfigError: a file cannot be read.
     """
-    raw = _read(path, MAX_SCOPE_BYTES)
+    raw = read_scope(path)
     beside = signature_path(path)
     if not beside.exists():
         raise OutOfScope(f"{path} is not signed: strongroom probe sign {path} --key KEY")
@@ -210,6 +228,18 @@ def _signer(line: str, where: str) -> Signer:
 
 def _signed_text(digest: str, signed_at: str) -> bytes:
     return _DOMAIN + f"{signed_at}\n{digest}\n".encode()
+
+
+def add_signer(path: Path, signer: Signer) -> None:
+    """Add a line to a list of signers, which is made if there is none. Raises ConfigError."""
+    if path.exists() and signer.raw in {each.raw for each in read_signers(path)}:
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "wb") as file:
+            file.write(signer.line().encode() + b"\n")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write_new(path: Path, raw: bytes, mode: int) -> None:

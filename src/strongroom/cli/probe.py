@@ -1,0 +1,237 @@
+"""``probe``: what a DICOM or DICOMweb server lets a stranger do. It needs no archive."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.cli import BAD_NEWS, new_group
+from strongroom.cli.options import Format, FormatOption
+from strongroom.cli.progress import State, Work
+from strongroom.config import environment
+from strongroom.errors import ConfigError
+from strongroom.probe.briefing import describe, plan_json, planned_steps
+from strongroom.probe.engine import Engine, Outcome
+from strongroom.probe.permit import Permit, require_inside, require_permitted
+from strongroom.probe.run import OpenRun, end_run, open_run
+from strongroom.probe.runlog import Verified, verify_log
+from strongroom.probe.scopefile import parse_scope
+from strongroom.probe.scopetemplate import scope_template
+from strongroom.probe.session import Run
+from strongroom.probe.signing import (
+    add_signer,
+    head_signature_holds,
+    load_key,
+    read_public_key,
+    read_scope,
+    read_signers,
+    require_signed,
+    sign_scope,
+    write_new_key,
+    write_signature,
+)
+
+group = new_group("Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.")
+
+
+class ReportFormat(StrEnum):
+    """How the report is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust",
+        help="List of those whose signature counts; by default ~/.config/strongroom/probe-signers.",
+        show_default=False,
+    ),
+]
+
+
+@group.callback(invoke_without_command=True)
+def probe(
+    chosen: typer.Context,
+    scope: Annotated[
+        Path | None, typer.Option(help="The signed scope: what may be tested.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory for report and run log; one that holds a run that was broken off continues it."),
+    ] = None,
+    trust: TrustOption = None,
+    key: Annotated[Path | None, typer.Option(help="Key that signs the end of the run log.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A target or an address of the scope; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent to whom, and send nothing.")
+    ] = False,
+    output: Annotated[ReportFormat, typer.Option("--format", help="How to print the report.")] = ReportFormat.TEXT,
+) -> None:
+    """Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.
+
+    Prints a report and leaves it, with a log of all that was sent, in a directory of its own. Exit status 0: good;
+    1: something is open, or weak; 2: the probe could not run, and no packet was sent.
+    """
+    if chosen.invoked_subcommand is not None:
+        return
+    if scope is None:
+        raise ConfigError("name the scope with --scope FILE; strongroom probe init-scope prints one to begin with")
+    if dry_run:
+        _print_plan(scope, tuple(only or ()), output)
+        return
+    signing_key = load_key(key, _passphrase()) if key else None
+    signed = require_signed(scope, read_signers(trust or default_signers()))
+    permit = require_permitted(signed, dt.datetime.now(dt.UTC), tuple(only or ()))
+    folder = out or Path(f"strongroom-probe-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}")
+    opened = open_run(permit, folder)
+    outcome = _run(permit, opened)
+    head = end_run(opened, outcome, signing_key)
+    print(outcome, head)
+
+
+def _run(permit: Permit, opened: OpenRun) -> Outcome:
+    """Probe everything, with a progress bar; Ctrl-C and SIGTERM end it early and in order."""
+    total = sum(1 for _ in permit.addresses())
+    with Work("probe", "steps") as work:
+
+        def show(outcome: Outcome) -> None:
+            work.show(State(outcome.stages, total * engine.stages_per_address))
+
+        engine = Engine(Run(permit.scope, opened.log), opened.before, show)
+        ended = {each: signal.signal(each, lambda *_: engine.stop()) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return engine.probe(permit.addresses(), total)
+        finally:
+            for each, handler in ended.items():
+                signal.signal(each, handler)
+
+
+def default_signers() -> Path:
+    """The list of signers of whoever runs the probe."""
+    folder = environment("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "strongroom" / "probe-signers"
+
+
+def _passphrase() -> str:
+    return environment("STRONGROOM_PASSPHRASE") or ""
+
+
+def _print_plan(path: Path, only: tuple[str, ...], output: ReportFormat) -> None:
+    """Print what a run would do; nothing is sent, not even to a name server."""
+    scope = parse_scope(read_scope(path))
+    steps = planned_steps(scope)
+    meant = tuple(require_inside(scope, only))
+    if output is not ReportFormat.TEXT:
+        print(json.dumps(plan_json(scope, meant), indent=2))
+        return
+    for line in describe(scope):
+        print(line)
+    print("\nwould be sent to each address that answers, in this order:")
+    for planned in steps:
+        left_out = f"   LEFT OUT: consent.{planned.missing} is not true" if planned.missing else ""
+        print(f"  {planned.step.level} {planned.step.name:<26} {planned.step.sends}{left_out}")
+    print("\nnothing was sent")
+
+
+@group.command("init-scope")
+def init_scope() -> None:
+    """Print a scope to begin with: every key, what it means, and this host as the only target."""
+    print(scope_template(dt.datetime.now().astimezone()), end="")
+
+
+@group.command("new-key")
+def new_key(
+    path: Annotated[Path, typer.Argument(metavar="KEY", help="File for the private key; the public one is KEY.pub.")],
+    comment: Annotated[str, typer.Option(help="Whose key it is, for the list of signers.")] = "",
+) -> None:
+    """Make a key that signs scopes, protected by STRONGROOM_PASSPHRASE if that is set."""
+    passphrase = _passphrase()
+    signer = write_new_key(path, passphrase, comment)
+    print(
+        f"private key {path}" + ("" if passphrase else "   (no passphrase: whoever has this file can authorise tests)")
+    )
+    print(f"public key  {path}.pub   {signer.fingerprint}")
+    print(f"where the probe runs, let it count: strongroom probe trust {path}.pub")
+
+
+@group.command("trust")
+def trust_key(
+    path: Annotated[Path, typer.Argument(metavar="PUB", help="The public key of somebody who may authorise tests.")],
+    trust: TrustOption = None,
+) -> None:
+    """Add somebody to the list of those whose signature on a scope counts here."""
+    signer = read_public_key(path)
+    listed = trust or default_signers()
+    add_signer(listed, signer)
+    print(f"{signer.fingerprint} {signer.comment}".rstrip() + f" may authorise tests ({listed})")
+
+
+@group.command("sign")
+def sign(
+    scope: Annotated[Path, typer.Argument(metavar="SCOPE", help="The scope to authorise.")],
+    key: Annotated[Path, typer.Option(help="Private key, as new-key makes it.", show_default=False)],
+) -> None:
+    """Authorise a scope: sign it, so that the probe may run it. Prints what it allows."""
+    signing_key = load_key(key, _passphrase())
+    raw = read_scope(scope)
+    parsed = parse_scope(raw)
+    written = write_signature(scope, sign_scope(raw, signing_key, dt.datetime.now(dt.UTC)))
+    for line in describe(parsed):
+        print(line)
+    print(f"signed: {written}")
+
+
+@group.command("verify-log")
+def verify_run_log(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")],
+    trust: TrustOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Compute the chain of a run log again, and check the signature under its end if there is one."""
+    found = verify_log(folder)
+    signer = ""
+    if found.signature and not found.problem:
+        signers = read_signers(trust or default_signers())
+        signer = next(
+            (s.fingerprint for s in signers if head_signature_holds(s, found.run, found.signed_head, found.signature)),
+            "",
+        )
+    good = not found.problem and bool(found.ended) and bool(signer or not found.signature)
+    if output is Format.JSON:
+        print(json.dumps({"good": good, "signer": signer, **asdict(found)}, indent=2))
+    else:
+        for line in _log_lines(found, signer):
+            print(line)
+    if not good:
+        raise typer.Exit(BAD_NEWS)
+
+
+def _log_lines(found: Verified, signer: str) -> Iterator[str]:
+    if found.problem:
+        yield f"BAD: {found.problem}; {found.entries} entries before it hold"
+        return
+    yield f"the chain holds: {found.entries} entries, run {found.run}, scope sha256 {found.scope_digest}"
+    if not found.ended:
+        yield "BAD: the log has no end: the run was killed, or goes on"
+    else:
+        yield f"the run ended: {found.ended}"
+    if signer:
+        yield f"its end is signed by {signer}"
+    elif found.signature:
+        yield "BAD: its end is signed, but by nobody in the list of signers"
+    else:
+        yield "its end is not signed: compare the head with the one that was printed then"
+    yield f"head {found.head}"
