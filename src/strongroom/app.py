@@ -316,7 +316,8 @@ class Archive:
         scan = scan_limits(limits)
         closes_after_us = int(self.config.screening.study_closes_after_h * 3600e6)
         self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes, closes_after_us)
-        vouching = SignaturePorts(self.blobs, self.index, SignatureReports(self.index.database), time.time)
+        reports = SignatureReports(self.index.database)
+        vouching = SignaturePorts(self.blobs, self.index, reports, time.time, lambda event: self.index.announce(event))
         self.signatures = SignatureChecks(vouching, self.config.signatures.trusted, scan, limits.max_signatures)
         self._ingest_ports = replace(self._ingest_ports, check_signatures=self.signatures.received)
         self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
@@ -337,7 +338,8 @@ class Archive:
 
     def digesting(self) -> Digesting:
         """What computes the digests that come after storing."""
-        ports = DigestPorts(self.blobs, self.index, DigestTable(self.index.database), self.door.pixels, time.time)
+        table, catch_up = DigestTable(self.index.database), self.signatures.catch_up
+        ports = DigestPorts(self.blobs, self.index, table, self.door.pixels, time.time, catch_up)
         return Digesting(ports, self._ingest_limits.scan, self.principal)
 
     def record(self, action: Action, details: Mapping[str, Detail], outcome: Outcome = Outcome.SUCCESS) -> None:

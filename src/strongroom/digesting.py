@@ -1,14 +1,15 @@
 """The digests of stored objects that take more than reading them once: computed after they were stored, in order.
 
 What comes in is hashed as it comes; what it says and shows (``archive.integrity``) would cost the sender time, so
-it is computed when there is some. What a crash leaves undone is what has no row yet: it is found again.
+it is computed when there is some. What a crash leaves undone is what has no row yet: it is found again, and with it
+the signatures that were not checked.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -42,6 +43,8 @@ class DigestPorts:
     table: DigestTable
     pixels: Pixels
     clock: Clock
+    check_signatures: Callable[[StoredObject, BlobReader, Principal], None]
+    """Called with every object, open, before its digests are kept: for what whoever stored it did not come to."""
 
 
 class HeldBytes:
@@ -93,6 +96,7 @@ class Digesting:
         """The digests of one object; None if it cannot be read, which is the check's to say."""
         try:
             with closing(self._opened(stored)) as reader:
+                self._ports.check_signatures(stored, reader, self._principal)
                 canonical, clinical = parts_of(Copy(reader, stored.transfer_syntax, stored.sha256), self._scan)
                 pixels, is_blank = self._picture(reader, stored)
         except StorageUnavailable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.archive.model import Action, Detail, Event, Outcome, StoredObject
-from strongroom.archive.ports import BlobStore, Clock, Index
+from strongroom.archive.ports import BlobReader, BlobStore, Clock, Index
 from strongroom.archive.read import open_object
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
-from strongroom.dicom.elements import ScanLimits
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.dicom.elements import HeaderScan, ScanLimits
+from strongroom.dicom.signed import SignatureSpotter
+from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
 from strongroom.signatures.certificates import Anchors, parse_anchors
 from strongroom.signatures.model import Report, Validity
 from strongroom.signatures.report_json import report_json
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 RECEIVED: Final = "received"
 ASKED: Final = "asked"
+AFTERWARDS: Final = "afterwards"
 SIGNATURE_INVALID: Final = "signature-invalid"
 MAX_ANCHOR_FILE_BYTES: Final = 2**20
 _MOST_NAMED: Final = 16
@@ -44,6 +47,8 @@ class SignaturePorts:
     index: Index
     kept: SignatureReports
     clock: Clock
+    announce: Callable[[Event], None] = lambda _: None
+    """Told of alerts once they are durable."""
 
 
 class SignatureChecks:
@@ -65,6 +70,19 @@ class SignatureChecks:
         except StrongroomError as error:
             log.error("the signatures of object %s are not checked: %s", sop_uid, error)
 
+    def catch_up(self, stored: StoredObject, reader: BlobReader, principal: Principal) -> None:
+        """Check a stored object, open in ``reader``, if it may have signatures and nothing is known of them: its
+        process died, or failed, between storing and checking. Raises StorageUnavailable; what else fails is logged.
+        """
+        try:
+            is_due = _may_have_signatures(reader, stored, self._scan) and self.kept.of(stored.sop_uid) is None
+            if is_due:
+                self.check(stored, principal, AFTERWARDS)
+        except StorageUnavailable:
+            raise
+        except StrongroomError as error:
+            log.error("the signatures of object %s are not checked: %s", stored.sop_uid, error)
+
     def check(self, stored: StoredObject, principal: Principal, occasion: str) -> Report:
         """Check a stored object as of the time it was received, keep the report, and record it.
 
@@ -85,11 +103,25 @@ class SignatureChecks:
         outcome = Outcome.SUCCESS if report.validity is Validity.VALID else Outcome.WARNING
         about: dict[str, Detail] = {"sop_uid": stored.sop_uid, "study_uid": stored.study_uid}
         details = about | {"occasion": occasion} | _details(report)
-        ports.kept.keep(stored.object_id, kept, Event(Action.SIGNATURE, outcome, principal, details))
+        events = [Event(Action.SIGNATURE, outcome, principal, details)]
         if report.validity is Validity.INVALID:
             alert = about | {"reason": SIGNATURE_INVALID, "severity": _SEVERITY}
-            ports.index.record(Event(Action.ALERT, Outcome.WARNING, principal, alert))
+            events.append(Event(Action.ALERT, Outcome.WARNING, principal, alert))
+        ports.kept.keep(stored.object_id, kept, *events)
+        for alert_event in events[1:]:
+            ports.announce(alert_event)
         return report
+
+
+def _may_have_signatures(reader: BlobReader, stored: StoredObject, limits: ScanLimits) -> bool:
+    syntax = TRANSFER_SYNTAXES[stored.transfer_syntax]
+    spotter, scan = SignatureSpotter(syntax), HeaderScan(syntax, frozenset(), limits)
+    for chunk in reader.chunks():
+        if spotter.found or scan.pixel_data_offset is not None:
+            break
+        scan.feed(chunk)
+        spotter.feed(chunk, scan.pixel_data_offset)
+    return spotter.found
 
 
 def _details(report: Report) -> dict[str, Detail]:

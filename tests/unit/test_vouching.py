@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.part10 import encode_file_meta
 from strongroom.errors import ConfigError, NotFound
 from strongroom.types import Principal
-from strongroom.vouching import MAX_ANCHOR_FILE_BYTES, RECEIVED, SIGNATURE_INVALID, read_anchors
+from strongroom.vouching import AFTERWARDS, MAX_ANCHOR_FILE_BYTES, RECEIVED, SIGNATURE_INVALID, read_anchors
 
 SENDER = Principal("CT1")
 LARGE = 200_000
@@ -91,6 +92,39 @@ def test_a_signed_object_is_checked_kept_and_recorded(pixel_bytes: int, archive:
     assert details["signers"] == (json.loads(kept.report)["signatures"][0]["signer"]["sha256"],)
     assert of(archive, Action.ALERT) == []
     assert stored_bytes(archive, sample) == data
+
+
+@pytest.mark.parametrize("pixel_bytes", [600, LARGE], ids=["small", "large"])
+def test_what_a_crash_left_unchecked_is_checked_with_the_digests(
+    pixel_bytes: int, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, unsigned = Sample(1, pixel_bytes=pixel_bytes), Sample(2)
+    # Where the process dies:
+    monkeypatch.setattr(archive, "_ingest_ports", replace(archive._ingest_ports, check_signatures=None))
+    store(archive, signed_object(sample, signer, changed=True), sample)
+    store(archive, unsigned.dataset, unsigned)
+    assert archive.signatures.kept.of(sample.sop_uid) is None
+    told: list[Event] = []
+    archive.index.announce = told.append
+    digesting = archive.digesting()
+    while digesting.step():
+        pass
+    kept = archive.signatures.kept.of(sample.sop_uid)
+    assert kept is not None
+    assert kept.validity == "invalid"
+    (event,) = of(archive, Action.SIGNATURE)
+    assert (event.details["sop_uid"], event.details["occasion"]) == (sample.sop_uid, AFTERWARDS)
+    assert of(archive, Action.ALERT) == told != []
+
+
+def test_what_was_checked_when_it_came_is_not_checked_again(archive: Archive, signer: Signer) -> None:
+    sample = Sample(1)
+    store(archive, signed_object(sample, signer), sample)
+    digesting = archive.digesting()
+    while digesting.step():
+        pass
+    (event,) = of(archive, Action.SIGNATURE)
+    assert event.details["occasion"] == RECEIVED
 
 
 def test_one_that_does_not_hold_is_stored_and_somebody_is_told(archive: Archive, signer: Signer) -> None:
