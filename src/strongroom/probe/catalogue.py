@@ -28,9 +28,12 @@ ABOUT: Final = {
 }
 """What a check is about; where that is not found the check is not applicable."""
 
+FACT_WORDS: Final = ("faults", "reasons")
+"""What a sentence may name beside details: the faults of a version, the reasons of a classification."""
+
 _CHECK_KEYS: Final = frozenset({
     "id", "rows", "title", "severity", "level", "about", "steps", "sends", "evidence", "why", "remedy", "clauses",
-    "untested", "rule",
+    "untested", "rule", "could",
 })  # fmt: skip
 _RULE_KEYS: Final = frozenset({"verdict", "severity", "says", "all", "any", "none"})
 
@@ -67,7 +70,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row of the catalogue. ``untested`` is the reason why it never says anything, if it never does."""
+    """One row of the catalogue. ``untested`` is the reason why it never says anything, if it never does; ``could`` is
+    what a stranger could do if it fails."""
 
     id: str
     rows: tuple[str, ...]
@@ -82,6 +86,7 @@ class Check:
     remedy: str
     clauses: tuple[str, ...]
     untested: str
+    could: str
     rules: tuple[Rule, ...]
 
 
@@ -98,12 +103,26 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """What is known of the versions of a product that lie below one."""
+
+    product: str
+    below: tuple[int, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All checks in order, the remedies by name, and the products by key with the name people know them by."""
+    """All checks in order, the remedies by name, and the products by key with the name people know them by.
+
+    ``faults_as_of`` is the day on which the table of known faults was last looked through.
+    """
 
     checks: tuple[Check, ...]
     remedies: Mapping[str, Remedy]
     products: Mapping[str, str]
+    faults: tuple[Fault, ...]
+    faults_as_of: str
 
     def check(self, check_id: str) -> Check:
         """Return the check. Raise KeyError if there is none."""
@@ -135,7 +154,15 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
             checks.append(_check(row, [check.id for check in checks], remedies))
         except (BadCondition, KeyError, ValueError) as error:
             raise BadCondition(f"{check_id}: {error}") from error
-    return Catalogue(tuple(checks), remedies, products)
+    faults = tuple(_fault(row, products) for row in raw["known_faults"]["table"])
+    return Catalogue(tuple(checks), remedies, products, faults, str(raw["known_faults"]["as_of"]))
+
+
+def _fault(row: Mapping[str, Any], products: Mapping[str, str]) -> Fault:
+    if row["product"] not in products:
+        raise BadCondition(f"no product {row['product']}")
+    below = tuple(int(part) for part in str(row["below"]).split("."))
+    return Fault(str(row["product"]), below, f"{products[row['product']]} below {row['below']}: {row['words']}")
 
 
 def _remedy(name: str, row: Mapping[str, Any], products: Mapping[str, str]) -> Remedy:
@@ -178,6 +205,7 @@ def _check(row: Mapping[str, Any], earlier: Sequence[str], remedies: Mapping[str
         remedy=str(row["remedy"]),
         clauses=tuple(row["clauses"]),
         untested=untested,
+        could=str(row.get("could", "")),
         rules=rules,
     )
 
@@ -191,7 +219,7 @@ def _rule(row: Mapping[str, Any], earlier: Sequence[str]) -> Rule:
     if not rule.all and not rule.any:
         raise BadCondition("a rule without a condition that must hold")
     for name in placeholders(rule.says):
-        kept = {key for each in (*rule.all, *rule.any) if isinstance(each, Seen) for key in _kept(each)}
+        kept = {*FACT_WORDS, *(key for each in (*rule.all, *rule.any) if isinstance(each, Seen) for key in _kept(each))}
         if name not in kept:
             raise BadCondition(f"says {{{name}}}, which nothing of it keeps")
     return rule

@@ -14,9 +14,10 @@ Wherever a word is expected, a list of words means any of them. ``as = "anyone"`
 is secret; ``answer = "answered"`` for every answer but unreachable and not-asked, ``"reply"`` for one in the protocol
 that was spoken, ``"no"`` for refused, aborted and closed.
 
-A detail is compared with a value (``true``, ``7``), a list of which it is one, or by a text: ``"= x"``, ``"!= x"``, ``"< 30"``, ``"<= 30"``,
-``"> 30"``, ``">= 30"``, ``"has x"`` and ``"lacks x"`` (of a list of words; ``"has x|y"``: one of them), ``"empty"``,
-``"not empty"`` (0, false and "" are empty), ``"absent"``. What an observation does not have fulfils only ``"absent"``.
+A detail is compared with a value (``true``, ``7``), with a list of which it is one, or by a text: ``"= x"``,
+``"!= x"``, ``"< 30"``, ``"<= 30"``, ``"> 30"``, ``">= 30"``, ``"has x"`` and ``"lacks x"`` (of a list of words;
+``"has x|y"``: one of them), ``"empty"``, ``"not empty"`` (0, false and "" are empty), ``"absent"``. What an observation
+does not have fulfils only ``"absent"``.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How many of ``what`` there are: at least ``low``, at most ``high`` (None: no bound), and ``how`` it was counted."""
+    """How many of ``what`` there are: from ``low`` to ``high`` (None: no bound known), and ``how`` it was counted."""
 
     what: str
     low: int
@@ -129,7 +129,7 @@ class Classification:
 class RunFacts:
     """Who tested what for whom: the head of every report. Times are microseconds since 1970, 0 if not known.
 
-    ``stopped`` says why a run is not complete; empty if it is. ``noticed`` is what ``probe noticed`` found in the
+    ``postures`` and ``calling`` (application entity titles) are by target. ``stopped`` says why a run is not complete; empty if it is. ``noticed`` is what ``probe noticed`` found in the
     server's own log by target: "all", "some" or "none", if it was asked.
     """
 
@@ -148,6 +148,7 @@ class RunFacts:
     log_head: str = ""
     log_entries: int = 0
     postures: Mapping[str, str] = field(default_factory=dict)
+    calling: Mapping[str, str] = field(default_factory=dict)
     noticed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -188,3 +189,9 @@ class Judgement:
         """0 if every target has B or better and nothing of medium severity or worse was found, else 1."""
         good = all(each.grade.is_good and not any(f.counts for f in each.findings) for each in self.targets)
         return 0 if good else 1
+
+
+def number_of(seen: Observation, detail: str) -> int:
+    """Return a detail that counts something, 0 if it is not there."""
+    value = seen.details.get(detail, 0)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,88 @@
+"""How many patients, studies and images a stranger can reach, and how many SSN-shaped numbers: with bounds.
+
+A count that was cancelled at its cap is a lower bound and nothing else. What was only sampled is a range: the interval
+in which the share lies with 95 % confidence (Wilson 1927), times the number of what was sampled from. Answers come in
+the server's own order, so that a sample is no random one; the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil, floor, sqrt
+from typing import Final
+
+from strongroom.probe.classify import SHAPE_STEPS
+from strongroom.probe.findings import Estimate, number_of
+from strongroom.probe.model import Answer, Observation
+
+Z_95: Final = 1.959963984540054
+_NOT_RANDOM: Final = "The sample is what the server answered first, not a random one."
+
+_COUNTED: Final = (
+    ("http.rest", "by the server's own counts", {"patients": "patients", "studies": "studies", "images": "instances"}),
+    ("dicom.find_count", "by C-FIND", {"patients": "patients", "studies": "studies", "images": "images"}),
+    ("http.qido_count", "by QIDO-RS", {"patients": "patients", "studies": "studies", "images": "images"}),
+)
+"""Best first: a server's own count needs no cap."""
+
+
+def estimate(observations: Sequence[Observation]) -> tuple[Estimate, ...]:
+    """Return what can be said of the numbers behind one subject; nothing of what was not counted."""
+    found = [each for what in ("patients", "studies", "images") for each in _counted(what, observations)]
+    studies = next((each for each in found if each.what == "studies"), None)
+    return (*found, *_ssn_shaped(observations, studies))
+
+
+def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimate]:
+    counts: list[Estimate] = []
+    for step, how, names in _COUNTED:
+        for seen in observations:
+            number = seen.details.get(names[what])
+            if seen.step != step or seen.answer is not Answer.DONE or not isinstance(number, int):
+                continue
+            counts.append(_bounded(what, number, how, seen))
+    if not counts:
+        return
+    # All look at the same archive: the best lower bound, and an upper bound if one count was complete.
+    exact = [each for each in counts if each.is_exact]
+    best = max(exact or counts, key=lambda each: each.low)
+    yield best
+
+
+def _bounded(what: str, number: int, how: str, seen: Observation) -> Estimate:
+    low, high = seen.details.get("from_date"), seen.details.get("to_date")
+    days = f", study dates {low} to {high}" if low and high else ""
+    port = f" on port {seen.endpoint.port}"
+    if seen.details.get("capped") is True:
+        more = seen.details.get(f"estimated_{what}")
+        guess = f"; going on at the same rate there would be about {more:,}" if isinstance(more, int) else ""
+        return Estimate(what, number, None, f"Counted {how}{port}{days}, cancelled at the cap{guess}.")
+    return Estimate(what, number, number, f"Counted {how}{port}{days}, to the end.")
+
+
+def _ssn_shaped(observations: Sequence[Observation], studies: Estimate | None) -> Iterable[Estimate]:
+    shapes = [each for each in observations if each.step in SHAPE_STEPS and each.details.get("looked_at")]
+    if not shapes:
+        return
+    best = max(shapes, key=lambda each: number_of(each, "looked_at"))
+    looked, hits = number_of(best, "looked_at"), number_of(best, "ssn_shaped")
+    sample = (
+        f"{hits} of {looked} studies that were looked at hold such a number ({number_of(best, 'ssn_bare')} bare digits)"
+    )
+    if studies is None or studies.low <= looked:
+        yield Estimate("studies with SSN-shaped numbers", hits, hits if studies else None, f"{sample}.")
+        return
+    low, high = wilson(hits, looked)
+    top = None if studies.high is None else floor(high * studies.high)
+    words = f"{sample}: {low:.1%} to {high:.1%} with 95 % confidence, of {studies} studies. {_NOT_RANDOM}"
+    yield Estimate("studies with SSN-shaped numbers", max(hits, ceil(low * studies.low)), top, words)
+
+
+def wilson(hits: int, looked_at: int) -> tuple[float, float]:
+    """Return the bounds of a share of which ``hits`` of ``looked_at`` were seen, with 95 % confidence."""
+    share, square = hits / looked_at, Z_95 * Z_95
+    middle = (share + square / (2 * looked_at)) / (1 + square / looked_at)
+    spread = share * (1 - share) / looked_at + square / (4 * looked_at * looked_at)
+    half = Z_95 / (1 + square / looked_at) * sqrt(spread)
+    # At the ends the bound is the share itself, which rounding would miss.
+    return (0.0 if hits == 0 else max(0.0, middle - half)), (1.0 if hits == looked_at else min(1.0, middle + half))

@@ -1,0 +1,115 @@
+"""One letter for a subject, with its reasons. It says what a stranger can do, and no more than was tested.
+
+F  a stranger reads or writes: searches, retrieves, reads the worklist, stores, over DICOM or the web; image files lie
+   open; or a shipped password works
+D  strangers get associations that offer reading or writing, or the only key is a title
+C  there is a gate, but what passes it is in the clear, or under encryption that is none
+B  encrypted and gated, with something of medium severity or worse left, or neither certificate nor verified user
+A  encrypted; nobody gets an association without a client certificate or a verified user, no web operation is answered
+   without a login, and nothing of medium severity or worse was found
+-  there was nothing to grade, or the level was too low to tell
+
+From where was tested does not soften a letter: a stranger in the house is one. A run that asks for no more than an
+association (L1) can earn an A, because who gets none can neither search nor store. What the letter rests on is said
+with it. That an alarm is raised is never seen from outside; a log that was looked at and does not show the probe
+(SP-035) costs the A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from strongroom.probe.findings import Finding, Grade, Severity, Verdict
+from strongroom.probe.model import REACHED, Answer, Identity, Level, Observation
+
+_OPEN: Final = (
+    "SP-010", "SP-011", "SP-012", "SP-013", "SP-014", "SP-015", "SP-017", "SP-018", "SP-020", "SP-025", "SP-026",
+    "SP-027", "SP-028", "SP-032", "SP-049",
+)  # fmt: skip
+_IN_THE_CLEAR: Final = ("SP-002", "SP-003", "SP-004", "SP-030")
+_FALSE_ENCRYPTION: Final = ("SP-038", "SP-039")
+_READ_OR_WRITE: Final = frozenset({"find", "get", "move", "store", "worklist"})
+_SECRETLESS: Final = frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER})
+_SPOKE: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
+
+
+def grade(findings: Sequence[Finding], observations: Sequence[Observation], level: Level) -> Grade:
+    """Return the grade of one subject from its findings, and from the associations that were seen."""
+    verdicts = {finding.check_id: finding for finding in findings}
+    if not any(each.step.startswith(("dicom.", "http.")) and each.answer in _SPOKE for each in observations):
+        return Grade("-", (_nothing(observations, level),))
+    for letter, reasons in (
+        ("F", _failing(verdicts, _OPEN)),
+        ("D", _weak_door(verdicts, observations)),
+        ("C", [*_failing(verdicts, _IN_THE_CLEAR), *_failing(verdicts, _FALSE_ENCRYPTION, Severity.HIGH)]),
+        ("B", _short_of_a(verdicts, findings, observations)),
+    ):
+        if reasons:
+            return Grade(letter, tuple(reasons), _not_looked_at(verdicts, level) if letter == "B" else ())
+    return Grade("A", tuple(_why_a(observations)), _not_looked_at(verdicts, level))
+
+
+def _nothing(observations: Sequence[Observation], level: Level) -> str:
+    if not any(each.answer in REACHED for each in observations):
+        return "Nothing answered: the server is shut to this vantage point, or off. From here that looks the same."
+    if level is Level.CONNECT:
+        return "Ports answer. Level L0 asks nothing of them, which is too little for a grade."
+    return "Ports answer, and none of them speaks DICOM or HTTP as far as was tried."
+
+
+def _failing(verdicts: Mapping[str, Finding], checks: Iterable[str], at_least: Severity = Severity.INFO) -> list[str]:
+    found = [verdicts[check] for check in checks if check in verdicts]
+    return [
+        f"{each.says} ({each.check_id})" for each in found if each.verdict is Verdict.FAIL and each.severity >= at_least
+    ]
+
+
+def _weak_door(verdicts: Mapping[str, Finding], observations: Sequence[Observation]) -> list[str]:
+    reasons = _failing(verdicts, ("SP-042",))
+    offered: set[str] = set()
+    for each in observations:
+        accepted = each.details.get("accepted", ())
+        if each.step == "dicom.services" and each.identity in _SECRETLESS and isinstance(accepted, tuple):
+            offered |= _READ_OR_WRITE.intersection(accepted)
+    if offered:
+        words = ", ".join(sorted(offered))
+        reasons.append(f"Strangers get associations that offer {words}; what of it is carried out was not proven open.")
+    return reasons
+
+
+def _short_of_a(
+    verdicts: Mapping[str, Finding], findings: Sequence[Finding], observations: Sequence[Observation]
+) -> list[str]:
+    reasons = [f"{each.says} ({each.check_id})" for each in findings if each.counts]
+    if _speaks(observations, "dicom.associate"):
+        door = verdicts.get("SP-041"), verdicts.get("SP-008")
+        if not any(each is not None and each.verdict is Verdict.PASS for each in door):
+            reasons.append("Neither a client certificate nor a verified user was seen to be required for DICOM.")
+    web = [each for each in observations if each.step.startswith("http.") and each.answer in _SPOKE]
+    if web and not any(each.answer is Answer.REFUSED for each in web):
+        reasons.append("No operation of the web interface was seen to ask for a login.")
+    return reasons
+
+
+def _why_a(observations: Sequence[Observation]) -> Iterable[str]:
+    if _speaks(observations, "dicom.associate"):
+        yield "DICOM is spoken over TLS only, and no stranger got an association."
+    if _speaks(observations, "http.root"):
+        yield "The web is served over TLS only, and every operation that was asked for without a login was refused."
+    yield "Nothing of medium severity or worse was found."
+
+
+def _not_looked_at(verdicts: Mapping[str, Finding], level: Level) -> tuple[str, ...]:
+    """What somebody who relies on the letter has to know."""
+    words = [f"The run was {level}: see the checks that were not tested."]
+    noticed = verdicts.get("SP-035")
+    if noticed is None or noticed.verdict is not Verdict.PASS:
+        words.append("That the server's log shows the probe was not tested (strongroom probe noticed).")
+    words.append("That somebody is told in time is not seen from outside.")
+    words.append("What those may do who have a certificate or a login was not judged.")
+    return tuple(words)
+
+
+def _speaks(observations: Sequence[Observation], step: str) -> bool:
+    return any(each.step == step and each.answer in _SPOKE for each in observations)

@@ -1,0 +1,153 @@
+"""From observations to a judgement: pure, the rules are data (``catalogue.toml``).
+
+What no rule speaks of is not tested, with the reason: the level, a consent that is missing, the budget, or an answer
+that proves nothing. What a check is about and is not there makes it not applicable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from strongroom.probe.catalogue import FACT_WORDS, Catalogue, Check, Rule, catalogue, placeholders
+from strongroom.probe.classify import classify
+from strongroom.probe.conditions import Case
+from strongroom.probe.estimates import estimate
+from strongroom.probe.findings import Finding, Judgement, RunFacts, Subject, TargetJudgement, Verdict
+from strongroom.probe.grade import grade
+from strongroom.probe.matrix import matrix_of
+from strongroom.probe.model import Answer, Detail, Level, Observation
+from strongroom.probe.recognised import recognise
+
+_LEVEL_WORDS: Final = {
+    Level.CONNECT: "connections and TLS handshakes",
+    Level.ASSOCIATE: "associations and web requests that name no study",
+    Level.COUNT: "queries that count",
+    Level.CANARY: "a synthetic object that is written",
+}
+_SPOKE: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED, Answer.HOSTILE})
+_FOUND_BY: Final = {
+    "dicom": ("dicom.associate", "dicom.guess", "dicom.services"),
+    "http": ("http.root", "http.qido", "http.paths", "http.rest"),
+    "tls": ("tls.handshake", "tls.versions"),
+}
+_MAX_WORDS: Final = 6
+
+
+def judge(observations: Sequence[Observation], facts: RunFacts) -> Judgement:
+    """Return the judgement of a run: of each address of each target, in the order in which they were first seen."""
+    by_subject: dict[Subject, list[Observation]] = {}
+    for seen in observations:
+        by_subject.setdefault(Subject(seen.endpoint.target, seen.endpoint.address), []).append(seen)
+    targets = tuple(_judge_subject(subject, seen, facts) for subject, seen in by_subject.items())
+    return Judgement(facts, targets, tuple(observations))
+
+
+def _judge_subject(subject: Subject, observations: Sequence[Observation], facts: RunFacts) -> TargetJudgement:
+    kind = classify(observations)
+    known = recognise(observations)
+    case_facts = {
+        "vantage": facts.vantage,
+        "posture": facts.postures.get(subject.target, "") or "unknown",
+        "level": str(facts.level),
+        "class": kind.kind,
+        "version": known.version,
+        "faults": "; ".join(known.faults),
+        "reasons": " ".join(kind.reasons),
+        "noticed": facts.noticed.get(str(subject), "unknown"),
+    }
+    findings = _findings(subject, observations, case_facts, facts.level)
+    return TargetJudgement(
+        subject,
+        grade(findings, observations, facts.level),
+        findings,
+        matrix_of(observations),
+        estimate(observations),
+        kind,
+        known.products,
+    )
+
+
+def _findings(
+    subject: Subject, observations: Sequence[Observation], case_facts: Mapping[str, str], level: Level
+) -> tuple[Finding, ...]:
+    checks: Catalogue = catalogue()
+    verdicts: dict[str, Verdict] = {}
+    findings = []
+    for check in checks.checks:
+        case = Case(observations, case_facts, verdicts)
+        finding = _finding(check, subject, case, level)
+        verdicts[check.id] = finding.verdict
+        findings.append(finding)
+    return tuple(sorted(findings, key=lambda each: each.check_id))
+
+
+def _finding(check: Check, subject: Subject, case: Case, level: Level) -> Finding:
+    for rule in check.rules:
+        evidence = rule.evidence(case)
+        if evidence is not None:
+            severity = check.severity if rule.severity is None else rule.severity
+            evidence = evidence or _of_steps(check, case)
+            return Finding(check.id, subject, rule.verdict, severity, _says(rule, evidence, case.facts), evidence)
+    verdict, words = _silence(check, case, level)
+    return Finding(check.id, subject, verdict, check.severity, words)
+
+
+def _silence(check: Check, case: Case, level: Level) -> tuple[Verdict, str]:
+    """Say why no rule speaks."""
+    if check.untested:
+        return Verdict.NOT_TESTED, check.untested
+    if check.level > level:
+        words = f"Needs level {check.level} ({_LEVEL_WORDS[check.level]}); this run was {level}."
+        return Verdict.NOT_TESTED, words
+    steps = set(check.steps)
+    seen = [each for each in case.observations if each.step in steps]
+    if check.about in _FOUND_BY and not _is_there(check.about, case.observations):
+        names = {"dicom": "DICOM", "http": "HTTP", "tls": "TLS"}
+        silent = [each for each in case.observations if each.answer in (Answer.TIMEOUT, Answer.HOSTILE)]
+        if not silent and any(each.step == "tcp.connect" for each in case.observations):
+            return Verdict.NOT_APPLICABLE, f"No {names[check.about]} was found on the ports that were tried."
+    reasons = dict.fromkeys(
+        str(each.details.get("reason", "")) or "left out" for each in seen if each.answer is Answer.NOT_ASKED
+    )
+    if reasons:
+        return Verdict.NOT_TESTED, f"Not asked: {', '.join(reasons)}."
+    answers = dict.fromkeys(f"{each.answer} on port {each.endpoint.port}" for each in seen)
+    if answers:
+        return Verdict.NOT_TESTED, f"The answers prove nothing either way: {_some(tuple(answers))}."
+    return Verdict.NOT_TESTED, "Not asked: nothing was found that it could be asked of."
+
+
+def _is_there(about: str, observations: Sequence[Observation]) -> bool:
+    return any(each.step in _FOUND_BY[about] and each.answer in _SPOKE for each in observations)
+
+
+def _of_steps(check: Check, case: Case) -> tuple[Observation, ...]:
+    """What a rule rests on that speaks of facts only: the observations that the facts were made of."""
+    return tuple(each for each in case.observations if each.step in check.steps and each.answer is Answer.DONE)
+
+
+def _says(rule: Rule, evidence: Sequence[Observation], facts: Mapping[str, str]) -> str:
+    """Fill in what a sentence names, from the first observation that has it, or from the facts."""
+    words = {
+        name: facts[name]
+        if name in FACT_WORDS
+        else next((_shown(name, each.details[name], each) for each in evidence if name in each.details), "unknown")
+        for name in placeholders(rule.says)
+    }
+    return rule.says.format(**words)
+
+
+def _shown(name: str, detail: Detail, seen: Observation) -> str:
+    if isinstance(detail, tuple):
+        return _some(detail) or "none"
+    if name == "status" and isinstance(detail, int) and seen.step.startswith("dicom."):
+        return f"{detail:04X}H"
+    if isinstance(detail, bool):
+        return "yes" if detail else "no"
+    return f"{detail:,}" if isinstance(detail, int) and name != "status" else str(detail)
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _MAX_WORDS
+    return ", ".join(words[:_MAX_WORDS]) + (f" and {more} more" if more > 0 else "")

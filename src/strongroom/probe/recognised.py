@@ -1,0 +1,92 @@
+"""Which product it is and what it tells of its version, from what the server says of itself: a hint, and no proof."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.probe.catalogue import catalogue
+from strongroom.probe.model import Answer, Observation
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "product": ("http.paths", "http.rest", "http.root"),
+    "implementation_version": ("dicom.associate",),
+    "implementation_uid": ("dicom.associate",),
+    "server": ("http.root",),
+}
+"""Details that name a product, the most specific first, and the steps that have them."""
+
+_SPELLED: Final[Mapping[str, str]] = {"dcm4che": "dcm4chee", "offis": "dcmtk"}
+"""Other words for a product than its key."""
+_DCMTK_VERSION: Final = re.compile(r"DCMTK_?(\d)(\d)(\d+)", re.IGNORECASE)
+_VERSION: Final = re.compile(r"\d+(?:\.\d+)+")
+_VERSION_DETAILS: Final = ("version", "implementation_version", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Keys of the catalogue's products, most specific first; ``version`` is a value of the fact of that name."""
+
+    products: tuple[str, ...]
+    version: str
+    faults: tuple[str, ...]
+    """What is known of the version, one sentence for each fault."""
+
+
+def recognise(observations: Sequence[Observation]) -> Recognised:
+    """Return what the observations of one subject tell of its product."""
+    found: dict[str, None] = {}
+    for detail, steps in _WORDS.items():
+        for seen in observations:
+            text = seen.details.get(detail)
+            if seen.step in steps and isinstance(text, str):
+                found.update(dict.fromkeys(_products_in(text)))
+    if "dcmtk" in found and not found.keys() & {"orthanc"}:
+        found["orthanc"] = None  # it is built on DCMTK and says so of itself
+    versions = list(_versions(observations, tuple(found)))
+    faults = tuple(dict.fromkeys(words for product, version in versions for words in _faults(product, version)))
+    return Recognised(tuple(found), _verdict(observations, versions, faults), faults)
+
+
+def _products_in(text: str) -> Iterable[str]:
+    words = set(re.findall(r"[a-z]+[0-9]*[a-z]*", text.lower()))
+    for word, key in _SPELLED.items():
+        if word in words:
+            yield key
+    yield from (key for key in catalogue().products if key in words)
+
+
+def _versions(observations: Sequence[Observation], products: Sequence[str]) -> Iterable[tuple[str, tuple[int, ...]]]:
+    for seen in observations:
+        for detail in _VERSION_DETAILS:
+            text = seen.details.get(detail)
+            if not isinstance(text, str):
+                continue
+            if built := _DCMTK_VERSION.search(text):
+                yield "dcmtk", tuple(int(part) for part in built.groups())
+            elif number := _VERSION.search(text):
+                named = [*_products_in(f"{seen.details.get('product', '')} {text}")]
+                product = named[0] if named else products[0] if products and detail == "version" else ""
+                yield product, tuple(int(part) for part in number.group().split("."))
+
+
+def _faults(product: str, version: tuple[int, ...]) -> Iterable[str]:
+    for fault in catalogue().faults:
+        if fault.product == product and version < fault.below:
+            yield fault.words
+
+
+def _verdict(
+    observations: Sequence[Observation], versions: Sequence[tuple[str, tuple[int, ...]]], faults: Sequence[str]
+) -> str:
+    if faults:
+        return "vulnerable"
+    if versions:
+        return "named"
+    asked = any(seen.step in ("dicom.associate", "http.root") and seen.answer in _TOLD for seen in observations)
+    return "silent" if asked else "unknown"
+
+
+_TOLD: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
