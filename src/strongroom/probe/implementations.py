@@ -22,7 +22,7 @@ _ROOTS: Final = (
     ("1.2.124.113532", "Agfa"),
     ("2.16.840.1.113669", "Merge"),
     ("1.2.840.114257", "LEADTOOLS"),
-    ("2.25.233764091250471098172398471209348712093", "Strongroom"),
+    ("2.25.273169522555273530275126710890409869925", "Strongroom"),
 )
 """Prefixes of implementation class UIDs and whose they are."""
 

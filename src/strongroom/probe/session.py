@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from strongroom import __version__
+from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from strongroom.errors import BudgetSpent, LocalProtocolError, OutOfScope, RunStopped, Unanswered
 from strongroom.probe.line import Framing, Line, LineLimits, Passed, open_line
 from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Level, Observation
@@ -29,9 +30,7 @@ from strongroom.ul import LocalParameters
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
 
-IMPLEMENTATION: Final = LocalParameters(
-    Uid("2.25.233764091250471098172398471209348712093"), f"STRONGROOM_{__version__}"[:16]
-)
+IMPLEMENTATION: Final = LocalParameters(IMPLEMENTATION_CLASS_UID, f"STRONGROOM_{__version__}"[:16])
 """The same for every run, and truthful: whoever finds it in a log can ask who Strongroom is."""
 USER_AGENT: Final = f"strongroom-probe/{__version__} (authorised test)"
 

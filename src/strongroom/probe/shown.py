@@ -11,10 +11,17 @@ import re
 from typing import Final
 
 MAX_SHOWN: Final = 64
-"""Characters of a text that are looked at; a title, a version or a header is shorter."""
+"""Characters of a text that are shown; a title, a version or a header is shorter. None is cut within a number."""
 
 _KNOWN_CHARACTERS: Final = " -_./+()[]:;,"
-_WORD: Final = re.compile(r"[A-Za-z]+|[0-9]+|.", re.DOTALL)
+_OF_PEOPLE: Final = "^=@,"
+"""Between the parts of a name (PS3.5 6.2.1), or in an address: a text with one of these is shown by its shape alone."""
+_TOKEN: Final = re.compile(r"[A-Za-z]+|[0-9](?:[^A-Za-z]*[0-9])?|.", re.DOTALL)
+"""A word; or numbers with all that lies between them, for a date or an SSN is one number in parts; or a character."""
+_VERSION: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}")
+_DATE: Final = re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}")
+_MAX_VERSION_DIGITS: Final = 7
+_BEFORE_VERSION: Final = " -_/"
 
 
 def shape_of(text: str) -> str:
@@ -40,20 +47,29 @@ def shape_of(text: str) -> str:
 def shown(text: str, known_words: frozenset[str]) -> str:
     """Return ``text`` as it is where its words are known, and the shape of every other word.
 
-    ``known_words`` are lower case. A number of up to four digits between points is taken for a part of a version. What
-    could be obeyed (control and non-ASCII characters) is a ``?``.
+    ``known_words`` are lower case. A number is shown after a known word, if it can be a version and no date, telephone
+    number or identifier. What could be obeyed (control and non-ASCII characters) is a ``?``.
     """
+    if any(character in text for character in _OF_PEOPLE):
+        return shape_of(text)
     out: list[str] = []
-    previous = ""
-    cut = text[:MAX_SHOWN]
-    for match in _WORD.finditer(cut):
-        word = match.group()
-        if word[0].isdigit() and word.isascii():
-            follows_hyphen = previous == "-" or cut[match.end() : match.end() + 1] == "-"
-            out.append(word if len(word) <= 4 and not follows_hyphen else shape_of(word))
-        elif word.isascii() and word.isalpha():
-            out.append(word if word.lower() in known_words else shape_of(word))
+    is_known = False
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if match.end() > MAX_SHOWN:
+            return "".join(out) + "..."
+        if token[0].isascii() and token[0].isalpha():
+            is_known = token.lower() in known_words
+            out.append(token if is_known else shape_of(token))
+        elif token[0].isascii() and token[0].isdigit():
+            out.append(token if is_known and _is_version(token) else shape_of(token))
+            is_known = False
         else:
-            out.append(word if word in _KNOWN_CHARACTERS else "?" if word != "^" else "^")
-        previous = word
-    return "".join(out) + ("..." if len(text) > MAX_SHOWN else "")
+            is_known &= token in _BEFORE_VERSION
+            out.append(token if token in _KNOWN_CHARACTERS else "?")
+    return "".join(out)
+
+
+def _is_version(number: str) -> bool:
+    digits = sum(character.isdigit() for character in number)
+    return bool(_VERSION.fullmatch(number)) and digits <= _MAX_VERSION_DIGITS and not _DATE.fullmatch(number)
