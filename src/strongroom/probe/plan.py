@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import association, connecting, services, transport
+from strongroom.probe import association, canary, connecting, counting, services, transport
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
 
@@ -40,8 +40,8 @@ PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
             association.idle,
         ),
     ),
-    (Level.COUNT, (services.ask_for_nothing,)),
-    (Level.CANARY, ()),
+    (Level.COUNT, (services.ask_for_nothing, counting.count, counting.shape)),
+    (Level.CANARY, (canary.canary,)),
 )
 
 

@@ -216,9 +216,21 @@ def looked_at(answers: Iterable[Answered]) -> dict[str, Detail]:
     return details
 
 
-_COUNTED: Final = _words(
-    "looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare itin_shaped email_shaped "
-    "phone_shaped synthetic phantom teaching demo_uids"
+_COUNTED: Final = (
+    "looked_at",
+    "has_name",
+    "has_birth_date",
+    "has_patient_id",
+    "has_physician",
+    "ssn_shaped",
+    "ssn_bare",
+    "itin_shaped",
+    "email_shaped",
+    "phone_shaped",
+    "synthetic",
+    "phantom",
+    "teaching",
+    "demo_uids",
 )
 
 

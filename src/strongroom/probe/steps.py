@@ -91,13 +91,14 @@ _TABLE: Final = (
     _step("dicom.commit_nothing", 2, "an N-ACTION-RQ for a UID that nobody has", f"status {_ASSOCIATION}"),
     _step("dicom.mpps_nothing", 2, "an N-SET-RQ for a UID that nobody has", f"status {_ASSOCIATION}"),
     # The canary.
-    _step("dicom.store_canary", 3, "a C-STORE-RQ of a synthetic object", f"status {_ASSOCIATION} sop_instance_uid"),
+    _step("dicom.store_canary", 3, "a C-STORE-RQ of a synthetic object", f"status {_ASSOCIATION} sop_instance_uid "
+          "study_instance_uid"),
     _step("dicom.read_canary", 3, "a C-GET-RQ of that object, or a C-FIND-RQ for it",
           f"status {_ASSOCIATION} found same_pixels", 2),
     _step("dicom.overwrite_canary", 3, "the same object with other pixels, read again",
           f"status {_ASSOCIATION} overwritten", 3),
     _step("dicom.cross_study_canary", 3, "a second object of another synthetic patient in the same study",
-          f"status {_ASSOCIATION}", 2),
+          f"status {_ASSOCIATION} sop_instance_uid study_instance_uid", 1),
     # HTTP and HTTPS.
     _step("http.root", 1, "GET /", f"{_HTTP} server product version title hsts csp frame_options cookies_secure "
           "cookies_http_only login listing to_https", 2),
