@@ -6,6 +6,7 @@ Everything that the probe writes lies in that directory, under names of our own,
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from strongroom import __version__
 from strongroom.errors import ConfigError
-from strongroom.probe.engine import COMPLETE, Before, Outcome
+from strongroom.probe.engine import COMPLETE, STOPPED, WINDOW, Before, Outcome
+from strongroom.probe.findings import RunFacts
 from strongroom.probe.permit import Permit
 from strongroom.probe.runlog import LOG_NAME, RunLog, Value, continue_log, new_log, read_entries
 from strongroom.probe.signing import sign_head, write_new
 
 SCOPE_NAME: Final = "scope.toml"
+
+_STOPPED: Final = {
+    COMPLETE: "",
+    STOPPED: "it was ended by the operator before all was tested",
+    WINDOW: "the window of the scope was over before all was tested",
+}
 
 
 @dataclass(slots=True)
@@ -72,6 +80,29 @@ def end_run(opened: OpenRun, outcome: Outcome, key: Ed25519PrivateKey | None) ->
         opened.log.append("signature", {"signature": sign_head(key, opened.id, opened.log.head)})
     opened.log.close()
     return opened.log.head
+
+
+def facts_of(opened: OpenRun, permit: Permit, outcome: Outcome) -> RunFacts:
+    """Return who tested what for whom, for the report; the run has ended."""
+    scope, window = permit.scope, permit.scope.window
+    daily = f", daily {window.daily_from} to {window.daily_until}" if window.daily_from else ""
+    return RunFacts(
+        version=__version__,
+        level=scope.level,
+        vantage=str(scope.vantage),
+        authoriser=scope.authorised_by,
+        contact=scope.contact,
+        started_us=opened.started_us,
+        ended_us=time.time_ns() // 1000,
+        window=f"{window.start.isoformat()} to {window.end.isoformat()}{daily}",
+        purpose=scope.name + (f" ({scope.reference})" if scope.reference else ""),
+        stopped=_STOPPED[outcome.how],
+        scope_sha256=permit.signed.digest,
+        scope_key=permit.signed.signer.fingerprint,
+        log_head=opened.log.head,
+        log_entries=opened.log.entries,
+        postures={target.name: str(target.posture) for target in scope.targets},
+    )
 
 
 def write_report(folder: Path, name: str, text: str) -> None:

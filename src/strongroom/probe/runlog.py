@@ -42,6 +42,11 @@ class RunLog:
         self.head = head
         self.key = key
 
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+        return self._number
+
     def append(self, kind: str, fields: Mapping[str, Value]) -> int:
         """Write an entry and return its number, from 1."""
         with self._lock:
