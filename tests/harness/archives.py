@@ -69,13 +69,16 @@ class Credentials:
         return ["+tls", str(self.key), str(self.certificate), "+cf", str(self.authority)]
 
 
-def _toml_value(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, int | float | date):
         return str(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
@@ -94,7 +97,7 @@ def config_text(settings: Settings) -> str:
     for name, section in sections.items():
         tables, heading = ([section], f"[{name}]") if isinstance(section, Mapping) else (section, f"[[{name}]]")
         for table in tables:
-            lines += [heading, *(f"{key} = {_toml_value(value)}" for key, value in table.items()), ""]
+            lines += [heading, *(f"{key} = {toml_value(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
 
 

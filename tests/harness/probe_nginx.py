@@ -92,7 +92,7 @@ class NginxTarget:
 
 @contextmanager
 def nginx(folder: Path, *servers: Server) -> Iterator[NginxTarget]:
-    """One nginx with these server blocks; a port 0 becomes any that is free."""
+    """One nginx with these server blocks, all at one address; a port 0 becomes any that is free."""
     requires("/usr/sbin/nginx")
     folder.mkdir(parents=True, exist_ok=True)
     placed = [Server(each.body, each.pair, each.port or free_port(), each.address) for each in servers]
@@ -100,5 +100,5 @@ def nginx(folder: Path, *servers: Server) -> Iterator[NginxTarget]:
     config.write_text(_MAIN.format(folder=folder, servers="\n  ".join(each.text() for each in placed)))
     ports = [each.port for each in placed]
     command = ("/usr/sbin/nginx", "-p", folder, "-c", config, "-e", folder / "error.log")
-    with running(Program(command, ports, folder)) as server:
+    with running(Program(command, ports, folder, servers[0].address)) as server:
         yield NginxTarget(ports, server)

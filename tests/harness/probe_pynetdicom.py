@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ max_pdu: 16382
 acse_timeout: 30
 dimse_timeout: 30
 network_timeout: 30
-bind_address: 127.0.0.1
+bind_address: {address}
 instance_location: {folder}/instances
 database_location: {folder}/instances.sqlite
 log_identifier: False
@@ -49,14 +48,14 @@ class QrscpTarget:
 
 
 @contextmanager
-def qrscp(folder: Path, *, port: int = 0) -> Iterator[QrscpTarget]:
+def qrscp(folder: Path, *, port: int = 0, address: str = "127.0.0.1") -> Iterator[QrscpTarget]:
     """``python -m pynetdicom qrscp``: open to everybody, as it is shipped."""
     port = port or free_port()
     folder.mkdir(parents=True)
     config = folder / "qrscp.ini"
-    config.write_text(_SETTINGS.format(aet=ARCHIVE_AET, port=port, folder=folder))
+    config.write_text(_SETTINGS.format(aet=ARCHIVE_AET, port=port, folder=folder, address=address))
     command = (sys.executable, "-m", "pynetdicom", "qrscp", "-c", config)
-    with running(Program(command, (port,), folder)) as server:
+    with running(Program(command, (port,), folder, address)) as server:
         yield QrscpTarget(port, server, folder / "instances")
 
 
@@ -69,7 +68,7 @@ class Workflow:
 
 
 @contextmanager
-def workflow_scp(*, known: str = "", context: ssl.SSLContext | None = None) -> Iterator[Workflow]:
+def workflow_scp(*, known: str = "", address: str = "127.0.0.1") -> Iterator[Workflow]:
     """Verification, MPPS and storage commitment for everybody, or for the calling title ``known`` alone."""
     ae = AE("WORKFLOW")
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = WAIT_S
@@ -88,7 +87,7 @@ def workflow_scp(*, known: str = "", context: ssl.SSLContext | None = None) -> I
         (evt.EVT_N_SET, note, [(0x0000, Dataset())]),
         (evt.EVT_N_ACTION, note, [(0x0000, None)]),
     ]
-    server: Any = ae.start_server(("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=handlers)
+    server: Any = ae.start_server((address, 0), block=False, evt_handlers=handlers)
     running_one.port = server.server_address[1]
     try:
         yield running_one
