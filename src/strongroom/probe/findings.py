@@ -129,8 +129,9 @@ class Classification:
 class RunFacts:
     """Who tested what for whom: the head of every report. Times are microseconds since 1970, 0 if not known.
 
-    ``postures`` and ``calling`` (application entity titles) are by target. ``stopped`` says why a run is not complete; empty if it is. ``noticed`` is what ``probe noticed`` found in the
-    server's own log by target: "all", "some" or "none", if it was asked.
+    ``postures`` and ``calling`` (application entity titles) are by target. ``stopped`` says why a run is not complete;
+    empty if it is. ``noticed`` is what ``probe noticed`` found in the server's own log, by subject: "all", "some" or
+    "none", if it was asked.
     """
 
     version: str

@@ -1,0 +1,95 @@
+"""The report as JSON, for machines: its schema is docs/probe-report.schema.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from strongroom.probe.catalogue import catalogue
+from strongroom.probe.findings import Finding, Judgement, RunFacts, TargetJudgement
+from strongroom.probe.session import as_json
+from strongroom.probe.wording import remedies_of, what_a_stranger_could_do
+
+FORMAT: Final = "strongroom-probe-report/1"
+"""Changes with whatever a reader of the last version would read wrongly."""
+
+JsonObject = dict[str, Any]
+
+
+def report_json(judgement: Judgement) -> str:
+    """Return the report, indented, with a line end."""
+    return json.dumps(as_object(judgement), indent=1, ensure_ascii=True) + "\n"
+
+
+def as_object(judgement: Judgement) -> JsonObject:
+    """Return the report as the JSON model has it. Evidence are indices of ``observations``."""
+    index = {id(seen): number for number, seen in enumerate(judgement.observations)}
+    return {
+        "format": FORMAT,
+        "run": _run(judgement.facts),
+        "exit_status": judgement.exit_status,
+        "targets": [_target(target, index) for target in judgement.targets],
+        "observations": [as_json(seen) for seen in judgement.observations],
+    }
+
+
+def _run(facts: RunFacts) -> JsonObject:
+    return {
+        "version": facts.version,
+        "level": str(facts.level),
+        "vantage": facts.vantage,
+        "authoriser": facts.authoriser,
+        "contact": facts.contact,
+        "purpose": facts.purpose,
+        "window": facts.window,
+        "started_us": facts.started_us,
+        "ended_us": facts.ended_us,
+        "stopped": facts.stopped,
+        "scope_sha256": facts.scope_sha256,
+        "scope_key": facts.scope_key,
+        "log_head": facts.log_head,
+        "log_entries": facts.log_entries,
+        "postures": dict(facts.postures),
+        "calling": dict(facts.calling),
+        "noticed": dict(facts.noticed),
+    }
+
+
+def _target(target: TargetJudgement, index: dict[int, int]) -> JsonObject:
+    return {
+        "target": target.subject.target,
+        "address": target.subject.address,
+        "grade": {
+            "letter": target.grade.letter,
+            "reasons": list(target.grade.reasons),
+            "rests_on": list(target.grade.rests_on),
+        },
+        "products": list(target.products),
+        "a_stranger_could": list(what_a_stranger_could_do(target)),
+        "class": {"kind": target.classification.kind, "reasons": list(target.classification.reasons)},
+        "estimates": [
+            {"what": each.what, "low": each.low, "high": each.high, "how": each.how} for each in target.estimates
+        ],
+        "matrix": {
+            service: {identity: str(cell.access) for identity, cell in cells.items()}
+            for service, cells in target.matrix.items()
+        },
+        "findings": [_finding(finding, target, index) for finding in target.findings],
+    }
+
+
+def _finding(finding: Finding, target: TargetJudgement, index: dict[int, int]) -> JsonObject:
+    check = catalogue().check(finding.check_id)
+    return {
+        "check": check.id,
+        "rows": list(check.rows),
+        "title": check.title,
+        "verdict": str(finding.verdict),
+        "severity": str(finding.severity),
+        "level": str(check.level),
+        "says": finding.says,
+        "evidence": sorted(index[id(seen)] for seen in finding.evidence),
+        "remedy": catalogue().remedies[check.remedy].general,
+        "remedies": dict(remedies_of(finding, target)),
+        "clauses": list(check.clauses),
+    }
