@@ -175,7 +175,8 @@ def _finding(finding: Finding, target: TargetJudgement, said: dict[str, str]) ->
     check = catalogue().check(finding.check_id)
     severity = str(finding.severity)
     yield f'<article class="finding" id="{escape(_anchor(finding))}">\n<h4>'
-    yield f'<span class="tag {severity}">{severity}</span>'{escape(check.title)} <span class="soft small">{escape(check.id)}, {escape(finding.verdict)}</span></h4>\n'
+    yield f'<span class="tag {severity}">{severity}</span>{escape(check.title)} '
+    yield f'<span class="soft small">{escape(check.id)}, {escape(finding.verdict)}</span></h4>\n'
     yield f'<p class="says">{escape(finding.says)}</p>\n<p>{escape(check.why)}</p>\n'
     if check.remedy in said:
         yield f'<div class="do"><p>What to do: as for {escape(said[check.remedy])}.</p></div>\n'

@@ -29,8 +29,9 @@ LEVELS: Final = {
 CLOCK_WARNING: Final = (
     "Receiving this report may start a clock. If it shows that patients' data could be reached, the day on which "
     "anybody of your workforce or an agent of yours gets to know it, or would have by reasonable diligence, may be "
-    "the day on which a breach counts as discovered (45 CFR 164.404(a)(2)). Notices are due without unreasonable delay, "
-    "and within 60 calendar days at the latest (45 CFR 164.404(b)). Show it today to whoever decides that, and keep it."
+    "the day on which a breach counts as discovered (45 CFR 164.404(a)(2)). Notices are due without unreasonable "
+    "delay, and within 60 calendar days at the latest (45 CFR 164.404(b)). Show it today to whoever decides that, "
+    "and keep it."
 )
 NO_BREACH: Final = (
     "Synthetic, phantom or demonstration data is nobody's, and its exposure is no breach; what looks like it has to be "
