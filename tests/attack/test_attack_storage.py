@@ -174,6 +174,17 @@ def link(target: Store) -> None:
     path.symlink_to(target.root / "away")
 
 
+def edit_attributes(target: Store, table: str, old: str, new: str, where: str = "1") -> None:
+    edited = "CAST(replace(CAST(attributes AS TEXT), ?, ?) AS BLOB)"
+    assert target.sql(f"UPDATE {table} SET attributes = {edited} WHERE {where} RETURNING id", old, new)
+
+
+def rename_patient(target: Store) -> None:
+    """A name that is edited in both of its places, as an expert does it."""
+    target.sql("UPDATE patient SET patient_name = 'roe^john'")
+    edit_attributes(target, "patient", "Doe^Jane", "Roe^John")
+
+
 UNCHANGED_SIZE = 4096 + 7
 ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
     "a byte of the header": (lambda t: flip(t.file(LARGE), 5), "object-altered", LARGE),
@@ -203,6 +214,25 @@ ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
     "a size edited": (lambda t: rewrite(t, "data_bytes", 1), "object-size", LARGE),
     "a SOP Class edited": (lambda t: rewrite(t, "sop_class", "1.2.3"), "row-altered", LARGE),
     "a transfer syntax edited": (lambda t: rewrite(t, "transfer_syntax", "1.2.840.10008.1.2"), "row-altered", LARGE),
+    "a patient's name edited": (rename_patient, "row-differs", LARGE),
+    "a patient's name edited in its column": (
+        lambda t: t.sql("UPDATE patient SET patient_name = 'roe^john' WHERE id = 2"),
+        "row-differs",
+        ELSEWHERE,
+    ),
+    "an accession number added": (lambda t: t.sql("UPDATE study SET accession = 'A1'"), "row-differs", LARGE),
+    "a modality edited": (
+        lambda t: edit_attributes(t, "series", '"CT"', '"MR"', "id = 2"),
+        "row-differs",
+        SMALL,
+    ),
+    "the attributes of an instance replaced": (
+        lambda t: t.sql("UPDATE instance SET attributes = (SELECT attributes FROM instance ORDER BY id DESC)"),
+        "row-differs",
+        OTHER_SMALL,
+    ),
+    "the attributes of an instance emptied": (lambda t: rewrite(t, "attributes", b"", SMALL), "row-differs", SMALL),
+    "an instance number edited": (lambda t: rewrite(t, "instance_number", "77"), "row-differs", LARGE),
     "an instance put into another study": (
         lambda t: rewrite(t, "series", t.sql("SELECT series FROM instance ORDER BY id DESC")[0][0]),
         "key-of-another-study",
@@ -273,6 +303,29 @@ def test_change_is_named(target, attack):
     assert report.total_findings >= len(report.findings) > 0
     if sample is not None:
         assert sample.sop_uid in {found.sop_uid for found in of_kind}, report.findings
+
+
+def test_an_edited_name_is_told_by_its_attribute_and_without_its_value(target):
+    rename_patient(target)
+    findings = target.check().findings
+    assert [found.sop_uid for found in findings] == [LARGE.sop_uid, ELSEWHERE.sop_uid], "who came first of each patient"
+    assert {found.what for found in findings} == {
+        "what the index says of the patient is not what the object says: PatientName"
+    }
+
+
+def test_words_of_later_instances_are_not_those_of_the_row(target):
+    with opened(target.home) as archive:
+        store(archive, Sample(9, study=1, patient_name="Doe^Jane^^Dr"))
+        assert archive.index.find_object(Sample(9, study=1).sop_uid) is not None
+    assert target.check().findings == ()
+
+
+def test_a_patient_whose_first_study_is_gone_is_not_accused(target):
+    with opened(target.home) as archive:
+        store(archive, Sample(9, study=7, patient_id="PID-0", patient_name="Doe^Jane^^Dr"))
+        delete_study(archive, LARGE.study_uid, "test", lambda *_: None)
+    assert target.check().findings == ()
 
 
 def test_added_file_is_named_by_its_id(target):

@@ -16,6 +16,7 @@ from strongroom.app import Archive
 from strongroom.archive.door import SCREENING
 from strongroom.archive.model import Action, Event
 from strongroom.errors import ConfigError, IntegrityError, LimitExceeded
+from strongroom.store.backlog import JOURNAL_DAMAGED
 from strongroom.trail.log import MAX_PAGE
 from strongroom.trail.record import Record, parse_record
 
@@ -25,7 +26,6 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BEFORE_S: Final = 60.0
 """Clocks of processes are set now and then: so much earlier a log is read."""
 
-JOURNAL_DAMAGED: Final = "journal-damaged"
 TIME_STAMP: Final = "time stamp"
 
 

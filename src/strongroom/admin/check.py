@@ -12,6 +12,7 @@ from strongroom.admin.trail import (
     Outside,
     deleted_studies,
     held_records,
+    journal_damage,
     outside_checkpoints,
     snapshot,
     store_records,
@@ -25,16 +26,19 @@ from strongroom.app import (
     SERVER_SECRET,
     TRAIL_SECRET,
     Archive,
+    scan_limits,
 )
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.config import Home, load
 from strongroom.errors import IntegrityError, NotFound, StorageUnavailable
 from strongroom.store.check import Finding, Findings, Progress, StoreCheck
 from strongroom.store.consistency import check_levels, check_pages
+from strongroom.store.described import DescribedCheck
 from strongroom.store.heldcheck import HeldCheck
 from strongroom.store.locks import HomeLock
 from strongroom.store.recorded import RecordedCheck, StoreRecord
 from strongroom.store.rounds import DAY_S, Rounds, read_rounds
+from strongroom.trail.record import format_time
 
 PENDING_S: Final = 3600.0
 """While somebody stores, a file without a row may be this old: the longest that one message may take by default."""
@@ -147,8 +151,13 @@ class _Run:
         self.held = HeldCheck(
             archive.index.database.read, archive.backend.dialect, archive.blobs, archive.ring, self.findings
         )
+        self.described = DescribedCheck(
+            archive.index.database.read, archive.backend.dialect, archive.blobs, archive.ring, self.findings,
+            scan_limits(archive.config.limits),
+        )  # fmt: skip
         self.trail_records = 0
         self.compared_with: tuple[str, ...] = ()
+        self._is_deleted_from = True
 
     def all(self) -> None:
         """Run every part."""
@@ -163,6 +172,8 @@ class _Run:
         self._part("quarantine", self._check_held)
         self._part("files", lambda: store.check_files(archive.home.objects, pending, secrets.token_bytes(32)))
         self._part("trail", self._check_trail)
+        patients = not self._is_deleted_from
+        self._part("descriptions", lambda: self.described.check(self._progress, patients=patients))
 
     def _part(self, name: str, part: Callable[[], None]) -> None:
         try:
@@ -203,10 +214,25 @@ class _Run:
         outside = outside_checkpoints(archive)
         with snapshot(archive.index.database) as cursor:
             self._verify(cursor, outside)
-            recorded = RecordedCheck(cursor, archive.backend.dialect, self.findings, deleted_studies(archive, cursor))
+            self._check_journal(cursor)
+            deleted = deleted_studies(archive, cursor)
+            recorded = RecordedCheck(cursor, archive.backend.dialect, self.findings, deleted)
             recorded.take(self._counted(store_records(archive, cursor)))
             recorded.finish()
             self.held.check_recorded(cursor, held_records(archive, cursor))
+            self._is_deleted_from = bool(deleted)
+
+    def _check_journal(self, cursor: object) -> None:
+        """Say which damage of the journal no check has said yet: it is found once, when it is opened after a crash."""
+        said_at, damaged = journal_damage(self._archive, cursor)
+        for record in damaged:
+            if record.time > said_at:
+                found = record.event.details
+                what = (
+                    f"{found.get('why', '')}: objects that were acknowledged before {format_time(record.time)} may be "
+                )
+                what += "lost; have their senders send them again"
+                self.findings.add(Finding("journal-damaged", what))
 
     def _verify(self, cursor: object, outside: Outside) -> None:
         verified = verify_in(

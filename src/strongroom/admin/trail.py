@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from strongroom.archive.model import Action, Outcome
 from strongroom.checkpoints import LATEST_NAME, read_notes
 from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, StorageUnavailable, StrongroomError
 from strongroom.stamping import Stamper
+from strongroom.store.backlog import JOURNAL_DAMAGED
 from strongroom.store.database import Database
 from strongroom.store.heldcheck import HeldRecord
 from strongroom.store.quarantine import What, parse_quarantine_id
 from strongroom.store.recorded import StoreRecord
 from strongroom.trail.note import Note
 from strongroom.trail.receipt import Finding, Trust
-from strongroom.trail.record import parse_time
+from strongroom.trail.record import Record, parse_record, parse_time
 from strongroom.trail.verify import Progress, verify
 
 
@@ -221,6 +222,8 @@ class RecordLine(msgspec.Struct, frozen=True, gc=False):
 
 decode_line = msgspec.json.Decoder(RecordLine).decode
 _DELETE_START = f'{{"action":"{Action.DELETE.value}",'.encode()
+_ALERT_START = f'{{"action":"{Action.ALERT.value}",'.encode()
+_CHECK_START = f'{{"action":"{Action.CHECK.value}",'.encode()
 _QUARANTINE_START = f'{{"action":"{Action.QUARANTINE.value}",'.encode()
 STORED_MARK = b'"verdict":"stored"'
 
@@ -234,6 +237,18 @@ def deleted_studies(archive: Archive, cursor: Any) -> dict[str, datetime]:
             time = parse_time(line.time)
             deleted[study_uid] = max(time, deleted.get(study_uid, time))
     return deleted
+
+
+def journal_damage(archive: Archive, cursor: Any) -> tuple[datetime, list[Record]]:
+    """When the whole archive was checked last, and every record that says that the journal was damaged."""
+    checked, damaged = datetime.fromtimestamp(0, UTC), []
+    for record in chosen_records(archive, cursor, lambda raw: raw.startswith((_ALERT_START, _CHECK_START))):
+        details = record.event.details
+        if record.event.action is Action.CHECK:
+            checked = max(checked, record.time) if "kinds" in details else checked
+        elif details.get("what") == JOURNAL_DAMAGED:
+            damaged.append(record)
+    return checked, damaged
 
 
 def is_of_stored(line: RecordLine) -> bool:
@@ -276,6 +291,18 @@ def chosen_lines(archive: Archive, cursor: Any, is_wanted: Any) -> Iterator[tupl
                     if is_wanted(row.raw):
                         with contextlib.suppress(msgspec.DecodeError, ValueError):
                             yield log, row.seq, decode_line(row.raw)
+
+
+def chosen_records(archive: Archive, cursor: Any, is_wanted: Callable[[bytes], bool]) -> Iterator[Record]:
+    """Every record whose bytes are wanted, log by log; one that cannot be read is the verification's to report."""
+    reader = archive.trail_reader
+    for log in reader.logs(cursor):
+        with contextlib.suppress(IntegrityError):
+            for page in reader.pages(cursor, log):
+                for row in page:
+                    if is_wanted(row.raw):
+                        with contextlib.suppress(IntegrityError):
+                            yield parse_record(row.raw)
 
 
 def first_since(archive: Archive, cursor: Any, log: str, time: float) -> int:

@@ -37,6 +37,8 @@ MAX_WAITING = 512
 """Objects whose rows are still to be written; then the senders wait for the index."""
 
 MAX_INTEGER = 2**53
+JOURNAL_DAMAGED = "journal-damaged"
+"""What an alert is about that says so."""
 INDEXED = "journal"
 """``meta`` value: the journal's epoch, and how many of its frames have their rows."""
 
@@ -404,7 +406,7 @@ class Backlog:
 
     def _replay_into(self, unit: Any, frames: Sequence[tuple[int, NewInstance, Event]], damage: str) -> None:
         if damage:
-            details: dict[str, Detail] = {"what": "journal-damaged", "why": damage, "found": len(frames)}
+            details: dict[str, Detail] = {"what": JOURNAL_DAMAGED, "why": damage, "found": len(frames)}
             unit.record(Event(Action.ALERT, Outcome.FAILED, Principal("", "", "", ""), details))
         done = self._indexed(unit.meta(INDEXED))
         for _, new, event in (each for each in frames if each[0] >= done):

@@ -14,11 +14,12 @@ from strongroom.admin.check import PENDING_S, check, check_home
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.recovery import recover
 from strongroom.app import LOCAL_LOG, next_object_id
-from strongroom.archive.model import Action, Detail, Outcome
+from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.config import Home
 from strongroom.errors import ConfigError, IntegrityError
 from strongroom.store import check as store_check
 from strongroom.store import inventory
+from strongroom.store.backlog import JOURNAL_DAMAGED
 from strongroom.store.locks import HomeLock
 
 LARGE = Sample(0, pixel_bytes=LARGE_PIXELS)
@@ -112,6 +113,17 @@ def test_row_removed_after_a_study_came_back(archive):
     report = check(archive, quiet)
     assert kinds(report) == ["counter-wrong", "counter-wrong", "row-missing"]
     assert report.findings[-1].sop_uid == SMALL.sop_uid
+
+
+def test_damage_of_the_journal_is_found_by_the_next_check(archive):
+    """It is only seen when the journal is opened after a crash: then the trail has it, and a check has to say it."""
+    check(archive, quiet)
+    about = {"what": JOURNAL_DAMAGED, "why": "the journal was cut to 200 bytes", "found": 3}
+    archive.index.record(Event(Action.ALERT, Outcome.FAILED, archive.principal, about))
+    report = check(archive, quiet)
+    assert kinds(report) == ["journal-damaged"]
+    assert "the journal was cut to 200 bytes: objects that were acknowledged" in report.findings[0].what
+    assert check(archive, quiet).findings == (), "it has been said, and nothing that is here now is wrong"
 
 
 class Meanwhile:
