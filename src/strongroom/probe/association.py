@@ -17,6 +17,7 @@ from strongroom.probe.callers import (
     accepted_callers,
     best_caller,
     callers,
+    certified_caller,
     is_named,
     junk_caller,
     keep,
@@ -24,9 +25,9 @@ from strongroom.probe.callers import (
 )
 from strongroom.probe.dialogue import ECHO_ONLY, VERIFICATION, Caller, Dialogue, Outcome, of_status
 from strongroom.probe.implementations import shown_uid, shown_version
-from strongroom.probe.model import Answer, Channel, Detail, Identity
+from strongroom.probe.model import Answer, Channel, Detail, Identity, Observation
 from strongroom.probe.services import observe_services, services_wanted
-from strongroom.probe.session import Session, Titles
+from strongroom.probe.session import Session
 from strongroom.types import AeTitle
 
 
@@ -77,16 +78,22 @@ def _echo(scu: ScuConnection) -> Outcome:
 
 
 def guess(session: Session) -> None:
-    """Try called titles that vendors print, where the called title is compared and the scope's own is not known."""
+    """Try called titles that vendors print, where the called title is compared and the scope does not name it."""
     for port in session.target.dicom_ports:
         for channel in open_channels(session, port):
-            refused = session.found("dicom.associate", port, channel, Identity.STRANGER)
-            if refused is None or refused.details.get("rejection") != "called title" or is_named(session):
+            seen = session.found("dicom.associate", port, channel, Identity.STRANGER)
+            if seen is None or seen.answer in _NEVER_DICOM:
                 continue
-            if "guess_titles" not in session.consents:
-                session.skip("dicom.guess", port, "no consent guess_titles", channel, Identity.GUESSED)
+            if seen.details.get("rejection") != "called title":
+                reason = "no title was rejected"
+            elif is_named(session):
+                reason = "the scope names titles"
+            elif "guess_titles" not in session.consents:
+                reason = "no consent guess_titles"
+            else:
+                _guess(session, port, channel)
                 continue
-            _guess(session, port, channel)
+            session.skip("dicom.guess", port, reason, channel, Identity.GUESSED)
 
 
 def _guess(session: Session, port: int, channel: Channel) -> None:
@@ -107,34 +114,36 @@ def _guess(session: Session, port: int, channel: Channel) -> None:
 
 def called_title(session: Session) -> None:
     """Ask with a called title that nobody has, where another was accepted."""
-    for port, channel, titles in _accepted_titles(session, "dicom.called_title"):
-        caller = Caller(port, channel, Identity.STRANGER, replace(titles, called=session.new_title()))
-        with Dialogue(session, caller, ECHO_ONLY) as dialogue:
+    for caller in _with_own_titles(session, "dicom.called_title"):
+        asked = replace(caller, titles=replace(caller.titles, called=session.new_title()))
+        with Dialogue(session, asked, ECHO_ONLY) as dialogue:
             outcome = dialogue.outcome
-        keep(session, "dicom.called_title", caller, outcome)
+        keep(session, "dicom.called_title", asked, outcome)
 
 
 def calling_title(session: Session) -> None:
     """Ask with two calling titles that nobody has, where another was accepted: the probe's own may be listed."""
-    for port, channel, titles in _accepted_titles(session, "dicom.calling_title"):
+    for caller in _with_own_titles(session, "dicom.calling_title"):
         tried = 0
         outcome = Outcome(Answer.REFUSED)
         for _ in range(2):
             tried += 1
-            caller = Caller(port, channel, Identity.STRANGER, replace(titles, calling=session.new_title()))
-            with Dialogue(session, caller, ECHO_ONLY) as dialogue:
+            asked = replace(caller, titles=replace(caller.titles, calling=session.new_title()))
+            with Dialogue(session, asked, ECHO_ONLY) as dialogue:
                 outcome = dialogue.outcome
             if not outcome.is_done:
                 break
         keep(session, "dicom.calling_title", caller, outcome, tried=tried)
 
 
-def _accepted_titles(session: Session, step: str) -> Iterator[tuple[int, Channel, Titles]]:
+def _with_own_titles(session: Session, step: str) -> Iterator[Caller]:
+    """Yield who got an association on each port, as a stranger or, where only a certificate did, with that."""
     for port in session.target.dicom_ports:
         for channel in open_channels(session, port):
-            best = best_caller(session, port, channel)
+            best = best_caller(session, port, channel) or certified_caller(session, port, channel)
             if best is not None:
-                yield port, channel, best.titles
+                is_certified = best.identity is Identity.CERTIFICATE
+                yield best if is_certified else replace(best, identity=Identity.STRANGER)
             elif session.found("dicom.associate", port, channel) is not None:
                 session.skip(step, port, "no association was accepted", channel)
 
@@ -146,10 +155,13 @@ def user_identity(session: Session) -> None:
     """
     for port in session.target.dicom_ports:
         for channel in open_channels(session, port):
-            seen = session.found("dicom.associate", port, channel)
-            if seen is None or seen.answer not in (Answer.DONE, Answer.REFUSED, Answer.ABORTED):
+            told = [
+                each for each in session.all_found("dicom.associate", port, channel) if _is_without_certificate(each)
+            ]
+            if not told:
                 continue
-            if best_caller(session, port, channel) is None and str(seen.details.get("rejection")).endswith("title"):
+            best = best_caller(session, port, channel)
+            if best is None and all(str(each.details.get("rejection")).endswith("title") for each in told):
                 session.skip("dicom.user_identity", port, "no title was accepted", channel, Identity.JUNK_USER)
                 continue
             caller = junk_caller(session, port, channel)
@@ -162,8 +174,13 @@ def user_identity(session: Session) -> None:
             if answered is not None:
                 details["response"] = "positive" if answered.user.user_identity_response is not None else "none"
             keep(session, "dicom.user_identity", caller, outcome, **details)
-            if not is_known:
+            if not is_known and outcome.is_done:
                 observe_services(session, caller, dialogue)
+
+
+def _is_without_certificate(seen: Observation) -> bool:
+    spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.ABORTED) and not seen.details.get("reason")
+    return spoke and seen.identity is not Identity.CERTIFICATE
 
 
 def idle(session: Session) -> None:

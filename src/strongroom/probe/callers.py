@@ -79,6 +79,14 @@ def best_caller(session: Session, port: int, channel: Channel) -> Caller | None:
     return None
 
 
+def certified_caller(session: Session, port: int, channel: Channel) -> Caller | None:
+    """Return who got an association with the client certificate of the scope, or None."""
+    for caller in callers(session, port, channel):
+        if caller.identity is Identity.CERTIFICATE and _has_done(session, "dicom.associate", caller):
+            return caller
+    return None
+
+
 def junk_caller(session: Session, port: int, channel: Channel) -> Caller:
     """Return the caller with a user that nobody is, under the best titles that are known.
 

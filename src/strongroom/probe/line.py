@@ -285,6 +285,8 @@ def unanswered(error: OSError) -> Unanswered:
         return Unanswered(Answer.REFUSED, "alert " + tls.split("ALERT_")[-1].lower().replace("_", " "))
     if tls and "EOF" not in tls:
         return Unanswered(Answer.OTHER, "no TLS: " + tls.lower().replace("_", " "))
+    if "eof" in (tls or error.strerror or "").lower():
+        return Unanswered(Answer.CLOSED, "connection closed")
     if isinstance(error, ConnectionRefusedError):
         return Unanswered(Answer.CLOSED, "connection refused")
     if isinstance(error, ConnectionResetError | BrokenPipeError):

@@ -163,7 +163,7 @@ def _words(detail: Detail | None) -> tuple[str, ...]:
 # --- Requests for what nobody has
 
 NOBODYS_DAY: Final = "20991231"
-MAX_REOPENED: Final = 2
+MAX_REOPENED: Final = 5
 """How often an association is asked for again after an operation ended one."""
 
 _LEVEL, _STUDY_DATE, _PATIENT_ID = 0x00080052, 0x00080020, 0x00100020
