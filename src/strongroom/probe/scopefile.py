@@ -204,7 +204,7 @@ def parse_scope(raw: bytes) -> Scope:
         raise ConfigError(f"scope: the file is larger than {MAX_SCOPE_BYTES} bytes")
     try:
         values = tomllib.loads(raw.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of which those of tomllib and of the decoder are
         raise ConfigError(f"scope: the file is no TOML: {error}") from None
     root = _Table("", values)
     if values.get("format") != 1:
