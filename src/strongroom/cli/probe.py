@@ -5,23 +5,26 @@ from __future__ import annotations
 import datetime as dt
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.options import Format, FormatOption
-from strongroom.cli.progress import State, Work
+from strongroom.cli.progress import State, Work, counted
 from strongroom.config import environment
 from strongroom.errors import ConfigError
 from strongroom.probe.briefing import describe, plan_json, planned_steps
-from strongroom.probe.engine import Engine, Outcome
+from strongroom.probe.engine import COMPLETE, Engine, Outcome
+from strongroom.probe.judge import judge
 from strongroom.probe.permit import Permit, require_inside, require_permitted
-from strongroom.probe.run import OpenRun, end_run, open_run
+from strongroom.probe.reports import facts_of, reports
+from strongroom.probe.run import OpenRun, end_run, open_run, ran_of, write_report
 from strongroom.probe.runlog import Verified, verify_log
 from strongroom.probe.scopefile import parse_scope
 from strongroom.probe.scopetemplate import scope_template
@@ -49,6 +52,12 @@ class ReportFormat(StrEnum):
     JSON = "json"
     SARIF = "sarif"
 
+
+_REPORTS: Final = {
+    ReportFormat.TEXT: "report.txt",
+    ReportFormat.JSON: "report.json",
+    ReportFormat.SARIF: "report.sarif",
+}
 
 TrustOption = Annotated[
     Path | None,
@@ -98,8 +107,29 @@ def probe(
     folder = out or Path(f"strongroom-probe-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}")
     opened = open_run(permit, folder)
     outcome = _run(permit, opened)
-    head = end_run(opened, outcome, signing_key)
-    print(outcome, head)
+    end_run(opened, outcome, signing_key)
+    judgement = judge(outcome.observations, facts_of(permit.scope, ran_of(opened, permit, outcome)))
+    texts = reports(judgement)
+    for name, text in texts.items():
+        write_report(folder, name, text)
+    print(texts[_REPORTS[output]], end="")
+    for line in _closing(opened, outcome):
+        print(line, file=sys.stderr)
+    if judgement.exit_status:
+        raise typer.Exit(BAD_NEWS)
+
+
+def _closing(opened: OpenRun, outcome: Outcome) -> Iterator[str]:
+    """What a reader of the report has to know of the run itself, and where everything lies."""
+    silent = f", of which {outcome.silent} of ranges answered at no port" if outcome.silent else ""
+    yield f"{counted(outcome.connections, 'connection')} to {outcome.addresses} address(es){silent}"
+    if outcome.how != COMPLETE:
+        yield f"NOT COMPLETE ({outcome.how}): the same command with --out {opened.folder} goes on where it stopped"
+    for address, step in outcome.faults:
+        yield f"NOT FINISHED by a fault of the probe: {step} at {address}"
+    yield f"report and run log: {opened.folder}   head of the log: {opened.log.head}"
+    if any(seen.details.get("sop_instance_uid") for seen in outcome.observations):
+        yield "OBJECTS WERE WRITTEN: the report says how to remove them"
 
 
 def _run(permit: Permit, opened: OpenRun) -> Outcome:

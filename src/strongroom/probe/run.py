@@ -17,15 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from strongroom import __version__
 from strongroom.errors import ConfigError
 from strongroom.probe.engine import COMPLETE, STOPPED, WINDOW, Before, Outcome
-from strongroom.probe.findings import RunFacts
 from strongroom.probe.permit import Permit
+from strongroom.probe.reports import Ran
 from strongroom.probe.runlog import LOG_NAME, RunLog, Value, continue_log, new_log, read_entries
 from strongroom.probe.signing import sign_head, write_new
 
 SCOPE_NAME: Final = "scope.toml"
 
 _STOPPED: Final = {
-    COMPLETE: "",
     STOPPED: "it was ended by the operator before all was tested",
     WINDOW: "the window of the scope was over before all was tested",
 }
@@ -82,26 +81,19 @@ def end_run(opened: OpenRun, outcome: Outcome, key: Ed25519PrivateKey | None) ->
     return opened.log.head
 
 
-def facts_of(opened: OpenRun, permit: Permit, outcome: Outcome) -> RunFacts:
-    """Return who tested what for whom, for the report; the run has ended."""
-    scope, window = permit.scope, permit.scope.window
-    daily = f", daily {window.daily_from} to {window.daily_until}" if window.daily_from else ""
-    return RunFacts(
-        version=__version__,
-        level=scope.level,
-        vantage=str(scope.vantage),
-        authoriser=scope.authorised_by,
-        contact=scope.contact,
+def ran_of(opened: OpenRun, permit: Permit, outcome: Outcome) -> Ran:
+    """Return what a report says of a run that has ended."""
+    stopped = [_STOPPED[outcome.how]] if outcome.how != COMPLETE else []
+    if outcome.faults:
+        stopped.append(f"{len(outcome.faults)} steps were not finished by a fault of the probe (see the run log)")
+    return Ran(
         started_us=opened.started_us,
         ended_us=time.time_ns() // 1000,
-        window=f"{window.start.isoformat()} to {window.end.isoformat()}{daily}",
-        purpose=scope.name + (f" ({scope.reference})" if scope.reference else ""),
-        stopped=_STOPPED[outcome.how],
+        stopped="; ".join(stopped),
         scope_sha256=permit.signed.digest,
         scope_key=permit.signed.signer.fingerprint,
         log_head=opened.log.head,
         log_entries=opened.log.entries,
-        postures={target.name: str(target.posture) for target in scope.targets},
     )
 
 
