@@ -127,9 +127,13 @@ def read_request(visit: Visit) -> Asked | None:
     head = bytearray()
     while b"\r\n\r\n" not in head:
         got = visit.read_some()
+        head += got
         if not got or len(head) > MOST_HEAD_BYTES:
             return None
-        head += got
+        if not head[:1].isalpha():
+            # Such as a ClientHello: web servers say so.
+            visit.send(Page(400, "Bad Request").raw())
+            return None
     raw, _, body = bytes(head).partition(b"\r\n\r\n")
     first, *lines = raw.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")

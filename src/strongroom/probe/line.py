@@ -228,12 +228,14 @@ class Line:
         """Do the handshake of a client; what passes from here on is what TLS carries. Raises Unanswered."""
         connection = self._armed()
         try:
-            secured = context.wrap_socket(connection, server_hostname=server_hostname)
+            secured = context.wrap_socket(connection, server_hostname=server_hostname, do_handshake_on_connect=False)
+            # The socket of before is none any more: ``cut_off`` has to find this one while the handshake waits.
+            self._socket = secured
+            secured.do_handshake()
         except (OSError, ValueError) as error:
             self._failed(error if isinstance(error, OSError) else OSError(str(error)))
             self.close()
             raise self._answer() from None
-        self._socket = secured
         return secured
 
     def fileno(self) -> int:
