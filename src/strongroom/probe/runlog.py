@@ -84,22 +84,30 @@ def continue_log(folder: Path) -> RunLog:
     """
     try:
         file = _locked(_opened(folder / LOG_NAME, os.O_RDWR))
-        key = bytes.fromhex((folder / KEY_NAME).read_text("ascii").strip())
-        last = Chain()
-        end = 0
-        while line := file.readline(MAX_LINE_BYTES):
-            if not line.endswith(b"\n"):
-                break
-            last.take(line)
-            end += len(line)
-        if last.problem or len(key) != KEY_BYTES:
-            raise ConfigError(f"{folder}: {last.problem or 'its key is damaged'}: give another --out")
-        file.truncate(end)
-        file.seek(end)
+        try:
+            key = bytes.fromhex((folder / KEY_NAME).read_text("ascii").strip())
+            chain = _cut_after_last_entry(file)
+            if chain.problem or len(key) != KEY_BYTES:
+                raise ConfigError(f"{folder}: {chain.problem or 'its key is damaged'}: give another --out")
+        except BaseException:
+            file.close()
+            raise
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or "its key is damaged"
         raise ConfigError(f"{folder}: the run log cannot be continued: {words}") from None
-    return RunLog(file, key, last.number, last.head)
+    return RunLog(file, key, chain.number, chain.head)
+
+
+def _cut_after_last_entry(file: BinaryIO) -> Chain:
+    """Follow the chain in ``file`` to its end, and leave the file there, without half a line."""
+    chain, end = Chain(), 0
+    while (line := file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
+        chain.take(line)
+        end += len(line)
+    if not chain.problem:
+        file.truncate(end)
+    file.seek(end)
+    return chain
 
 
 def read_entries(folder: Path) -> Iterator[Entry]:
@@ -175,7 +183,7 @@ def verify_log(folder: Path) -> Verified:
                 if chain.entry.get("kind") == "run" and chain.number == 1:
                     run, digest = str(chain.entry.get("run")), str(chain.entry.get("scope_sha256"))
                 if not chain.problem and chain.entry.get("kind") in ("end", "resumed"):
-                    ended = str(chain.entry["how"]) if chain.entry["kind"] == "end" else ""
+                    ended = str(chain.entry.get("how", "")) if chain.entry["kind"] == "end" else ""
     except OSError as error:
         raise ConfigError(f"{folder / LOG_NAME} cannot be read: {error.strerror}") from None
     signed = chain.entry.get("kind") == "signature"

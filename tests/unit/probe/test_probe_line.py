@@ -30,9 +30,8 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[int]:
 
         def run() -> None:
             connection, _ = listening.accept()
-            with connection:
-                with suppress(OSError):
-                    serve(connection)
+            with connection, suppress(OSError):
+                serve(connection)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
