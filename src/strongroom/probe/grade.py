@@ -30,7 +30,8 @@ _OPEN: Final = (
 _IN_THE_CLEAR: Final = ("SP-002", "SP-003", "SP-004", "SP-030")
 _FALSE_ENCRYPTION: Final = ("SP-038", "SP-039")
 _READ_OR_WRITE: Final = frozenset({"find", "get", "move", "store", "worklist"})
-_SECRETLESS: Final = frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER})
+SECRETLESS: Final = frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER})
+"""Who needs nothing that is secret."""
 _SPOKE: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
 
 
@@ -70,7 +71,7 @@ def _weak_door(verdicts: Mapping[str, Finding], observations: Sequence[Observati
     offered: set[str] = set()
     for each in observations:
         accepted = each.details.get("accepted", ())
-        if each.step == "dicom.services" and each.identity in _SECRETLESS and isinstance(accepted, tuple):
+        if each.step == "dicom.services" and each.identity in SECRETLESS and isinstance(accepted, tuple):
             offered |= _READ_OR_WRITE.intersection(accepted)
     if offered:
         words = ", ".join(sorted(offered))

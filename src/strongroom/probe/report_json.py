@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from strongroom.errors import ConfigError
 from strongroom.probe.catalogue import catalogue
+from strongroom.probe.engine import observation_of
 from strongroom.probe.findings import Finding, Judgement, RunFacts, TargetJudgement
+from strongroom.probe.model import Level, Observation
 from strongroom.probe.session import as_json
 from strongroom.probe.wording import remedies_of, what_a_stranger_could_do
 
@@ -93,3 +96,16 @@ def _finding(finding: Finding, target: TargetJudgement, index: dict[int, int]) -
         "remedies": dict(remedies_of(finding, target)),
         "clauses": list(check.clauses),
     }
+
+
+def parse_run(raw: bytes) -> tuple[RunFacts, tuple[Observation, ...]]:
+    """Return what a report was made of, so that it can be judged again. Raises ConfigError if it is none."""
+    try:
+        report: Any = json.loads(raw)
+        if report["format"] != FORMAT:
+            raise ConfigError(f"not a report of the format {FORMAT}")
+        run = {name: report["run"][name] for name in RunFacts.__dataclass_fields__}
+        facts = RunFacts(**{**run, "level": Level(int(run["level"][1:]))})
+        return facts, tuple(observation_of(each) for each in report["observations"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"not a report of the probe: {type(error).__name__}") from None

@@ -9,7 +9,8 @@ from typing import Final
 
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.classify import SHAPE_STEPS
-from strongroom.probe.findings import Finding, Judgement, RunFacts, Severity, TargetJudgement, Verdict
+from strongroom.probe.findings import Access, Finding, Judgement, RunFacts, Severity, TargetJudgement, Verdict
+from strongroom.probe.grade import SECRETLESS
 from strongroom.probe.model import Level, Observation
 
 GRADES: Final = {
@@ -44,6 +45,14 @@ NO_CERTIFICATE: Final = (
     "does not say that anybody complies with the law, which nobody certifies."
 )
 MAX_FIRST: Final = 3
+MAX_WORDS: Final = 6
+_OFFERED: Final = {
+    "C-FIND": "search it (C-FIND)",
+    "C-GET": "take images out of it (C-GET)",
+    "C-MOVE": "have it send images elsewhere (C-MOVE)",
+    "C-STORE": "put images into it (C-STORE)",
+    "Worklist": "read the worklist",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +66,18 @@ class FirstStep:
 
 def what_a_stranger_could_do(target: TargetJudgement) -> tuple[str, ...]:
     """Return the rest of sentences that begin with "A stranger could", worst first; empty if nothing was found."""
-    return tuple(
-        dict.fromkeys(
-            could
-            for finding in target.bad_news
-            if finding.verdict is Verdict.FAIL and (could := catalogue().check(finding.check_id).could)
-        )
+    shown = dict.fromkeys(
+        could
+        for finding in target.bad_news
+        if finding.verdict is Verdict.FAIL and (could := catalogue().check(finding.check_id).could)
     )
+    offered = [
+        words
+        for service, words in _OFFERED.items()
+        if any(cell.access is Access.NEGOTIATED for who, cell in target.matrix[service].items() if who in SECRETLESS)
+    ]
+    probably = [f"probably {words}: it is offered to anybody, and was not asked for" for words in offered]
+    return (*probably, *shown) if target.grade.letter == "D" else (*shown, *probably)
 
 
 def what_to_do_first(target: TargetJudgement) -> tuple[FirstStep, ...]:
@@ -107,7 +121,8 @@ def evidence_line(seen: Observation) -> str:
 
 def _detail(key: str, value: object, step: str) -> str:
     if isinstance(value, tuple):
-        return "/".join(map(str, value)) or "none"
+        more = len(value) - MAX_WORDS
+        return ("/".join(map(str, value[:MAX_WORDS])) or "none") + (f"/and {more} more" if more > 0 else "")
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key == "status" and isinstance(value, int) and step.startswith("dicom."):

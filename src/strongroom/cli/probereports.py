@@ -1,0 +1,105 @@
+"""``probe diff`` and ``probe noticed``: what became of what was found, and whether the server saw who looked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.cli import BAD_NEWS
+from strongroom.cli.options import Format, FormatOption
+from strongroom.errors import ConfigError
+from strongroom.probe.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
+from strongroom.probe.judge import judge
+from strongroom.probe.noticed import contacts_of, match, noticed_json, noticed_text, verdicts
+from strongroom.probe.report_json import parse_run
+from strongroom.probe.reports import reports
+from strongroom.probe.run import write_report
+from strongroom.probe.runlog import read_entries
+from strongroom.probe.serverlogs import LogKind, Reading, sightings
+
+REPORT = "report.json"
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier run: its directory, or its report.json.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The later run.")],
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Say what became of what was found: good (closed), bad (still there), ugly (new or worse).
+
+    Exit status 1 if anything is bad or ugly.
+    """
+    difference = compare(parse_report(_read(old)), parse_report(_read(new)))
+    print(difference_json(difference) if output is Format.JSON else difference_text(difference), end="")
+    if difference.exit_status:
+        raise typer.Exit(BAD_NEWS)
+
+
+def noticed(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")],
+    log: Annotated[Path, typer.Option(help="The server's own log of that time.", show_default=False)],
+    kind: Annotated[LogKind, typer.Option(help="Whose log it is.")] = LogKind.TEXT,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="An address that the probe came from, as the server sees it; may be repeated."),
+    ] = None,
+    zone: Annotated[str, typer.Option(help="Of times in the log that name no zone, as +01:00.")] = "+00:00",
+    target: Annotated[str, typer.Option(help="The target whose log it is, where the scope has several.")] = "",
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Say of each association and request of a run whether the server's own log shows it, and how late.
+
+    Writes noticed.json beside the reports and judges them again with it. Exit status 1 if anything was missed.
+    """
+    raw = _read(folder)
+    facts, observations = parse_run(raw)
+    contacts = tuple(
+        each for each in contacts_of(read_entries(folder), facts) if not target or each.subject.split(" (")[0] == target
+    )
+    if not contacts:
+        raise ConfigError(f"{folder} has no association and no request{f' of {target}' if target else ''}")
+    titles = frozenset(each.title for each in contacts if each.title)
+    year = dt.datetime.fromtimestamp(contacts[0].begun_us // 1_000_000, dt.UTC).year
+    reading = Reading(kind, titles, _zone(zone), year)
+    found = match(contacts, sightings(_lines(log), reading), frozenset(source or ()))
+    told = verdicts(found)
+    write_report(folder, "noticed.json", json.dumps(noticed_json(found), indent=1) + "\n")
+    for name, text in reports(judge(observations, replace(facts, noticed={**facts.noticed, **told}))).items():
+        write_report(folder, name, text)
+    print(json.dumps(noticed_json(found), indent=1) if output is Format.JSON else noticed_text(found).rstrip("\n"))
+    if set(told.values()) != {"all"}:
+        raise typer.Exit(BAD_NEWS)
+
+
+def _read(path: Path) -> bytes:
+    file = path / REPORT if path.is_dir() else path
+    try:
+        if file.stat().st_size > MAX_REPORT_BYTES:
+            raise ConfigError(f"{file} is larger than any report")
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            while line := file.readline(1 << 16):
+                yield line
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _zone(text: str) -> dt.tzinfo:
+    try:
+        zone = dt.datetime.strptime(text, "%z").tzinfo
+    except ValueError:
+        raise ConfigError(f"--zone {text!r} is none, as +01:00 is") from None
+    assert zone is not None
+    return zone

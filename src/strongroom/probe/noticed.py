@@ -1,0 +1,199 @@
+"""Were we seen: for each association and request of a run, whether it stands in the server's own log. Pure.
+
+A sighting belongs to the contact that was begun last before it, to the same server, if it names the probe: by its
+address, its title or its user agent. A log without times can still hold a title, and then says that but not when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from strongroom.probe.findings import RunFacts
+from strongroom.probe.model import REACHED, Answer, Identity
+from strongroom.probe.scope import CALLING_DEFAULT
+from strongroom.probe.serverlogs import Sighting
+
+SLACK_US: Final = 2_000_000
+"""How far the server's clock may lag behind the probe's, and a time that is cut to the second."""
+LATEST_US: Final = 300_000_000
+"""A line that comes later than this after the contact is about something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One connection on which something was asked: an association or a request. ``title`` is "" if it was random."""
+
+    subject: str
+    begun_us: int
+    port: int
+    step: str
+    identity: str
+    title: str
+    is_http: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What the log has of a contact: ``by`` is empty if nothing; ``delay_s`` is None if the log has no time."""
+
+    contact: Contact
+    by: tuple[str, ...]
+    delay_s: float | None
+
+
+def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[Contact, ...]:
+    """Return the contacts of a run from the entries of its log, in order of time."""
+    begun: dict[int, Mapping[str, Any]] = {}
+    found = []
+    for entry in entries:
+        if entry["kind"] == "connect":
+            begun[entry["n"]] = entry
+        elif entry["kind"] == "observation" and _asks(entry):
+            found += [_contact(begun[n], entry, facts) for n in entry["entries"] if n in begun]
+    return tuple(sorted(found, key=lambda each: each.begun_us))
+
+
+def _asks(entry: Mapping[str, Any]) -> bool:
+    speaks = entry["step"].startswith(("dicom.", "http."))
+    return speaks and Answer(entry["answer"]) in REACHED - {Answer.OTHER}
+
+
+def _contact(connect: Mapping[str, Any], entry: Mapping[str, Any], facts: RunFacts) -> Contact:
+    target, address = entry["target"], entry["address"]
+    subject = target if target == address else f"{target} ({address})"
+    is_http = entry["step"].startswith("http.")
+    title = CALLING_DEFAULT
+    if is_http or entry["step"] == "dicom.calling_title":
+        title = ""
+    elif entry["identity"] in (Identity.NAMED, Identity.CERTIFICATE):
+        title = facts.calling.get(target, CALLING_DEFAULT)
+    return Contact(subject, connect["at_us"], entry["port"], entry["step"], entry["identity"], title, is_http)
+
+
+def match(contacts: Sequence[Contact], seen: Iterable[Sighting], addresses: frozenset[str]) -> tuple[Noticed, ...]:
+    """Return for each contact whether it was seen. ``addresses`` are those that the probe came from, as the server
+    sees them; empty: those that the log names together with a title or the user agent of the probe."""
+    if not contacts:
+        return ()
+    first, last = contacts[0].begun_us - SLACK_US, contacts[-1].begun_us + LATEST_US
+    sighted = tuple(each for each in seen if not each.at_us or first <= each.at_us <= last)
+    known = addresses or frozenset(
+        address for each in sighted if each.titles or each.is_agent for address in each.addresses
+    )
+    by: dict[int, set[str]] = {}
+    delays: dict[int, float] = {}
+    untimed: list[Sighting] = []
+    for each in sighted:
+        if not _names(each, known):
+            continue
+        if not each.at_us:
+            untimed.append(each)
+            continue
+        number = _last_before(contacts, each)
+        if number is not None:
+            by.setdefault(number, set()).update(_names(each, known), {"time"})
+            delay = max(0.0, (each.at_us - contacts[number].begun_us) / 1_000_000)
+            delays[number] = min(delay, delays.get(number, delay))
+    for number, names in _untimed(contacts, untimed, known, by.keys()):
+        by[number] = set(names)
+    return tuple(
+        Noticed(contact, tuple(sorted(by.get(number, ()))), delays.get(number))
+        for number, contact in enumerate(contacts)
+    )
+
+
+def _names(seen: Sighting, known: frozenset[str]) -> tuple[str, ...]:
+    named = {"title": bool(seen.titles), "address": bool(seen.addresses & known), "user agent": seen.is_agent}
+    return tuple(name for name, is_so in named.items() if is_so)
+
+
+def _last_before(contacts: Sequence[Contact], seen: Sighting) -> int | None:
+    """The contact that a line is about: the last one begun before it that it does not contradict."""
+    best = None
+    for number, contact in enumerate(contacts):
+        if contact.begun_us > seen.at_us + SLACK_US:
+            break
+        late = seen.at_us - contact.begun_us > LATEST_US
+        if not late and contact.is_http == seen.is_http and _agrees(contact, seen):
+            best = _nearer(contacts, best, number, seen)
+    return best
+
+
+def _nearer(contacts: Sequence[Contact], best: int | None, number: int, seen: Sighting) -> int:
+    """Of two contacts the one begun before the line, later if both were; the slack is for clocks and cut seconds."""
+    if best is None or contacts[number].begun_us <= seen.at_us:
+        return number
+    return best if contacts[best].begun_us <= seen.at_us else number
+
+
+def _agrees(contact: Contact, seen: Sighting) -> bool:
+    return not seen.titles or not contact.title or contact.title in seen.titles
+
+
+def _untimed(
+    contacts: Sequence[Contact], seen: Sequence[Sighting], known: frozenset[str], taken: Iterable[int]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Lines without a time are given to the contacts in order, one each."""
+    left = list(seen)
+    done = set(taken)
+    for number, contact in enumerate(contacts):
+        if number in done:
+            continue
+        for each in left:
+            if contact.is_http == each.is_http and _agrees(contact, each):
+                left.remove(each)
+                yield number, _names(each, known)
+                break
+
+
+def verdicts(noticed: Sequence[Noticed]) -> Mapping[str, str]:
+    """Return "all", "some" or "none" by subject."""
+    seen: dict[str, list[bool]] = {}
+    for each in noticed:
+        seen.setdefault(each.contact.subject, []).append(bool(each.by))
+    return {subject: "all" if all(was) else "some" if any(was) else "none" for subject, was in seen.items()}
+
+
+def noticed_json(noticed: Sequence[Noticed]) -> dict[str, Any]:
+    """Return what was noticed, as JSON has it."""
+    delays = [each.delay_s for each in noticed if each.delay_s is not None]
+    return {
+        "format": "strongroom-probe-noticed/1",
+        "contacts": len(noticed),
+        "noticed": sum(bool(each.by) for each in noticed),
+        "delay_s": {"median": median(delays), "max": max(delays)} if delays else None,
+        "targets": dict(verdicts(noticed)),
+        "each": [
+            {
+                "target": each.contact.subject,
+                "port": each.contact.port,
+                "step": each.contact.step,
+                "identity": each.contact.identity,
+                "begun_us": each.contact.begun_us,
+                "noticed": bool(each.by),
+                "by": list(each.by),
+                "delay_s": each.delay_s,
+            }
+            for each in noticed
+        ],
+    }
+
+
+def noticed_text(noticed: Sequence[Noticed]) -> str:
+    """Return what was noticed, as lines, with a line end."""
+    lines = []
+    for each in noticed:
+        contact = each.contact
+        how = f"noticed by {' and '.join(each.by)}" if each.by else "MISSED"
+        delay = f", {each.delay_s:.1f} s after it began" if each.delay_s is not None else ""
+        lines.append(
+            f"{contact.subject} port {contact.port}  {contact.step:<24} as {contact.identity:<12} {how}{delay}"
+        )
+    told = noticed_json(noticed)
+    lines.append(f"{told['noticed']} of {told['contacts']} associations and requests stand in the log")
+    if told["delay_s"]:
+        lines.append(f"delay: {told['delay_s']['median']:.1f} s in the middle, {told['delay_s']['max']:.1f} s at most")
+    return "\n".join(lines) + "\n"
