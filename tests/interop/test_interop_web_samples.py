@@ -155,7 +155,7 @@ def pixel_data(file: FileDataset) -> bytes:
         frames = generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames", 1) or 1))
         return b"".join(frames)
     if not file.file_meta.TransferSyntaxUID.is_little_endian and file["PixelData"].VR == "OW":
-        return np.frombuffer(file.PixelData, "<u2").byteswap().tobytes()
+        return np.frombuffer(file.PixelData, f"<u{max(2, file.BitsAllocated // 8)}").byteswap().tobytes()
     return bytes(file.PixelData)
 
 

@@ -15,6 +15,23 @@ WORD_BYTES: Final[Mapping[bytes, int]] = {
 }
 """How many bytes a word of the VR has, for the VRs that have an order of bytes. An AT is two words."""
 
+BITS_ALLOCATED: Final = 0x00280100
+_PIXEL_DATA: Final = 0x7FE00010
+
+
+def word_bytes_of(tag: int, vr: bytes, bits_allocated: int) -> int:
+    """Return how many bytes change places in a value; 0 where bytes have no order.
+
+    ``bits_allocated`` is that of the image around it, 0 if it has none. OW is of 16-bit words (PS3.5 6.2), and only the
+    bytes within each would change places in a sample of 32 bits too. The public samples have whole samples in big
+    endian, and are read so by those who read them: so Pixel Data are read here.
+    """
+    word_bytes = WORD_BYTES.get(vr, 0)
+    if tag == _PIXEL_DATA and vr == b"OW" and bits_allocated in (32, 64):
+        return bits_allocated // 8
+    return word_bytes
+
+
 _ARRAY_CODES: Final[Mapping[int, str]] = {array(code).itemsize: code for code in "HIQ"}
 
 

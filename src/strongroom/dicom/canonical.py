@@ -15,7 +15,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import Any, Final
 
-from strongroom.dicom.byteorder import WORD_BYTES, swapped
+from strongroom.dicom.byteorder import BITS_ALLOCATED, swapped, word_bytes_of
 from strongroom.dicom.convert import explicit_header, is_length_of_others
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
 from strongroom.dicom.elements import (
@@ -104,7 +104,7 @@ def _measured(
 class _Index:
     """Reads where everything stands; holds what that needs, and the number of elements so far."""
 
-    __slots__ = ("_big_endian", "_count", "_levels", "_limits", "_read")
+    __slots__ = ("_big_endian", "_bits", "_count", "_levels", "_limits", "_read")
 
     def __init__(self, read: Read, limits: ScanLimits, *, big_endian: bool) -> None:
         self._read = read
@@ -112,6 +112,8 @@ class _Index:
         self._big_endian = big_endian
         self._count = 0
         self._levels = 0
+        self._bits = [0]
+        """Bits Allocated of what is open, the data set first."""
 
     def elements(self, start: int, end: int, coding: Coding) -> list[_Node]:
         """Return the elements between two offsets, without those that the canonical form leaves out."""
@@ -131,9 +133,11 @@ class _Index:
                 assert sequence.items is not None
                 sequence.items.append(item)
                 open_items.append(item)
+                self._bits.append(0)
             elif kind is Kind.ITEM_END:
                 self._levels -= 1
                 open_items.pop()
+                self._bits.pop()
             elif kind is Kind.SEQUENCE_END:
                 node = open_sequences.pop()
                 if node.items is None:  # fragments: the bytes up to the delimiter just passed
@@ -154,7 +158,7 @@ class _Index:
         if step.kind is Kind.FRAGMENTS:
             return _Node(step.tag, _FRAGMENTS, step.offset, 0)
         known = entry_of(step.tag).vrs
-        word_bytes = WORD_BYTES.get(step.vr, 0) if self._big_endian and step.coding.explicit else 0
+        word_bytes = self._word_bytes(step) if self._big_endian and step.coding.explicit else 0
         node = _Node(step.tag, step.vr, step.offset, step.length, word_bytes)
         if known[0] == b"UN":
             node.vr = b"UN"
@@ -170,12 +174,17 @@ class _Index:
                 self._read_unknown_items(node, step)
         return node
 
+    def _word_bytes(self, step: Step) -> int:
+        if step.tag == BITS_ALLOCATED:
+            self._bits[-1] = int.from_bytes(self._read(step.offset, 2), "big")
+        return word_bytes_of(step.tag, step.vr, self._bits[-1])
+
     def _read_unknown_items(self, node: _Node, step: Step) -> None:
         """Give ``node`` the items that a sequence written as UN holds; it stays UN if none can be read.
 
         That is also so if they are too many or too deep: the door takes such values for the bytes that they are.
         """
-        count, levels = self._count, self._levels
+        count, levels, opened = self._count, self._levels, len(self._bits)
         node.items = []
         source = SeekableSource(self._read, node.offset, node.offset + node.length)
         within = step._replace(kind=Kind.SEQUENCE, coding=IMPLICIT_LITTLE)
@@ -183,6 +192,7 @@ class _Index:
             self._collect(walk(source, IMPLICIT_LITTLE, self._limits, within), [], [node])
         except (MalformedDataset, LimitExceeded):
             self._count, self._levels = count, levels
+            del self._bits[opened:]
             node.vr, node.items = b"UN", None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from strongroom.dicom.byteorder import WORD_BYTES, swapped
+from strongroom.dicom.byteorder import BITS_ALLOCATED, swapped, word_bytes_of
 from strongroom.dicom.dictionary import TransferSyntax, entry_of
 from strongroom.dicom.elements import DEFAULT_LIMITS, LONG_VRS, UNDEFINED_LENGTH, ScanLimits, coding_of
 from strongroom.dicom.stream import Kind, Source, Step, source_of, walk
@@ -20,6 +20,7 @@ from strongroom.errors import Refused
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _LUT_DESCRIPTOR: Final = 0x00283002
 _LUT_DATA: Final = 0x00283006
+_NOTED: Final = frozenset({_PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, BITS_ALLOCATED})
 LENGTH_TO_END: Final = 0x00080001
 
 MAX_SHORT_LENGTH: Final = 0xFFFE
@@ -87,6 +88,8 @@ class _Level:
 
     signed: bool = False
     lut_entries: int = 0
+    bits_allocated: int = 0
+    """Of this item alone: an icon is an image of its own."""
 
 
 class ElementWriter:
@@ -133,12 +136,12 @@ class ElementWriter:
         if self._big_endian and step.coding.explicit:
             if vr == b"UN" and step.length:
                 raise Refused("not-convertible", "an unknown value in big endian")
-            word_bytes = WORD_BYTES.get(vr)
+            word_bytes = word_bytes_of(tag, vr, self._levels[-1].bits_allocated)
             if word_bytes:
                 pieces = swapped(pieces, word_bytes)
         if not step.coding.explicit:
             vr = self._resolve(tag, vr)
-        if tag in (_PIXEL_REPRESENTATION, _LUT_DESCRIPTOR) and 2 <= step.length <= 8:
+        if tag in _NOTED and 2 <= step.length <= 8:
             pieces = (b"".join(pieces),)
             self._note(tag, pieces[0])
         yield self._header(tag, vr, step.length)
@@ -148,6 +151,8 @@ class ElementWriter:
         number = int.from_bytes(value[:2], "little")
         if tag == _PIXEL_REPRESENTATION:
             self._levels[-1].signed = number == 1
+        elif tag == BITS_ALLOCATED:
+            self._levels[-1].bits_allocated = number
         else:
             self._levels[-1].lut_entries = number
 

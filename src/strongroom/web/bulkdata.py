@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from strongroom.archive.model import StoredObject
 from strongroom.archive.outgoing import open_whole
-from strongroom.dicom.byteorder import WORD_BYTES, swapped
+from strongroom.dicom.byteorder import BITS_ALLOCATED, swapped, word_bytes_of
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH
 from strongroom.dicom.frames import FragmentFrames, PixelData, Span
@@ -83,11 +83,17 @@ def _retrieve_value(call: Call) -> Delivered:
         choice = negotiate(accept, _offers(media), query)[0]
         tag = strong_tag("bulkdata", stored.object_id, path, choice.media_type, repr(choice.is_multipart))
         if not choice.is_multipart:
-            spans = _spans(call, stored, value)
-            size = sum(span.length for span in spans)
-            read = _ranged(call, delivery, Located(stored, value, spans))
+            located = _located(call, stored, elements, value)
+            size = sum(span.length for span in located.spans)
+            read = _ranged(call, delivery, located)
             return deliver_sized(call, delivery, Sized(choice.media_type, size, tag, read, _url(call, stored, path)))
-        return _in_parts(call, delivery, tag, choice.media_type, (_part(call, stored, value, choice.media_type),))
+        return _in_parts(
+            call,
+            delivery,
+            tag,
+            choice.media_type,
+            (_part(call, _located(call, stored, elements, value), choice.media_type),),
+        )
 
 
 def _offers(media: str) -> tuple[Offer, ...]:
@@ -109,11 +115,16 @@ def _media_type(elements: Sequence[Outlined], value: Bulk) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A bulk value and the bytes of its data set that it is."""
+    """A bulk value, the bytes of its data set that it is, and how many change places in big endian; 1 for none."""
 
     stored: StoredObject
     value: Bulk
     spans: Sequence[Span]
+    word_bytes: int
+
+
+def _located(call: Call, stored: StoredObject, elements: Sequence[Outlined], value: Bulk) -> Located:
+    return Located(stored, value, _spans(call, stored, value), _word_bytes(stored, elements, value))
 
 
 def _spans(call: Call, stored: StoredObject, value: Bulk) -> Sequence[Span]:
@@ -142,8 +153,7 @@ def _ranged(call: Call, delivery: Delivery, located: Located) -> Callable[[int, 
 
 def _bytes_of(call: Call, located: Located, start: int, stop: int, read: Read | None = None) -> Body:
     """Yield them; ``read`` is how, if the object is open already."""
-    stored, value = located.stored, located.value
-    word = _word_bytes(stored, value)
+    stored, word = located.stored, located.word_bytes
     first, last = start - start % word, stop + -stop % word
     with ExitStack() as opened:
         if read is None:
@@ -157,11 +167,12 @@ def _bytes_of(call: Call, located: Located, start: int, stop: int, read: Read | 
             position += len(chunk)
 
 
-def _word_bytes(stored: StoredObject, value: Bulk) -> int:
-    """How many bytes have to change places in big endian; 1 for none."""
+def _word_bytes(stored: StoredObject, elements: Sequence[Outlined], value: Bulk) -> int:
     if TRANSFER_SYNTAXES[stored.transfer_syntax].little_endian or not value.coding.explicit:
         return 1
-    word = WORD_BYTES.get(value.vr, 1)
+    said = next((each for each in elements if each.tag == BITS_ALLOCATED), None)
+    bits = int.from_bytes(said.value[:2], "big") if isinstance(said, Element) and "/" not in value.path else 0
+    word = word_bytes_of(value.tag, value.vr, bits) or 1
     return word if value.length % word == 0 else 1
 
 
@@ -183,11 +194,9 @@ Part = tuple[str, str, Iterator[bytes]]
 """Content-Type, Content-Location and bytes of a part."""
 
 
-def _part(call: Call, stored: StoredObject, value: Bulk, media: str, read: Read | None = None) -> Part:
-    spans = _spans(call, stored, value)
-    size = sum(span.length for span in spans)
-    located = Located(stored, value, spans)
-    return media, _url(call, stored, value.path), _bytes_of(call, located, 0, size, read)
+def _part(call: Call, located: Located, media: str, read: Read | None = None) -> Part:
+    size = sum(span.length for span in located.spans)
+    return media, _url(call, located.stored, located.value.path), _bytes_of(call, located, 0, size, read)
 
 
 def _retrieve_all(call: Call) -> Delivered:
@@ -210,7 +219,7 @@ def _all_parts(call: Call, objects: Sequence[StoredObject], delivery: Delivery) 
                 if value.length == UNDEFINED_LENGTH and value.path == f"{PIXEL_DATA:08X}":
                     yield from pixel_parts(call, stored)
                 else:
-                    yield _part(call, stored, value, _media_type(elements, value), read)
+                    yield _part(call, _located(call, stored, elements, value), _media_type(elements, value), read)
         delivery.object_done()
 
 

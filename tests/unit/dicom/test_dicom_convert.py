@@ -51,8 +51,8 @@ def assert_same(source: Dataset, result: Dataset, source_syntax, target):
         elif tag.is_private and target is IMPLICIT_VR_LITTLE_ENDIAN and one.VR != other.VR:
             pass  # implicit VR has no place for it, and pydicom then asks its own dictionary
         elif one.VR in {"OB", "OW"} and source_syntax is EXPLICIT_VR_BIG_ENDIAN:
-            pieces = [one.value]
-            assert other.value == (b"".join(swapped(pieces, 2)) if one.VR == "OW" else one.value)
+            word_bytes = max(2, source.get("BitsAllocated", 16) // 8 if tag == 0x7FE00010 else 2)
+            assert other.value == (b"".join(swapped([one.value], word_bytes)) if one.VR == "OW" else one.value)
         elif one.VR in {"OB", "OW"}:
             assert one.value == other.value
         else:
@@ -173,3 +173,33 @@ def test_limits_hold():
     deep = (bytes.fromhex("08001511ffffffff") + bytes.fromhex("feff00e0ffffffff")) * 100
     with pytest.raises(LimitExceeded):
         list(convert([deep], *TARGETS))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=["implicit", "explicit"])
+def test_samples_of_32_bits_in_big_endian_show_what_the_same_dose_in_little_endian_does(target):
+    """The dose is there in both, from one maker: OW, and whole samples in big endian."""
+    path = Path(pydicom.data.get_testdata_file("rtdose_expb.dcm"))
+    raw = path.read_bytes()
+    data = raw[parse_file_header(raw).data_set_offset :]
+    converted = read(b"".join(convert([data], EXPLICIT_VR_BIG_ENDIAN, target)), target)
+    other = pydicom.dcmread(pydicom.data.get_testdata_file("rtdose.dcm"))
+    assert (converted.BitsAllocated, converted.PixelData) == (32, other.PixelData)
+
+
+def test_the_words_of_an_icon_are_its_own():
+    """32 bits around it say nothing of an icon of 16, nor the other way round."""
+    pixels, header = b"\1\2\3\4", bytes.fromhex("002801005553 0002".replace(" ", ""))
+    data = pixel_data = bytes.fromhex("7fe000104f5700000000 0004".replace(" ", "")) + pixels
+    icon = header + b"\0\x10" + pixel_data
+    sequence = bytes.fromhex("00880200 5351 0000 ffffffff fffee000 ffffffff".replace(" ", "")) + icon
+    sequence += bytes.fromhex("fffee00d00000000fffee0dd00000000")
+    data = header + b"\0\x20" + sequence + pixel_data
+    values = {
+        element.tag: element
+        for element in parse_dataset(
+            b"".join(convert([data], EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN)), EXPLICIT_VR_LITTLE_ENDIAN
+        )
+    }
+    assert values[0x7FE00010].value == b"\4\3\2\1"
+    ((_, inner),) = values[0x00880200].items
+    assert inner.value == b"\2\1\4\3"
