@@ -14,7 +14,6 @@ from strongroom.cli import (
     new_group,
     peers,
     probe,
-    probereports,
     quarantine,
     screening,
     serving,
@@ -42,5 +41,3 @@ app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")
 app.add_typer(quarantine.group, name="quarantine")
 app.add_typer(probe.group, name="probe")
-probe.group.command("diff")(probereports.diff)
-probe.group.command("noticed")(probereports.noticed)

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
-from strongroom.cli import BAD_NEWS, new_group
+from strongroom.cli import BAD_NEWS, new_group, probereports
 from strongroom.cli.options import Format, FormatOption
 from strongroom.cli.progress import State, Work, counted
 from strongroom.config import environment
@@ -43,6 +43,8 @@ from strongroom.probe.signing import (
 )
 
 group = new_group("Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.")
+group.command("diff")(probereports.diff)
+group.command("noticed")(probereports.noticed)
 
 
 class ReportFormat(StrEnum):
