@@ -64,7 +64,10 @@ class NameServers:
     def names_of(self, address: str) -> frozenset[str]:
         """Return the names of ``address`` (PTR), lower case, without the last point. Raises Unanswered."""
         pointers = self._ask(ip_address(address).reverse_pointer, PTR)
-        return frozenset(_name(message, offset)[0].lower() for message, offset, _ in pointers)
+        try:
+            return frozenset(_name(message, offset)[0].lower() for message, offset, _ in pointers)
+        except (ValueError, IndexError):
+            raise Unanswered(Answer.OTHER, f"the name of {address} cannot be read") from None
 
     def texts_of(self, name: str) -> tuple[str, ...]:
         """Return the texts at ``name`` (TXT), the strings of each joined. Raises Unanswered."""
