@@ -88,14 +88,14 @@ def strange_identity(now: dt.datetime, *, expired: bool) -> Identity:
 def _key_of(certificate: x509.Certificate) -> tuple[str, int]:
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
-        return "rsa", key.key_size
+        return "RSA", key.key_size
     if isinstance(key, dsa.DSAPublicKey):
-        return "dsa", key.key_size
+        return "DSA", key.key_size
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return "ec", key.curve.key_size
+        return "EC", key.curve.key_size
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return "ed25519", 256
-    return ("ed448", 456) if isinstance(key, ed448.Ed448PublicKey) else ("other", 0)
+        return "Ed25519", 256
+    return ("Ed448", 456) if isinstance(key, ed448.Ed448PublicKey) else ("other", 0)
 
 
 def _signature_of(certificate: x509.Certificate) -> str:

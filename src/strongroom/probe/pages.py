@@ -21,6 +21,7 @@ _LISTING_MARKS: Final = (
 _DICOM_FILE: Final = re.compile(
     rb"(?:href=[\"']?|<key>)([^\"'<>?#]{0,400}?(?:\.dcm|\.dicom|dicomdir))[\"'<]", re.IGNORECASE
 )
+_MAX_AGE: Final = re.compile(r"max-age\s*=\s*\"?([0-9]{1,12})")
 _BUCKET: Final = re.compile(rb"<(?:ListBucketResult|EnumerationResults)\b")
 _CERTIFICATE_WANTED: Final = (
     b"no required ssl certificate",
@@ -36,7 +37,7 @@ def answer_of(response: Response) -> Answer:
     if body_kind(response) in ("certificate-wanted", "tls-wanted") or response.status in (401, 403, 407):
         return Answer.REFUSED
     if 300 <= response.status < 400:
-        return Answer.REFUSED if _LOGIN_PATH.search(response.header("location")) else Answer.OTHER
+        return Answer.REFUSED if _LOGIN_PATH.search(response.header("location")) else Answer.FAILED
     return Answer.DONE if 200 <= response.status < 300 else Answer.FAILED
 
 
@@ -151,33 +152,14 @@ def security_headers(response: Response) -> Mapping[str, Detail]:
     """Return what ``http.root`` keeps of the headers that protect a browser, and of the flags of cookies."""
     policy = response.header("content-security-policy").lower()
     frames = response.header("x-frame-options").strip().lower()
-    cookies = [cookie.lower() for cookie in response.all("set-cookie")]
+    age = _MAX_AGE.search(response.header("strict-transport-security").lower())
     details: dict[str, Detail] = {
-        "hsts": _max_age(response.header("strict-transport-security")),
-        "csp": _policy_kind(policy),
-        "frame_options": frames if frames in ("deny", "sameorigin") else _frames_of(policy),
+        "hsts": age is not None and int(age.group(1)) > 0,
+        "csp": bool(policy),
+        "frame_options": frames in ("deny", "sameorigin") or "frame-ancestors" in policy,
     }
+    cookies = [{part.strip() for part in cookie.lower().split(";")[1:]} for cookie in response.all("set-cookie")]
     if cookies:
-        details["cookies_secure"] = all("secure" in _flags(cookie) for cookie in cookies)
-        details["cookies_http_only"] = all("httponly" in _flags(cookie) for cookie in cookies)
+        details["cookies_secure"] = all("secure" in flags for flags in cookies)
+        details["cookies_http_only"] = all("httponly" in flags for flags in cookies)
     return details
-
-
-def _max_age(value: str) -> int:
-    found = re.search(r"max-age\s*=\s*\"?([0-9]{1,12})", value.lower())
-    return int(found.group(1)) if found else 0
-
-
-def _policy_kind(policy: str) -> str:
-    if not policy:
-        return "none"
-    scripts = next((each for each in policy.split(";") if each.strip().startswith(("script-src", "default-src"))), "")
-    return "unsafe" if not scripts or "unsafe-inline" in scripts or "*" in scripts.split() else "present"
-
-
-def _frames_of(policy: str) -> str:
-    return "policy" if "frame-ancestors" in policy else "none"
-
-
-def _flags(cookie: str) -> set[str]:
-    return {part.strip() for part in cookie.split(";")[1:]}

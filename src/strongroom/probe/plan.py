@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import association, canary, connecting, counting, services, transport
+from strongroom.probe import association, canary, connecting, counting, services, transport, web
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
 
@@ -38,6 +38,8 @@ PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
             services.services,
             services.syntaxes,
             association.idle,
+            web.look,
+            web.default_credentials,
         ),
     ),
     (Level.COUNT, (services.ask_for_nothing, counting.count, counting.shape)),

@@ -53,7 +53,7 @@ def test_a_body_is_what_it_begins_with(response: Response, kind: str) -> None:
         (page(status=401), Answer.REFUSED),
         (page(status=302, location="/auth/realms/dcm4che/protocol/openid-connect/auth?x"), Answer.REFUSED),
         (page(status=302, location="/pacs/login.php"), Answer.REFUSED),
-        (page(status=302, location="/app/explorer.html"), Answer.OTHER),
+        (page(status=302, location="/app/explorer.html"), Answer.FAILED),
         (page(status=404), Answer.FAILED),
         (page(b"No required SSL certificate was sent", 400), Answer.REFUSED),
         (page(status=503), Answer.FAILED),
@@ -117,21 +117,18 @@ def test_listings_and_the_dicom_files_in_them_are_counted() -> None:
 
 
 def test_headers_that_protect_are_told_apart() -> None:
-    assert security_headers(page()) == {"hsts": 0, "csp": "none", "frame_options": "none"}
+    assert security_headers(page()) == {"hsts": False, "csp": False, "frame_options": False}
     good = page(
         strict_transport_security="max-age=31536000; includeSubDomains",
         content_security_policy="default-src 'self'; frame-ancestors 'none'",
         set_cookie="s=1; Path=/; Secure; HttpOnly",
     )
     assert security_headers(good) == {
-        "hsts": 31536000, "csp": "present", "frame_options": "policy", "cookies_secure": True,
-        "cookies_http_only": True,
+        "hsts": True, "csp": True, "frame_options": True, "cookies_secure": True, "cookies_http_only": True,
     }  # fmt: skip
-    bad = page(
-        content_security_policy="script-src * 'unsafe-inline'", x_frame_options="ALLOWALL", set_cookie="secure=httponly"
-    )
+    bad = page(strict_transport_security="max-age=0", x_frame_options="ALLOWALL", set_cookie="secure=httponly")
     assert security_headers(bad) == {
-        "hsts": 0, "csp": "unsafe", "frame_options": "none", "cookies_secure": False, "cookies_http_only": False,
+        "hsts": False, "csp": False, "frame_options": False, "cookies_secure": False, "cookies_http_only": False,
     }  # fmt: skip
 
 

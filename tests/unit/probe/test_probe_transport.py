@@ -71,7 +71,7 @@ def test_a_good_server_shows_nothing_but_good_things(issuer: Issuer, tmp_path: P
     assert (suites.details["weak"], suites.details["forbidden"]) == ((), ())
     certificate = seen(made, "tls.certificate").details
     assert certificate["name_matches"]
-    assert (certificate["key_kind"], certificate["key_bits"]) == ("ec", 256)
+    assert (certificate["key_kind"], certificate["key_bits"]) == ("EC", 256)
     assert certificate["signature"] == "ecdsa-sha256"
     assert (certificate["self_signed"], certificate["chain_complete"]) == (False, False)
     assert 25 <= int(str(certificate["days_left"])) <= 30
@@ -99,7 +99,7 @@ def test_a_bad_server_shows_each_weakness(issuer: Issuer, tmp_path: Path) -> Non
     certificate = seen(made, "tls.certificate").details
     assert int(str(certificate["days_left"])) < 0
     assert (certificate["self_signed"], certificate["name_matches"], certificate["too_long"]) == (True, False, True)
-    assert (certificate["signature"], certificate["key_kind"], certificate["key_bits"]) == ("rsa-sha256", "rsa", 2048)
+    assert (certificate["signature"], certificate["key_kind"], certificate["key_bits"]) == ("rsa-sha256", "RSA", 2048)
     assert "other" not in made.log, "no name out of a certificate is kept"
 
 
