@@ -44,7 +44,8 @@ GUESSES: Final = _titles(
 MAX_IDLE_S: Final = 60
 """How long an association may say nothing before the step ends; most servers wait longer, and that is what it tells."""
 
-_NEVER_DICOM: Final = frozenset({Answer.UNREACHABLE, Answer.OTHER})
+_NO_DICOM: Final = frozenset({Answer.UNREACHABLE, Answer.OTHER, Answer.HOSTILE})
+"""Who answers so is not asked again under another title."""
 
 
 def associate(session: Session) -> None:
@@ -52,7 +53,7 @@ def associate(session: Session) -> None:
     for port in session.target.dicom_ports:
         for channel in open_channels(session, port):
             for caller in callers(session, port, channel):
-                if _associate(session, caller).answer in _NEVER_DICOM:
+                if _associate(session, caller).answer in _NO_DICOM:
                     break
 
 
@@ -82,7 +83,7 @@ def guess(session: Session) -> None:
     for port in session.target.dicom_ports:
         for channel in open_channels(session, port):
             seen = session.found("dicom.associate", port, channel, Identity.STRANGER)
-            if seen is None or seen.answer in _NEVER_DICOM:
+            if seen is None or seen.answer in _NO_DICOM:
                 continue
             if seen.details.get("rejection") != "called title":
                 reason = "no title was rejected"
@@ -194,7 +195,7 @@ def idle(session: Session) -> None:
             continue
         began = monotonic()
         with Dialogue(session, caller, replace(ECHO_ONLY, patience_s=MAX_IDLE_S)) as dialogue:
-            outcome = dialogue.ask(_listen) if dialogue.is_open else dialogue.outcome
+            outcome = dialogue.ask(_listen)
         keep(session, "dicom.idle", caller, outcome, seconds=round(monotonic() - began))
 
 

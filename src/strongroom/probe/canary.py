@@ -163,7 +163,7 @@ def _store(session: Session, caller: Caller, made: Canary) -> Outcome:
         return of_status(response.status)
 
     with Dialogue(session, caller, Wanted(((SECONDARY_CAPTURE, BOTH_PLAIN),))) as dialogue:
-        return dialogue.ask(send) if dialogue.is_open else dialogue.outcome
+        return dialogue.ask(send)
 
 
 def _read(session: Session, caller: Caller, made: Canary) -> Outcome:
@@ -177,7 +177,7 @@ def _read(session: Session, caller: Caller, made: Canary) -> Outcome:
     )
     ask = _get if model in _READ_MODELS else _find
     with Dialogue(session, caller, wanted) as dialogue:
-        return dialogue.ask(partial(ask, dialogue, model, made)) if dialogue.is_open else dialogue.outcome
+        return dialogue.ask(partial(ask, dialogue, model, made))
 
 
 def _keys(dialogue: Dialogue, model: str, made: Canary) -> bytes:

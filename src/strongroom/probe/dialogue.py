@@ -145,9 +145,11 @@ class Dialogue:
         return self.scu.negotiated
 
     def ask(self, operation: Operation) -> Outcome:
-        """Run one operation; whatever the server does instead is its outcome."""
+        """Run one operation; whatever the server does instead is its outcome, and so is why there is no association."""
+        if self._scu is None:
+            return self.outcome
         try:
-            return operation(self.scu)
+            return operation(self._scu)
         except _SERVER_FAULTS as error:
             return self._outcome_of(error)
 
@@ -319,7 +321,7 @@ def _tls(session: Session, caller: Caller) -> ssl.SSLContext | None:
 
 def syntax_of(dialogue: Dialogue, sop_class_uid: Uid) -> TransferSyntax:
     """Return the transfer syntax that was agreed upon for a service, or the default one."""
-    for context in dialogue.negotiated.contexts.values():
+    for context in dialogue.negotiated.contexts.values() if dialogue.outcome.is_done else ():
         if context.abstract_syntax == sop_class_uid:
             return TRANSFER_SYNTAXES[context.transfer_syntax]
     return IMPLICIT_VR_LITTLE_ENDIAN

@@ -18,7 +18,7 @@ from strongroom.errors import Unanswered
 from strongroom.net.scu import ScuConnection
 from strongroom.probe.callers import accepted_callers, keep
 from strongroom.probe.dialogue import BOTH_PLAIN, Caller, Dialogue, Outcome, Wanted, of_status, syntax_of
-from strongroom.probe.model import Answer, Channel, Detail, Identity
+from strongroom.probe.model import Answer, Channel, Detail
 from strongroom.probe.session import Session
 from strongroom.types import Uid
 from strongroom.ul import RoleSelection
@@ -95,8 +95,8 @@ def services(session: Session) -> None:
     """Propose every service as each identity that got an association, and ask nothing."""
     counted: set[tuple[int, Channel]] = set()
     for caller in list(accepted_callers(session)):
-        if caller.identity is Identity.JUNK_USER:
-            continue  # proposed with the user already
+        if session.found("dicom.services", caller.port, caller.channel, caller.identity) is not None:
+            continue  # with a user, they were proposed when that was tried
         with Dialogue(session, caller, services_wanted()) as dialogue:
             pass
         more = 0
@@ -138,19 +138,19 @@ def observe_services(session: Session, caller: Caller, dialogue: Dialogue, more_
 
 
 def syntaxes(session: Session) -> None:
-    """Propose one storage class in every transfer syntax of the standard, as the first that may store."""
+    """Propose two common storage classes in every transfer syntax of the standard, as the first that may store."""
     done: set[int] = set()
     for caller in list(accepted_callers(session)):
         seen = session.found("dicom.services", caller.port, caller.channel, caller.identity)
         if caller.port in done or seen is None or "store" not in _words(seen.details.get("accepted")):
             continue
         done.add(caller.port)
-        wanted = Wanted(tuple((_RETRIEVED[0], (Uid(uid),)) for uid in TRANSFER_SYNTAXES))
+        wanted = Wanted(tuple((stored, (Uid(uid),)) for stored in _RETRIEVED[:2] for uid in TRANSFER_SYNTAXES))
         with Dialogue(session, caller, wanted) as dialogue:
             pass
         details: dict[str, Detail] = {}
         if dialogue.outcome.is_done:
-            taken = [context.transfer_syntax for context in dialogue.negotiated.contexts.values()]
+            taken = {context.transfer_syntax for context in dialogue.negotiated.contexts.values()}
             details["accepted"] = tuple(sorted(taken))
             details["retired"] = tuple(sorted(uid for uid in taken if TRANSFER_SYNTAXES[uid].retired))
         keep(session, "dicom.syntaxes", caller, dialogue.outcome, **details)
