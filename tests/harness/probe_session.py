@@ -50,3 +50,27 @@ def target_with(**fields: object) -> ScopeTarget:
     """A target on loopback that has no ports but those given: ``target_with(dicom_ports=(port,))``."""
     bare = ScopeTarget("test", (ip_network("127.0.0.1/32"),), dicom_ports=(), http_ports=(), neighbour_ports=())
     return replace(bare, **fields)  # type: ignore[arg-type]
+
+
+def scope_text(target: str = "", *, head: str = "", window: str = "", rates: str = "", consent: str = "") -> bytes:
+    """A scope against loopback with these lines added to its tables."""
+    times = window or "start = 2026-11-22T20:00:00+01:00\nend = 2026-11-23T06:00:00+01:00"
+    addresses = "" if "addresses" in target else 'addresses = ["127.0.0.1"]'
+    return f"""
+format = 1
+name = "a test"
+{head}
+[authorisation]
+by = "Dr. Example, CISO"
+contact = "+1 555 0100"
+[window]
+{times}
+[rates]
+{rates}
+[consent]
+{consent}
+[[target]]
+name = "pacs"
+{addresses}
+{target}
+""".encode()

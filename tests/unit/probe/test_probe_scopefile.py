@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.probe_session import scope_text
 from strongroom.errors import ConfigError
 from strongroom.probe.model import Level
 from strongroom.probe.scope import DICOM_PORTS, HTTP_PORTS, NEIGHBOUR_PORTS, Rates, Reach, Window, reach_of
@@ -20,30 +21,6 @@ from strongroom.probe.steps import STEPS
 
 NOW = dt.datetime(2026, 11, 22, 12, 34, tzinfo=dt.UTC)
 GUIDE = Path(__file__).parents[3] / "docs" / "probe.md"
-
-
-def scope_text(target: str = "", *, head: str = "", window: str = "", rates: str = "", consent: str = "") -> bytes:
-    """A scope against loopback with these lines added to its tables."""
-    times = window or "start = 2026-11-22T20:00:00+01:00\nend = 2026-11-23T06:00:00+01:00"
-    addresses = "" if "addresses" in target else 'addresses = ["127.0.0.1"]'
-    return f"""
-format = 1
-name = "a test"
-{head}
-[authorisation]
-by = "Dr. Example, CISO"
-contact = "+1 555 0100"
-[window]
-{times}
-[rates]
-{rates}
-[consent]
-{consent}
-[[target]]
-name = "pacs"
-{addresses}
-{target}
-""".encode()
 
 
 def test_the_template_asks_for_who_authorises_and_is_a_scope_for_this_host_then() -> None:
