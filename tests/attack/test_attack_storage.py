@@ -220,6 +220,16 @@ ATTACKS: dict[str, tuple[Callable[[Store], None], str, Sample | None]] = {
         "row-differs",
         ELSEWHERE,
     ),
+    "a study hung on another patient": (
+        lambda t: t.sql("UPDATE study SET patient = 1 WHERE id = 2"),
+        "row-differs",
+        ELSEWHERE,
+    ),
+    "an instance put into another series": (
+        lambda t: rewrite(t, "series", t.sql("SELECT series FROM instance WHERE sop_uid = ?", SMALL.sop_uid)[0][0]),
+        "row-differs",
+        LARGE,
+    ),
     "an accession number added": (lambda t: t.sql("UPDATE study SET accession = 'A1'"), "row-differs", LARGE),
     "a modality edited": (
         lambda t: edit_attributes(t, "series", '"CT"', '"MR"', "id = 2"),

@@ -15,7 +15,14 @@ from sqlalchemy import Table, and_, bindparam, func, literal_column, select
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive import keys as kept
-from strongroom.archive.attributes import WANTED, decode_attributes, describe
+from strongroom.archive.attributes import (
+    SERIES_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    WANTED,
+    Description,
+    decode_attributes,
+    describe,
+)
 from strongroom.archive.model import Level, LevelAttributes
 from strongroom.archive.ports import BlobStore
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax, keyword_of
@@ -74,6 +81,8 @@ def _row() -> Any:
 
 
 _PLACE_COLUMNS: Final = 14
+_IDENTITY_COLUMNS: Final = 2
+"""Of a patient: Patient ID and its issuer."""
 
 
 class DescribedCheck:
@@ -135,13 +144,20 @@ class DescribedCheck:
             Level.PATIENT: patients and of_patient, Level.STUDY: of_study, Level.SERIES: of_series, Level.IMAGE: True,
         }  # fmt: skip
         described = self._described(row)
+        if described is None:
+            return
         at = _PLACE_COLUMNS
         for level in Level:
             stated, at = row[at : at + len(_COLUMNS[level]) + 1], at + len(_COLUMNS[level]) + 1
-            if described is not None and is_asked[level] and (tags := _differing(level, stated, described[level])):
-                yield level, tags
+            tags = _differing(level, stated, described.levels[level]) if is_asked[level] else []
+            if level is Level.PATIENT and not tags and of_study:  # whoever's words: all studies have one identity
+                tags = _of_columns(level, stated[:_IDENTITY_COLUMNS], described.levels[level])
+            if level is Level.IMAGE and (row[1], row[2]) != (described.study_uid, described.series_uid):
+                tags += (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)
+            if tags:
+                yield level, sorted(set(tags))
 
-    def _described(self, row: Sequence[Any]) -> Sequence[LevelAttributes] | None:
+    def _described(self, row: Sequence[Any]) -> Description | None:
         """What the object says, None if it does not open, or says nothing that the archive would take today."""
         _, _, _, _, object_id, syntax_uid, is_small, sealed, key_id, wrapped, master_id, *_ = row
         syntax = TRANSFER_SYNTAXES.get(syntax_uid)
@@ -154,7 +170,7 @@ class DescribedCheck:
             blobs = self._blobs
             reader = blobs.open_small(object_id, key, sealed or b"") if is_small else blobs.open(object_id, key)
             with closing(reader):
-                return describe(_header(reader.chunks(), syntax, self._limits), syntax).levels
+                return describe(_header(reader.chunks(), syntax, self._limits), syntax)
         except (StrongroomError, TypeError):
             return None
 
@@ -174,9 +190,7 @@ def _header(chunks: Iterator[bytes], syntax: TransferSyntax, limits: ScanLimits)
 def _differing(level: Level, stated: Sequence[Any], said: LevelAttributes) -> list[int]:
     """The tags of what a row states otherwise than its object, in its columns or in its attributes."""
     *columns, attributes = stated
-    tags = {
-        column.tag for column, value, own in zip(_COLUMNS[level], columns, said.columns, strict=True) if value != own
-    }
+    tags = set(_of_columns(level, columns, said))
     if attributes != said.attributes:
         own_values = decode_attributes(said.attributes)
         try:
@@ -186,3 +200,10 @@ def _differing(level: Level, stated: Sequence[Any], said: LevelAttributes) -> li
         names = values.keys() | own_values.keys()
         tags |= {int(name, 16) for name in names if values.get(name) != own_values.get(name)}
     return sorted(tags)
+
+
+def _of_columns(level: Level, columns: Sequence[Any], said: LevelAttributes) -> list[int]:
+    """The same of the first ``columns`` of a row alone."""
+    return [
+        column.tag for column, value, own in zip(_COLUMNS[level], columns, said.columns, strict=False) if value != own
+    ]
