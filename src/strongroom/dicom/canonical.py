@@ -1,9 +1,9 @@
 """One digest for one data set, whichever uncompressed transfer syntax a copy of it is in.
 
 The canonical form is Explicit VR Little Endian with defined lengths, tags ascending in every item, private elements
-kept; without group lengths, Length to End, File Meta Information and Data Set Trailing Padding (FFFC,FFFC). Pixel data
-fragments stay as encoded. Where a copy in implicit VR cannot tell which of several VRs was meant (US or SS, OB or OW),
-the form has always the same one; values written as UN count as what the dictionary knows them to be. Private elements
+kept; without group lengths and Length to End of four bytes, and at the top level without File Meta Information and Data
+Set Trailing Padding (FFFC,FFFC). Pixel data fragments stay as encoded. Where a copy in implicit VR cannot tell which of
+several VRs was meant (US or SS, OB or OW), the form has always the same one; values written as UN count as what the dictionary knows them to be. Private elements
 count as UN, whichever VR one copy has for them, and as sequences if they hold items.
 """
 
@@ -30,6 +30,8 @@ from strongroom.dicom.stream import Kind, Read, SeekableSource, Step, inflated, 
 from strongroom.errors import LimitExceeded, MalformedDataset
 
 _TRAILING_PADDING: Final = 0xFFFCFFFC
+_FILE_META: Final = 2
+_LENGTH_BYTES: Final = 4
 _PIECE_BYTES: Final = 1 << 20
 _FRAGMENTS: Final = b""  # stands for the VR of encapsulated pixel data
 _SEQUENCE_END: Final = IMPLICIT_LITTLE.long_header.pack(0xFFFE, 0xE0DD, 0)
@@ -146,7 +148,7 @@ class _Index:
                 node = self._node(step)
                 if kind is not Kind.VALUE:
                     open_sequences.append(node)
-                if not (is_length_of_others(step.tag) or step.tag == _TRAILING_PADDING or step.tag >> 16 == 2):
+                if not _is_left_out(step, is_top=not self._levels):
                     open_items[-1].append(node)
 
     def _node(self, step: Step) -> _Node:
@@ -194,6 +196,14 @@ class _Index:
             self._count, self._levels = count, levels
             del self._bits[opened:]
             node.vr, node.items = b"UN", None
+
+
+def _is_left_out(step: Step, *, is_top: bool) -> bool:
+    """Whether an element says nothing: lengths of others, which no conversion keeps, and, only where a file may have
+    them, its meta information and its padding. Whatever else stands under their tags counts."""
+    if is_length_of_others(step.tag):
+        return step.length == _LENGTH_BYTES
+    return is_top and (step.tag == _TRAILING_PADDING or step.tag >> 16 == _FILE_META)
 
 
 def _measure(elements: list[_Node]) -> int:

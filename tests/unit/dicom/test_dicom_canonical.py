@@ -103,6 +103,47 @@ def test_order_group_lengths_and_trailing_padding_do_not_count():
     assert digest(group_length + NAME + ID + padding, EXPLICIT_VR_LITTLE_ENDIAN) == own
 
 
+def element(tag, vr, value):
+    header = tag.to_bytes(4, "big")
+    header = header[1::-1] + header[:1:-1] + vr
+    if vr in (b"OB", b"UN", b"SQ"):
+        return header + b"\0\0" + len(value).to_bytes(4, "little") + value
+    return header + len(value).to_bytes(2, "little") + value
+
+
+def in_item(content):
+    return b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
+
+
+HIDDEN = {
+    "group 2": (0x00020102, b"OB"),
+    "trailing padding": (0xFFFCFFFC, b"OB"),
+    "a group length that is none": (0x00090000, b"OB"),
+    "a length to end that is none": (0x00080001, b"LO"),
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_nothing_is_left_out_below_the_top_level_that_could_hold_anything(what):
+    """Neither in items nor in a private value that only looks like items."""
+    tag, vr = HIDDEN[what]
+
+    def found(value):
+        yield digest(element(0x00091010, b"SQ", in_item(element(tag, vr, value))), EXPLICIT_VR_LITTLE_ENDIAN)
+        implicit = tag.to_bytes(4, "big")[1::-1] + tag.to_bytes(4, "big")[:1:-1] + len(value).to_bytes(4, "little")
+        yield digest(element(0x00091010, b"UN", in_item(implicit + value)), EXPLICIT_VR_LITTLE_ENDIAN)
+
+    for one, other in zip(found(b"first1"), found(b"second"), strict=True):
+        assert one != other
+
+
+def test_at_the_top_level_file_meta_and_true_group_lengths_do_not_count():
+    own = digest(NAME, EXPLICIT_VR_LITTLE_ENDIAN)
+    meta, length = element(0x00020016, b"AE", b"CT1 "), element(0x00100000, b"UL", b"\x0c\0\0\0")
+    assert digest(meta + length + NAME, EXPLICIT_VR_LITTLE_ENDIAN) == own
+    assert digest(element(0x00100000, b"OB", b"payload!") + NAME, EXPLICIT_VR_LITTLE_ENDIAN) != own
+
+
 def test_every_byte_that_means_something_counts():
     data = NAME + ID
     own = digest(data, EXPLICIT_VR_LITTLE_ENDIAN)
