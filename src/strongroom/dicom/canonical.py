@@ -1,10 +1,11 @@
 """One digest for one data set, whichever uncompressed transfer syntax a copy of it is in.
 
 The canonical form is Explicit VR Little Endian with defined lengths, tags ascending in every item, private elements
-kept; without group lengths and Length to End of four bytes, and at the top level without File Meta Information and Data
-Set Trailing Padding (FFFC,FFFC). Pixel data fragments stay as encoded. Where a copy in implicit VR cannot tell which of
-several VRs was meant (US or SS, OB or OW), the form has always the same one; values written as UN count as what the dictionary knows them to be. Private elements
-count as UN, whichever VR one copy has for them, and as sequences if they hold items.
+kept; without group lengths and Length to End of four bytes, and at the top level without File Meta Information and
+Data Set Trailing Padding (FFFC,FFFC). Pixel data fragments stay as encoded. Where a copy in implicit VR cannot tell
+which of several VRs was meant (US or SS, OB or OW), the form has always the same one; values written as UN count as
+what the dictionary knows them to be. Private elements count as UN, whichever VR one copy has for them, and as
+sequences if they hold items.
 """
 
 from __future__ import annotations
