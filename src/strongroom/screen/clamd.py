@@ -69,16 +69,17 @@ class Clamd:
         finally:
             connection.close()
 
-    def begin(self) -> ClamdScan:
-        """Return the scan of one object. Nothing is sent yet."""
-        return ClamdScan(self)
+    def begin(self, *, inflated: bool = False) -> ClamdScan:
+        """Return the scan of one object, or of what a deflated one inflates to. Nothing is sent yet."""
+        return ClamdScan(self, inflated=inflated)
 
 
 class ClamdScan:
     """One object on its way to clamd. Not thread-safe."""
 
-    def __init__(self, clamd: Clamd) -> None:
+    def __init__(self, clamd: Clamd, *, inflated: bool = False) -> None:
         self._clamd = clamd
+        self._inflated = inflated
         self._connection: _Connection | None = None
         self._pending = bytearray()
         self._size = 0
@@ -101,12 +102,12 @@ class ClamdScan:
         findings = []
         found = _FOUND.fullmatch(said)
         if found is not None:
-            place = Place(FILE, 0, self._size)
+            place = Place(FILE, 0, self._size, self._inflated)
             findings.append(Finding(_RULE, _RULE.severity, Confidence.HIGH, place, f"signature {found['name']}"))
         elif said != "stream: OK":
             raise EngineFailed(ENGINE, _reason(said))
         if self._size > self._clamd.max_bytes:
-            beyond = Place(FILE, self._clamd.max_bytes, self._size - self._clamd.max_bytes)
+            beyond = Place(FILE, self._clamd.max_bytes, self._size - self._clamd.max_bytes, self._inflated)
             what = f"it was shown {self._clamd.max_bytes} of {self._size} bytes"
             findings.append(Finding(_PARTLY, _PARTLY.severity, Confidence.HIGH, beyond, what))
         return tuple(findings)

@@ -1,19 +1,20 @@
 """Screening with the engines of the operator's beside it: YARA-X rules, and ClamAV through clamd.
 
 ``Engines.screening`` takes the place of ``Screening``: it is fed the same bytes, and its report has what the engines
-found as well. What an engine could not do is in ``Report.failures``, by its name and in a few words: whether an object
-may pass that an engine has not seen is for its caller to decide.
+found as well. Of a deflated data set they are shown what it inflates to besides, as far as our own rules are. What an
+engine could not do is in ``Report.failures``, by its name and in a few words: whether an object may pass that an
+engine has not seen is for its caller to decide.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from strongroom.dicom.dictionary import TransferSyntax
+from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from strongroom.errors import EngineFailed
 from strongroom.screen.clamd import Clamd
 from strongroom.screen.findings import EngineFailure, Finding, Report, in_order
@@ -24,6 +25,8 @@ from strongroom.screen.yara import YaraRules
 
 DEFAULT_TIMEOUT_S: Final = 60.0
 DEFAULT_CLAMD_BYTES: Final = 25 << 20
+_INFLATED: Final = EXPLICIT_VR_LITTLE_ENDIAN
+"""What a deflated data set is once it is inflated (PS3.5 A.5)."""
 
 
 class _Scan(Protocol):
@@ -32,6 +35,10 @@ class _Scan(Protocol):
     def finish(self) -> tuple[Finding, ...]: ...
 
     def close(self) -> None: ...
+
+
+_Named = tuple[str, _Scan]
+"""A scan, and the engine that does it."""
 
 
 class Engines:
@@ -74,41 +81,59 @@ class Engines:
     ) -> Screening | EngineScreening:
         """Return a screening of one object: of a file, or with ``transfer_syntax`` of a bare data set."""
         screening = Screening(limits, transfer_syntax, memory)
-        scans: list[tuple[str, _Scan]] = []
+        if not self:
+            return screening
+        return EngineScreening(screening, self._begin(transfer_syntax), lambda: self._begin(_INFLATED, inflated=True))
+
+    def _begin(self, transfer_syntax: TransferSyntax | None, *, inflated: bool = False) -> list[_Named]:
+        scans: list[_Named] = []
         if self._yara is not None:
-            scans.append(("yara", self._yara.begin(transfer_syntax)))
+            scans.append(("yara", self._yara.begin(transfer_syntax, inflated=inflated)))
         if self._clamd is not None:
-            scans.append(("clamd", self._clamd.begin()))
-        return EngineScreening(screening, scans) if scans else screening
+            scans.append(("clamd", self._clamd.begin(inflated=inflated)))
+        return scans
 
 
 class EngineScreening:
     """One object on its way past our rules and the engines. Not thread-safe. Nothing that an engine does raises."""
 
-    def __init__(self, screening: Screening, scans: list[tuple[str, _Scan]]) -> None:
+    def __init__(self, screening: Screening, scans: list[_Named], begin_inflated: Callable[[], list[_Named]]) -> None:
         self._screening = screening
         self._scans = scans
+        self._inflated: list[_Named] = []
+        """Those of what the object inflates to, if it is deflated."""
+        self._begin_inflated: Callable[[], list[_Named]] | None = begin_inflated
         self._failures: list[EngineFailure] = []
+        screening.on_inflated = self._feed_inflated
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; they may be reused when this returns."""
         view = memoryview(data).cast("B")
         self._screening.feed(view)
-        for name, scan in tuple(self._scans):
+        self._show(view, self._scans)
+
+    def _feed_inflated(self, view: memoryview) -> None:
+        if self._begin_inflated is not None:
+            self._inflated, self._begin_inflated = self._begin_inflated(), None
+        self._show(view, self._inflated)
+
+    def _show(self, view: memoryview, scans: list[_Named]) -> None:
+        for name, scan in tuple(scans):
             try:
                 scan.feed(view)
             except EngineFailed as error:
-                self._failed(name, scan, error)
+                self._failed(name, scan, error, scans)
 
     def finish(self) -> Report:
         """Declare the end, and return what was found by all."""
         report = self._screening.finish()
         found: list[Finding] = []
-        for name, scan in tuple(self._scans):
-            try:
-                found += scan.finish()
-            except EngineFailed as error:
-                self._failed(name, scan, error)
+        for scans in (self._scans, self._inflated):
+            for name, scan in tuple(scans):
+                try:
+                    found += scan.finish()
+                except EngineFailed as error:
+                    self._failed(name, scan, error, scans)
         counts = Counter(report.counts) + Counter(each.rule.id for each in found)
         return replace(
             report,
@@ -119,11 +144,12 @@ class EngineScreening:
 
     def close(self) -> None:
         """Give up on an object that does not arrive whole."""
-        for _, scan in self._scans:
-            scan.close()
-        self._scans.clear()
+        for scans in (self._scans, self._inflated):
+            for _, scan in scans:
+                scan.close()
+            scans.clear()
 
-    def _failed(self, name: str, scan: _Scan, error: EngineFailed) -> None:
+    def _failed(self, name: str, scan: _Scan, error: EngineFailed, scans: list[_Named]) -> None:
         scan.close()
-        self._scans.remove((name, scan))
+        scans.remove((name, scan))
         self._failures.append(EngineFailure(name, error.reason))

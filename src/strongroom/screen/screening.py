@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
@@ -55,6 +56,8 @@ class Screening:
         self._file = Blocks(limits, self._verdict, transfer_syntax, memory=memory)
         if self._is_file:
             self._file.judge.meta_ends = self._meta_ends
+        self.on_inflated: Callable[[memoryview], None] | None = None
+        """Told of what a deflated data set inflates to, piece by piece, within the limits."""
         self._inner: Blocks | None = None
         self._inflating: Inflating | None = None
         self._inflate_from = 0
@@ -194,6 +197,8 @@ class Screening:
             return
         for piece in inflating.feed(file.data[known - file.base :]):
             view = memoryview(piece)
+            if self.on_inflated is not None:
+                self.on_inflated(view)
             while view:
                 view = view[inner.take(view) :]
                 if inner.is_full:

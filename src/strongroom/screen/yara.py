@@ -60,9 +60,9 @@ class YaraRules:
                 raise ConfigError(f"YARA rules {path} cannot be compiled: {error}") from None
         return cls(compiler.build(), timeout_s)
 
-    def begin(self, transfer_syntax: TransferSyntax | None) -> YaraScan:
-        """Return the scan of one object."""
-        return YaraScan(self._rules, self._timeout_s, Places(transfer_syntax))
+    def begin(self, transfer_syntax: TransferSyntax | None, *, inflated: bool = False) -> YaraScan:
+        """Return the scan of one object, or of what a deflated one inflates to."""
+        return YaraScan(self._rules, self._timeout_s, Places(transfer_syntax), inflated=inflated)
 
 
 def _files(paths: Sequence[str]) -> list[Path]:
@@ -81,8 +81,9 @@ def _files(paths: Sequence[str]) -> list[Path]:
 class YaraScan:
     """One object on its way past the rules. Not thread-safe."""
 
-    def __init__(self, rules: yara_x.Rules, timeout_s: float, places: Places) -> None:
+    def __init__(self, rules: yara_x.Rules, timeout_s: float, places: Places, *, inflated: bool = False) -> None:
         self._rules = rules
+        self._inflated = inflated
         self._timeout_s = timeout_s
         self._places = places
         self._window = bytearray()
@@ -133,10 +134,10 @@ class YaraScan:
             (each.offset, each.length, pattern.identifier) for pattern in rule.patterns for each in pattern.matches
         )
         if not found:
-            self._add(rule, FILE, Place(FILE, self._base, len(self._window)), "its condition holds")
+            self._add(rule, FILE, Place(FILE, self._base, len(self._window), self._inflated), "its condition holds")
         for offset, length, pattern in found:
             path = self._places.path_at(self._base + offset)
-            self._add(rule, path, Place(path, self._base + offset, length), f"{pattern} matches")
+            self._add(rule, path, Place(path, self._base + offset, length, self._inflated), f"{pattern} matches")
 
     def _add(self, rule: yara_x.Rule, path: str, place: Place, what: str) -> None:
         name = f"{rule.namespace}:{rule.identifier}"

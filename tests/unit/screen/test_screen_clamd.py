@@ -52,6 +52,18 @@ def test_what_clamav_knows_is_found_and_what_it_does_not_know_is_not(tmp_path: P
 
 @pytest.mark.interop
 @with_clamd
+def test_a_deflated_data_set_is_shown_inflated_as_well(tmp_path: Path) -> None:
+    data = hidden.BINARY_SURFACES["private, deflated"](clamd.MARK)
+    assert clamd.MARK not in data
+    with clamd.clamd(tmp_path) as address:
+        report = screened(Engines.load(clamd=address), data)
+        (found,) = [each for each in report.findings if each.rule.id == "SR-CLAM-001"]
+        assert (found.place.path, found.place.offset, found.place.inflated) == ("file", 0, True)
+        assert report.failures == ()
+
+
+@pytest.mark.interop
+@with_clamd
 def test_a_large_object_is_streamed_and_found_at_its_end(tmp_path: Path) -> None:
     with clamd.clamd(tmp_path) as address:
         data = bytes(range(256)) * 40_000 + clamd.MARK

@@ -128,3 +128,17 @@ def test_a_rule_that_takes_too_long_is_a_failure_of_the_engine(tmp_path: Path) -
     )
     report = screened(Engines.load([str(tmp_path)], timeout_s=1), bytes(1 << 20))
     assert [(each.engine, each.reason) for each in report.failures] == [("yara", "timeout")]
+
+
+def test_a_deflated_data_set_is_shown_inflated_as_well(engines: Engines) -> None:
+    data = hidden.BINARY_SURFACES["private, deflated"](MARK)
+    assert MARK not in data
+    report = screened(engines, data)
+    (found,) = [each for each in report.findings if each.rule.id == "SR-YARA-001"]
+    assert (found.place.path, found.place.inflated, found.place.length) == ("(0029,1010)", True, len(MARK))
+    assert report.failures == ()
+
+
+def test_what_is_not_deflated_is_looked_at_once(engines: Engines) -> None:
+    data = hidden.BINARY_SURFACES["private OB"](bytes(50) + MARK)
+    assert [each[1] for each in matched(screened(engines, data))] == ["(0029,1010)"]
