@@ -61,8 +61,8 @@ def _accept(body: bytes, *, titles: bytes = b"", version: bytes = b"HOSTILE", mo
     """An A-ASSOCIATE-AC that accepts all that is proposed."""
     contexts, _ = parse_request(body)
     items = item(0x10, APPLICATION_CONTEXT.encode())
-    for context_id in contexts:
-        items += item(0x21, bytes((context_id, 0, 0, 0)) + item(0x40, IMPLICIT.encode()))
+    for context_id, (_, syntaxes) in contexts.items():
+        items += item(0x21, bytes((context_id, 0, 0, 0)) + item(0x40, syntaxes[0].encode()))
     user = item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.826.0.1.3680043.9.66") + item(0x55, version)
     head = b"\0\1\0\0" + (titles.ljust(32)[:32] if titles else body[4:36]) + bytes(32)
     return pdu(A_ASSOCIATE_AC, head + items + more + item(0x50, user))

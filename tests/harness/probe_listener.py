@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 JOIN_TIMEOUT_S = 10.0
+LATE_S = 0.4
+"""So late may a thread of this process notice what has happened to a connection, on a machine that has much to do."""
 KEPT_BYTES = 1 << 20
 """So much of what a connection sends is kept; all of it is counted."""
 
@@ -91,28 +93,14 @@ class Listener:
     failures: list[BaseException] = field(default_factory=list)
     """What handlers have raised: mistakes of the harness."""
 
-    @property
-    def host(self) -> str:
-        """The first address that it listens on."""
-        return str(self.sockets[0].getsockname()[0])
-
-    @property
-    def port(self) -> int:
-        """The port; the same on every address."""
-        return int(self.sockets[0].getsockname()[1])
+    def __post_init__(self) -> None:
+        """Note the port, which is the same on every address."""
+        self.port = int(self.sockets[0].getsockname()[1])
 
     @property
     def most_at_once(self) -> int:
         """How many connections were open at the same time, at most."""
-        ends = [(visit.opened_s, 1) for visit in self.visits]
-        ends += [(visit.closed_s, -1) for visit in self.visits if visit.closed_s is not None]
-        return max(itertools.accumulate(change for _, change in sorted(ends)), default=0)
-
-    @property
-    def shortest_pause_s(self) -> float:
-        """The shortest time between the beginnings of two connections that followed each other."""
-        times = [visit.opened_s for visit in self.visits]
-        return min((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
+        return most_at_once(self.visits)
 
     @property
     def received_bytes(self) -> int:
@@ -193,6 +181,27 @@ class Listener:
             with suppress(OSError):
                 visit.sock.shutdown(socket.SHUT_RDWR)
             visit.sock.close()
+
+
+def most_at_once(visits: Sequence[Visit]) -> int:
+    """How many connections were open at the same time, at most; an end is noticed up to ``LATE_S`` after it."""
+    ends = [(visit.opened_s, 1) for visit in visits]
+    ends += [(max(visit.opened_s, visit.closed_s - LATE_S), -1) for visit in visits if visit.closed_s is not None]
+    ordered = sorted(ends, key=lambda end: (end[0], -end[1]))
+    return max(itertools.accumulate(change for _, change in ordered), default=0)
+
+
+def too_fast(visits: Sequence[Visit], interval_s: float) -> list[str]:
+    """Where connections began less than ``interval_s`` apart, over any stretch of them.
+
+    That a server notices a connection late shortens a stretch by ``LATE_S``, however long it is.
+    """
+    times = sorted(visit.opened_s for visit in visits)
+    return [
+        f"connections {first} to {last} within {times[last] - times[first]:.3f} s"
+        for first, last in itertools.combinations(range(len(times)), 2)
+        if times[last] - times[first] < (last - first) * interval_s - LATE_S
+    ]
 
 
 def listening_sockets(addresses: Sequence[str] = ("127.0.0.1",), port: int = 0) -> list[socket.socket]:
