@@ -182,7 +182,7 @@ def count(session: Session) -> None:
                 if dialogue.is_open:
                     dialogue.ask(partial(made.ask, days))
             is_lost = not dialogue.is_open
-        details = counted(made, ignores_dates=ignores_dates)
+        details = counted(made.tally, made.slices, ignores_dates=ignores_dates)
         if made.is_cancelled:
             details["cancelled"] = "ignored" if is_lost else "kept"
         answer = Outcome(Answer.DONE, outcome.details) if made.tally.answers else outcome
@@ -214,9 +214,8 @@ def _needs_weeks(made: Count, *, ignores_dates: bool) -> bool:
     return not ignores_dates and (not made.slices or may_be_cut(made.slices[0]))
 
 
-def counted(made: Count, *, ignores_dates: bool) -> dict[str, Detail]:
+def counted(tally: Tally, slices: Sequence[Slice], *, ignores_dates: bool) -> dict[str, Detail]:
     """Return the details of a count: what was seen, whether there is more, and what the years are estimated to hold."""
-    tally, slices = made.tally, made.slices
     whole, weeks = slices[:1], slices[1:]
     is_exact = bool(whole) and not whole[0].is_capped and whole[0].status == Status.SUCCESS
     is_exact = is_exact and not any(week.new_studies for week in weeks)
@@ -226,26 +225,26 @@ def counted(made: Count, *, ignores_dates: bool) -> dict[str, Detail]:
         "patients": len(tally.patients),
         "slices": len(slices),
         "capped": not is_exact,
-        "keys": _oddities(made, ignores_dates=ignores_dates),
+        "keys": _oddities(tally, slices, ignores_dates=ignores_dates),
     }
-    if weeks:
+    if weeks and not (whole and whole[0].answers):
+        # The query for everything gave nothing: these days are all that was counted.
         details["from_date"] = min(week.first for week in weeks)
         details["to_date"] = max(week.last for week in weeks)
-        if not is_exact:
-            studies, images = estimate(weeks)
-            details["estimated_studies"] = max(studies, len(tally.studies))
-            details["estimated_images"] = max(images, tally.images)
+    if weeks and not is_exact:
+        studies, images = estimate(weeks)
+        details["estimated_studies"] = max(studies, len(tally.studies))
+        details["estimated_images"] = max(images, tally.images)
     return details
 
 
-def _oddities(made: Count, *, ignores_dates: bool) -> tuple[str, ...]:
+def _oddities(tally: Tally, slices: Sequence[Slice], *, ignores_dates: bool) -> tuple[str, ...]:
     """Return what the server made of the keys: words that say how far the numbers can be trusted."""
-    tally = made.tally
     found = {
         "dates ignored": ignores_dates,
         "no image counts": bool(tally.answers) and tally.without_images == tally.answers,
         "no patient IDs": bool(tally.answers) and not tally.patients,
-        "studies repeated": any(each.answers > each.new_studies for each in made.slices[:1]),
+        "studies repeated": any(each.answers > each.new_studies for each in slices[:1]),
         "malformed answers": bool(tally.malformed),
     }
     return tuple(word for word, is_so in found.items() if is_so)

@@ -112,6 +112,16 @@ def test_weeks_that_have_what_everything_had_not_show_a_limit_of_the_server() ->
     assert details["estimated_studies"] == 10 * 365 // 7
 
 
+def test_where_everything_is_refused_the_weeks_say_which_days_were_counted() -> None:
+    tally = Tally(b"key")
+    tally.add({0x0020000D: "1.2"})
+    slices = [Slice("", "", 0, 0, 0, 0xA700, False), Slice("20260101", "20260107", 1, 1, 0, 0, False)]
+    details = counting.counted(tally, slices, ignores_dates=False)
+    assert (details["studies"], details["capped"]) == (1, True)
+    assert (details["from_date"], details["to_date"]) == ("20260101", "20260107")
+    assert "no image counts" in details["keys"]  # type: ignore[operator]
+
+
 def test_a_server_that_never_stops_is_cut_off() -> None:
     with scp(replace(real_looking(), endless=True)) as server:
         made = run(server)
