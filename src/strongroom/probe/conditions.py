@@ -11,7 +11,7 @@ A condition is a TOML table. Which kind it is depends on its first key:
     A check that stands further up has one of the verdicts for the same subject.
 
 Wherever a word is expected, a list of words means any of them. ``as = "anyone"`` stands for whoever needs nothing that
-is secret; ``answer = "answered"`` for every answer but unreachable and not-asked, ``"reply"`` for one in the protocol
+is secret; ``answer = "answered"`` for every answer that came and broke no limit, ``"reply"`` for one in the protocol
 that was spoken, ``"no"`` for refused, aborted and closed.
 
 A detail is compared with a value (``true``, ``7``), with a list of which it is one, or by a text: ``"= x"``,
@@ -43,7 +43,7 @@ FACTS: Final = {
 
 _ALIASES: Final[Mapping[str, frozenset[str]]] = {
     "anyone": frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER, Identity.DEFAULT_CREDENTIALS}),
-    "answered": frozenset(REACHED),
+    "answered": frozenset(REACHED - {Answer.TIMEOUT, Answer.HOSTILE}),
     "reply": frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED}),
     "no": frozenset({Answer.REFUSED, Answer.ABORTED, Answer.CLOSED}),
 }

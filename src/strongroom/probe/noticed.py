@@ -47,13 +47,16 @@ class Noticed:
 def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[Contact, ...]:
     """Return the contacts of a run from the entries of its log, in order of time."""
     begun: dict[int, Mapping[str, Any]] = {}
-    found = []
+    found: dict[int, Contact] = {}
     for entry in entries:
         if entry["kind"] == "connect":
             begun[entry["n"]] = entry
         elif entry["kind"] == "observation" and _asks(entry):
-            found += [_contact(begun[n], entry, facts) for n in entry["entries"] if n in begun]
-    return tuple(sorted(found, key=lambda each: each.begun_us))
+            for number in entry["entries"]:
+                # Several steps may share a connection: the first one names it.
+                if number in begun and number not in found:
+                    found[number] = _contact(begun[number], entry, facts)
+    return tuple(sorted(found.values(), key=lambda each: each.begun_us))
 
 
 def _asks(entry: Mapping[str, Any]) -> bool:

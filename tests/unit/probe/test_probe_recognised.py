@@ -1,0 +1,46 @@
+"""Products and versions, from what servers say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.probe_observed import seen
+from strongroom.probe.recognised import recognise
+
+
+def test_a_page_says_more_than_an_implementation_uid() -> None:
+    found = recognise([
+        seen("dicom.associate", implementation_uid="1.2.276.0.7230010.3.0.3 (DCMTK)",
+             implementation_version="OFFIS_DCMTK_367"),
+        seen("http.paths", product="Orthanc", version="1.12.11"),
+    ])  # fmt: skip
+    assert found.products == ("orthanc", "dcmtk")
+
+
+def test_what_is_built_on_dcmtk_may_be_orthanc() -> None:
+    found = recognise([seen("dicom.associate", implementation_uid="1.2.276.0.7230010.3.0.3 (DCMTK)")])
+    assert found.products == ("dcmtk", "orthanc")
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"), [("1.12.8", "vulnerable"), ("1.12.10", "vulnerable"), ("1.12.11", "named"), ("2", "silent")]
+)
+def test_versions_are_compared_as_numbers(version: str, verdict: str) -> None:
+    assert recognise([seen("http.root"), seen("http.paths", product="Orthanc", version=version)]).version == verdict
+
+
+def test_the_version_of_dcmtk_is_in_its_name() -> None:
+    found = recognise([seen("dicom.associate", implementation_version="OFFIS_DCMTK_369")])
+    assert (found.version, found.faults) == ("named", ())
+    older = recognise([seen("dicom.associate", implementation_version="OFFIS_DCMTK_366")])
+    assert len(older.faults) == 2
+
+
+def test_a_version_of_one_product_is_not_held_against_another() -> None:
+    found = recognise([seen("http.root", server="nginx/1.22.1"), seen("http.paths", product="Orthanc")])
+    assert found.version == "named"
+
+
+def test_a_server_that_says_nothing_is_silent_and_one_that_nobody_asked_is_unknown() -> None:
+    assert recognise([seen("dicom.associate", implementation_version="AAA")]).version == "silent"
+    assert recognise([seen("tcp.connect")]).version == "unknown"
