@@ -20,6 +20,7 @@ from strongroom.cli.progress import State, Work, counted
 from strongroom.config import environment
 from strongroom.errors import ConfigError
 from strongroom.probe.briefing import describe, plan_json, planned_steps
+from strongroom.probe.canary import cleanup
 from strongroom.probe.engine import COMPLETE, Engine, Outcome
 from strongroom.probe.judge import judge
 from strongroom.probe.permit import Permit, require_inside, require_permitted
@@ -94,7 +95,7 @@ def probe(
     """Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.
 
     Prints a report and leaves it, with a log of all that was sent, in a directory of its own. Exit status 0: good;
-    1: something is open, or weak; 2: the probe could not run, and no packet was sent.
+    1: something is open, or weak, or was not tested to the end; 2: the probe could not run, and no packet was sent.
     """
     if chosen.invoked_subcommand is not None:
         return
@@ -114,10 +115,13 @@ def probe(
     texts = reports(judgement)
     for name, text in texts.items():
         write_report(folder, name, text)
+    left = cleanup(outcome.observations)
+    if left:
+        write_report(folder, "cleanup.txt", "\n".join(left) + "\n")
     print(texts[_REPORTS[output]], end="")
-    for line in _closing(opened, outcome):
+    for line in (*left, *_closing(opened, outcome)):
         print(line, file=sys.stderr)
-    if judgement.exit_status:
+    if judgement.exit_status or outcome.how != COMPLETE or outcome.faults:
         raise typer.Exit(BAD_NEWS)
 
 
@@ -130,8 +134,6 @@ def _closing(opened: OpenRun, outcome: Outcome) -> Iterator[str]:
     for address, step in outcome.faults:
         yield f"NOT FINISHED by a fault of the probe: {step} at {address}"
     yield f"report and run log: {opened.folder}   head of the log: {opened.log.head}"
-    if any(seen.details.get("sop_instance_uid") for seen in outcome.observations):
-        yield "OBJECTS WERE WRITTEN: the report says how to remove them"
 
 
 def _run(permit: Permit, opened: OpenRun) -> Outcome:

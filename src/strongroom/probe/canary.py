@@ -130,8 +130,9 @@ def _may_store(session: Session, caller: Caller) -> bool:
 def _write(session: Session, caller: Caller) -> bool:
     """Store a canary; if it was taken do everything else with it. Return whether it was."""
     first = new_canary(session)
-    outcome = _store(session, caller, first)
     uids = {"sop_instance_uid": str(first.instance), "study_instance_uid": str(first.study)}
+    _announce(session, caller, "dicom.store_canary", first)
+    outcome = _store(session, caller, first)
     keep(session, "dicom.store_canary", caller, outcome, **uids)
     if not outcome.is_done:
         return False
@@ -143,6 +144,7 @@ def _write(session: Session, caller: Caller) -> bool:
     more: dict[str, Detail] = {} if seen is None else {"overwritten": bool(seen.details.get("same_pixels"))}
     keep(session, "dicom.overwrite_canary", caller, again, **more)
     other = replace(new_canary(session), study=first.study, patient_id=OTHER_PATIENT_ID)
+    _announce(session, caller, "dicom.cross_study_canary", other)
     keep(
         session,
         "dicom.cross_study_canary",
@@ -152,6 +154,12 @@ def _write(session: Session, caller: Caller) -> bool:
         study_instance_uid=str(other.study),
     )
     return True
+
+
+def _announce(session: Session, caller: Caller, step: str, made: Canary) -> None:
+    session.will_write(
+        step, caller.port, caller.channel, caller.identity, made.instance, study_instance_uid=str(made.study)
+    )
 
 
 def _store(session: Session, caller: Caller, made: Canary) -> Outcome:

@@ -35,6 +35,8 @@ class Address:
     is_done: bool = False
     observations: list[Observation] = field(default_factory=list)
     unfinished: list[Observation] = field(default_factory=list)
+    written: list[Observation] = field(default_factory=list)
+    """Objects that were written, or may have been, in a stage that was not finished: to be removed all the same."""
 
 
 @dataclass(slots=True)
@@ -45,22 +47,28 @@ class Before:
 
     def take(self, entry: Entry) -> None:
         """Take an entry of the log, in order."""
+        if entry["kind"] == "resumed":
+            for address in self.addresses.values():
+                address.observations += address.written
+                address.unfinished, address.written = [], []
         if "address" not in entry:
             return
         address = self.addresses.setdefault(entry["address"], Address())
         match entry["kind"]:
             case "connect":
                 address.connections += 1
+            case "will-write":
+                address.written.append(observation_of(entry))
             case "observation":
                 address.unfinished.append(observation_of(entry))
             case "stage":
                 address.stages.add(entry["stage"])
                 address.observations += address.unfinished
-                address.unfinished = []
+                address.unfinished, address.written = [], []
             case "done":
                 address.is_done = True
                 address.observations = [] if entry["silent"] else address.observations + address.unfinished
-                address.unfinished = []
+                address.unfinished, address.written = [], []
                 address.stages.clear()
 
 
@@ -135,7 +143,7 @@ class Engine:
     def _probe(self, target: ScopeTarget, address: str) -> None:
         before = self._before.addresses.pop(address, None) or Address()
         session = Session(self._run, target, address, connections=before.connections)
-        session.known.extend(before.observations)
+        session.known.extend((*before.observations, *before.written))
         self._sessions.add(session)
         taken = 0
         try:
@@ -149,6 +157,7 @@ class Engine:
             self.stop()
         finally:
             session.close()
+            session.known.extend(session.unanswered.values())
             self._sessions.discard(session)
         silent = is_silent(session) or (before.is_done and not before.observations)
         with self._lock:

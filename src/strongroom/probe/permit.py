@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Final
 
-from strongroom.errors import OutOfScope, Unanswered
+from strongroom.errors import ConfigError, OutOfScope, Unanswered
 from strongroom.net.tls import probing_context
 from strongroom.probe.line import LineLimits, open_line
 from strongroom.probe.names import addresses_of, system_name_servers
@@ -88,10 +89,10 @@ def require_permitted(
     """Return what may be probed at ``now``; ``only`` limits it to targets or addresses of the scope.
 
     Raises:
-        ConfigError: the scope is none.
+        ConfigError: the scope is none, or a client certificate that it names cannot be loaded.
         OutOfScope: not now, not there, or not proved.
     """
-    scope = parse_scope(signed.raw)
+    scope = _located(parse_scope(signed.raw), signed.folder)
     sources = sources or Sources()
     require_open(scope, now)
     wanted = require_inside(scope, only)
@@ -102,6 +103,21 @@ def require_permitted(
             _require_owned(target, address, signed.signer, sources)
             proofs.append(Proof(target.name, address, target.ownership))
     return Permit(scope, signed, resolved, tuple(proofs), only)
+
+
+def _located(scope: Scope, folder: Path) -> Scope:
+    """``scope`` with the names of its files as they are to be opened. Raises ConfigError for a bad certificate."""
+    targets = []
+    for target in scope.targets:
+        if target.certificate:
+            files = str(folder / target.certificate), str(folder / target.certificate_key)
+            try:
+                probing_context(files)
+            except ConfigError as error:
+                raise ConfigError(f"target {target.name}: {files[0]}: {error}") from None
+            target = replace(target, certificate=files[0], certificate_key=files[1])
+        targets.append(target)
+    return replace(scope, targets=tuple(targets))
 
 
 def require_open(scope: Scope, now: dt.datetime) -> None:

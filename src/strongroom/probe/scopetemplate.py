@@ -92,6 +92,7 @@ addresses = ["127.0.0.1"]
 # called_title = "ANY-SCP"
 # calling_title = "STRONGROOM-PRB"
 # A client certificate with its chain, and its key without a passphrase (PEM), for what is asked as somebody known.
+# Names of files start from where this file lies.
 # client_certificate = ""
 # client_key = ""
 # What you expect to find. One of: closed, mutual-tls, tls, titles, open.

@@ -74,6 +74,8 @@ class Session:
         self.consents = run.scope.consents
         self.limits = LineLimits(rates.connect_s, rates.connection_s, rates.answer_s, rates.max_received_bytes)
         self.known: list[Observation] = []
+        self.unanswered: dict[Detail, Observation] = {}
+        """Objects that were going to be written, by UID, until it is observed what came of them."""
         self.titles = Titles(AeTitle.parse(target.called), AeTitle.parse(target.calling))
         self.implementation = IMPLEMENTATION
         self.user_agent = USER_AGENT
@@ -153,7 +155,21 @@ class Session:
         )
         self._run.log.append("observation", as_json(seen))
         self.known.append(seen)
+        self.unanswered.pop(details.get("sop_instance_uid", ""), None)
         return seen
+
+    def will_write(
+        self, step: str, port: int, channel: Channel, identity: Identity, uid: Uid, **details: Detail
+    ) -> None:
+        """Keep in the log, before it is sent, that an object with this UID is going to be written.
+
+        Whatever ends the run before its answer is observed, the report says that the object may be there.
+        """
+        told = {**details, "sop_instance_uid": str(uid), "reason": "the run was ended before the answer"}
+        require_kept(step, told)
+        seen = Observation(step, self.endpoint(port), channel, identity, Answer.TIMEOUT, told, time.time_ns() // 1000)
+        self._run.log.append("will-write", as_json(seen))
+        self.unanswered[str(uid)] = seen
 
     def skip(
         self,

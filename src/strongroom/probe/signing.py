@@ -58,12 +58,16 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class SignedScope:
-    """The bytes of a scope whose signature holds, its digest (hex), who signed it and when (as they say)."""
+    """The bytes of a scope whose signature holds, its digest (hex), who signed it and when (as they say).
+
+    ``folder`` is where the scope lies: relative names of files in it start from there.
+    """
 
     raw: bytes
     digest: str
     signer: Signer
     signed_at: str
+    folder: Path = Path()
 
 
 def signature_path(scope: Path) -> Path:
@@ -187,7 +191,7 @@ def require_signed(path: Path, signers: tuple[Signer, ...]) -> SignedScope:
         Ed25519PublicKey.from_public_bytes(signer.raw).verify(signature, _signed_text(digest, signed_at))
     except InvalidSignature:
         raise OutOfScope(f"the signature in {beside} does not hold: {again}") from None
-    return SignedScope(raw, digest, signer, signed_at)
+    return SignedScope(raw, digest, signer, signed_at, path.parent)
 
 
 def sign_head(key: Ed25519PrivateKey, run: str, head: str) -> str:
