@@ -69,7 +69,7 @@ def look_at(chain: tuple[bytes, ...], host: str, now: dt.datetime) -> Certificat
             chain_complete=self_signed or _is_chain(certificates),
             name_matches=_matches(host, names),
             serial_bits=leaf.serial_number.bit_length(),
-            too_long=lifetime > dt.timedelta(days=MAX_LIFETIME_DAYS),
+            too_long=lifetime.days > MAX_LIFETIME_DAYS,
         )
     except IndexError:
         raise Unanswered(Answer.FAILED, "no certificate") from None

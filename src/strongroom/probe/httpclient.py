@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from strongroom.errors import ConfigError, Unanswered
+from strongroom.net.tls import Identity as TlsIdentity
 from strongroom.net.tls import probing_context
 from strongroom.probe.model import Answer, Channel, Identity
 
@@ -183,8 +184,13 @@ class HttpClient:
         self, session: Session, port: int, channel: Channel, identity: Identity = Identity.STRANGER, *, most: int = 40
     ) -> None:
         """``most`` is how many connections may be opened before ``ask`` raises."""
-        self._session, self._port, self._channel, self._identity = session, port, channel, identity
+        self._session, self._port, self._channel = session, port, channel
         self._most = most
+        target = session.target
+        self.shows: TlsIdentity | tuple[str, str] | None = None
+        """The client certificate that is shown if one is asked for."""
+        if identity is Identity.CERTIFICATE:
+            self.shows = (target.certificate, target.certificate_key)
         self._line: Line | None = None
         self.connections = self.requests = 0
 
@@ -198,11 +204,6 @@ class HttpClient:
     def scheme(self) -> str:
         """The scheme of the URLs that it asks."""
         return "https" if self._channel is Channel.TLS else "http"
-
-    @property
-    def may_ask(self) -> bool:
-        """Whether a question can still be asked: over the open connection, or a new one."""
-        return self._line is not None or self.connections < self._most
 
     def ask(self, request: Request) -> Response:
         """Return the answer to ``request``, over the open connection if it still answers.
@@ -248,10 +249,8 @@ class HttpClient:
         limits = replace(self._session.limits, connection_s=max(self._session.limits.connection_s, MAX_CONNECTION_S))
         context = None
         if self._channel is Channel.TLS:
-            target = self._session.target
-            shown = (target.certificate, target.certificate_key) if self._identity is Identity.CERTIFICATE else None
             try:
-                context = probing_context(shown)
+                context = probing_context(self.shows)
             except ConfigError as error:
                 raise Unanswered(Answer.NOT_ASKED, str(error)) from None
         return self._session.line(self._port, framing="http", tls=context, limits=limits)

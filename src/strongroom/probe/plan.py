@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import association, canary, connecting, counting, services, transport, web
+from strongroom.probe import association, canary, connecting, counting, services, transport, web, webcanary, webcounts
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
 
@@ -39,11 +39,25 @@ PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
             services.syntaxes,
             association.idle,
             web.look,
+            web.strange_certificates,
             web.default_credentials,
         ),
     ),
-    (Level.COUNT, (services.ask_for_nothing, counting.count, counting.shape)),
-    (Level.CANARY, (canary.canary,)),
+    (
+        Level.COUNT,
+        (
+            services.ask_for_nothing,
+            counting.count,
+            counting.shape,
+            webcounts.search,
+            webcounts.count,
+            webcounts.shape,
+            webcounts.retrieve_nothing,
+            webcounts.store_nothing,
+            webcounts.rest,
+        ),
+    ),
+    (Level.CANARY, (canary.canary, webcanary.canary)),
 )
 
 

@@ -37,6 +37,9 @@ class Mark:
 
     def holds(self, response: Response) -> bool:
         """Whether the answer has all of it."""
+        has_words = 200 <= response.status < 300 or response.status in (401, 403)  # others repeat what was asked
+        if (self.body or self.keys) and not has_words:
+            return False
         body = response.body.decode("utf-8", "replace").lower() if self.body else ""
         name, value = self.header
         return (

@@ -69,7 +69,7 @@ _TABLE: Final = (
           _ASSOCIATION + " response", 1),
     _step("dicom.echo", 1, "a C-ECHO-RQ", "status " + _ASSOCIATION),
     _step("dicom.services", 1, "an A-ASSOCIATE-RQ for every service, then A-RELEASE-RQ: nothing is asked of any",
-          f"accepted refused models storage_classes get_with_storage {_ASSOCIATION}", 2),
+          f"accepted refused models storage_classes rare_storage_classes get_with_storage {_ASSOCIATION}", 2),
     _step("dicom.syntaxes", 1, "an A-ASSOCIATE-RQ with one context for each transfer syntax",
           f"accepted retired {_ASSOCIATION}", 2),
     _step("dicom.idle", 1, "an association that says nothing", "seconds", 1, "idle"),
@@ -111,19 +111,20 @@ _TABLE: Final = (
     _step("http.credentials", 1, "one request with the user name and password that the product ships with",
           f"{_HTTP} product works", 4, "default_credentials"),
     _step("http.qido", 2, "GET /studies?limit=1 and /patients at each DICOMweb root, counted and dropped",
-          f"{_HTTP} root answers", 8),
+          f"{_HTTP} root answers", 16),
     _step("http.qido_count", 2, "GET /studies by slices of dates with a limit, counted and dropped",
-          f"{_HTTP} root studies images patients capped slices from_date to_date keys", 8),
+          f"{_HTTP} root studies images patients capped slices from_date to_date keys estimated_studies "
+          "estimated_images", 8),
     _step("http.qido_shape", 2, "GET /studies with a few answers; values are looked at in memory and dropped",
           f"{_HTTP} root looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped ssn_bare "
           "itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes", 1),
-    _step("http.wado_rs", 2, "GET of a study UID that nobody has", f"{_HTTP} root", 2),
-    _step("http.wado_uri", 2, "GET of a WADO-URI for UIDs that nobody has", f"{_HTTP} path", 3),
+    _step("http.wado_rs", 2, "GET of a study UID that nobody has", f"{_HTTP} root", 4),
+    _step("http.wado_uri", 2, "GET of a WADO-URI for UIDs that nobody has", f"{_HTTP} path", 4),
     _step("http.stow", 2, "OPTIONS, and a POST of a multipart body without parts", f"{_HTTP} root", 2),
     _step("http.rest", 2, "GET of the management interface's own counts", f"{_HTTP} path product version "
           "patients studies instances", 6),
     _step("http.stow_canary", 3, "a POST of a synthetic object, read again", f"{_HTTP} root stored read "
-          "sop_instance_uid", 2),
+          "sop_instance_uid study_instance_uid", 3),
 )  # fmt: skip
 
 STEPS: Final = {step.name: step for step in _TABLE}

@@ -18,7 +18,7 @@ from strongroom.net.tls import Identity as TlsIdentity
 from strongroom.net.tls import probing_context
 from strongroom.probe.certificates import look_at, strange_identity
 from strongroom.probe.hello import VERSIONS, FlightReader, Offer, ServerFlight, client_hello, read_message
-from strongroom.probe.model import Answer, Channel, Identity
+from strongroom.probe.model import Answer, Channel, Identity, Level
 from strongroom.probe.session import Session
 from strongroom.probe.suites import SMALL_GROUPS, Standing, alert_name, name_of, standing_of, suites_with
 
@@ -67,6 +67,18 @@ def lets_in(session: Session, port: int, identity: Identity = Identity.STRANGER)
     """Whether a handshake as ``identity`` was completed and not refused afterwards."""
     seen = session.found("tls.handshake", port, Channel.TLS, identity)
     return seen is not None and seen.answer is Answer.DONE
+
+
+def is_for_web(session: Session, port: int) -> bool:
+    """Whether it is a port for HTTP alone, and HTTP may be asked there."""
+    is_http = port in session.target.http_ports and port not in session.target.dicom_ports
+    return is_http and session.level >= Level.ASSOCIATE
+
+
+def strange_certificates_of_ours() -> dict[str, TlsIdentity]:
+    """Certificates that nobody has a reason to trust, by the detail that says whether one was accepted."""
+    now = dt.datetime.now(dt.UTC)
+    return {"self_signed": strange_identity(now, expired=False), "expired": strange_identity(now, expired=True)}
 
 
 def handshakes(session: Session) -> None:
@@ -123,28 +135,26 @@ def suites(session: Session) -> None:
 
 
 def strange_certificates(session: Session) -> None:
-    """Show a certificate of our own making to each port that asks for one: it should refuse it, expired or not."""
+    """Show a certificate of our own making to each port that asks for one: it should refuse it, expired or not.
+
+    HTTP servers may say so only in their answer: where they may be asked, ``web.strange_certificates`` does this.
+    """
     for port in _tls_ports(session):
+        if is_for_web(session, port):
+            continue
         asked = session.found("tls.client_certificate", port, Channel.TLS)
         if asked is None or not asked.details.get("requested"):
             session.skip("tls.certificate_refused", port, "no client certificate is asked for", Channel.TLS)
             continue
         accepted: dict[str, bool] = {}
         alert = ""
-        now = dt.datetime.now(dt.UTC)
-        for name, expired in (("self_signed", False), ("expired", True)):
+        for name, identity in strange_certificates_of_ours().items():
             heard = _Heard()
-            accepted[name] = _shake(session, port, strange_identity(now, expired=expired), heard) is None
+            accepted[name] = _shake(session, port, identity, heard) is None
             alert = _alert_of(heard.flight) or alert
-        session.observe(
-            "tls.certificate_refused",
-            port,
-            Channel.TLS,
-            Identity.STRANGER,
-            Answer.DONE if any(accepted.values()) else Answer.REFUSED,
-            **accepted,
-            **({"alert": alert} if alert else {}),
-        )
+        details = {"alert": alert} if alert else {}
+        answer = Answer.DONE if any(accepted.values()) else Answer.REFUSED
+        session.observe("tls.certificate_refused", port, Channel.TLS, Identity.STRANGER, answer, **accepted, **details)
 
 
 def _handshake(session: Session, port: int, identity: Identity, shown: tuple[str, str] | None) -> _Heard:

@@ -30,7 +30,7 @@ from strongroom.probe.pages import (
     title_of,
 )
 from strongroom.probe.session import Session
-from strongroom.probe.transport import lets_in, speaks_tls
+from strongroom.probe.transport import is_for_web, lets_in, speaks_tls, strange_certificates_of_ours
 
 MOST_CONNECTIONS: Final = 40
 """To one port over one channel, for all that is asked of it here."""
@@ -41,6 +41,8 @@ FILE_PATHS: Final = ("/dicom/", "/images/", "/data/", "/DICOMDIR")
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 PART10_BYTES: Final = 132
 """The preamble and the prefix of a file (PS3.10 7.1): all that is read of one."""
+
+CERTIFICATE_WANTED: Final = "certificate-wanted"
 
 Fact = tuple[str, Answer, dict[str, Detail]]
 
@@ -104,7 +106,7 @@ def answering(session: Session) -> Iterator[Door]:
         seen = session.found("http.root", door.port, door.channel, door.identity)
         if seen is None or "status" not in seen.details or seen.details.get("to_https"):
             continue
-        if seen.details["body_kind"] in ("tls-wanted", "certificate-wanted"):
+        if seen.details["body_kind"] in ("tls-wanted", CERTIFICATE_WANTED):
             continue
         for page in session.all_found("http.paths", door.port, door.channel, door.identity):
             door.found += [name] if isinstance(name := page.details.get("product"), str) else []
@@ -148,7 +150,8 @@ def _root(door: Door, client: HttpClient) -> bool:
     """Ask for the first page. Return whether there is more to ask."""
     response = client.ask(Request("/"))
     details = door.details(response)
-    to_https = details.get("location_host") == "own-https"
+    to_https = 300 <= response.status < 400 and response.header("location").lower().startswith("https://")
+    to_https = to_https and door.channel is Channel.PLAIN
     door.first.append(response)
     shown = response
     target = own_target(response.header("location"), door.scheme, door.session.host)
@@ -168,12 +171,45 @@ def _root(door: Door, client: HttpClient) -> bool:
     details |= security_headers(response)
     details |= {"login": login, "listing": bool(lists_files(shown)), "to_https": to_https}
     answer = Answer.REFUSED if login else answer_of(shown)
+    if details["body_kind"] == "tls-wanted":
+        answer = Answer.OTHER
     door.keep("http.root", answer, **details)
     if lists_files(shown):
         door.keep(
             "http.listing", Answer.DONE, **door.details(shown), path="/", listing=True, dicom_files=dicom_files(shown)
         )
-    return not to_https and body_kind(response) not in ("tls-wanted", "certificate-wanted")
+    return not to_https and body_kind(response) not in ("tls-wanted", CERTIFICATE_WANTED)
+
+
+def strange_certificates(session: Session) -> None:
+    """Show certificates of our own making where one is asked for, and see whether the first page still is an answer."""
+    for door in doors(session):
+        asked = session.found("tls.client_certificate", door.port, Channel.TLS)
+        if door.channel is not Channel.TLS or not is_for_web(session, door.port) or asked is None:
+            continue
+        root = session.found("http.root", door.port, Channel.TLS, Identity.STRANGER)
+        if (
+            door.identity is Identity.STRANGER
+            and root is not None
+            and root.details.get("body_kind") == CERTIFICATE_WANTED
+        ):
+            door.keep("tls.client_certificate", Answer.REFUSED, requested=True, required=True)
+        if asked.details.get("requested") and not session.found("tls.certificate_refused", door.port):
+            _show_strange(door)
+        door.observe()
+
+
+def _show_strange(door: Door) -> None:
+    accepted: dict[str, bool] = {}
+    for name, identity in strange_certificates_of_ours().items():
+        with door.client(most=1) as client:
+            client.shows = identity
+            try:
+                accepted[name] = body_kind(client.ask(Request("/"))) != CERTIFICATE_WANTED
+            except Unanswered:
+                accepted[name] = False
+    answer = Answer.DONE if any(accepted.values()) else Answer.REFUSED
+    door.keep("tls.certificate_refused", answer, **accepted)
 
 
 def _cors(door: Door, client: HttpClient) -> None:

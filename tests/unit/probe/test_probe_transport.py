@@ -41,7 +41,7 @@ def s_server(folder: Path, pair: Pair, *options: str | Path) -> Iterator[int]:
 
 def looked_at(port: int, **fields: object) -> Probed:
     """A port after all steps of level 0."""
-    made = probed(target_with(http_ports=(port,), **fields), rates=replace(FAST, answer_s=2.0))
+    made = probed(target_with(dicom_ports=(port,), **fields), rates=replace(FAST, answer_s=2.0))
     for step in ALL_STEPS:
         before = made.session.connections
         step(made.session)
