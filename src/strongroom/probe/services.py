@@ -92,20 +92,23 @@ def services_wanted(part: int = 0) -> Wanted:
 
 
 def services(session: Session) -> None:
-    """Propose every service as each identity that got an association, and ask nothing."""
+    """Propose every service as each identity that got an association, and ask nothing.
+
+    The storage classes that are left over are proposed once on a port and channel, as who knows least of those that
+    may store at all.
+    """
     counted: set[tuple[int, Channel]] = set()
     for caller in list(accepted_callers(session)):
         if session.found("dicom.services", caller.port, caller.channel, caller.identity) is not None:
             continue  # with a user, they were proposed when that was tried
         with Dialogue(session, caller, services_wanted()) as dialogue:
             pass
-        more = 0
+        more: dict[str, Detail] = {}
         if _stored(dialogue) and (caller.port, caller.channel) not in counted:
-            # How many more storage classes there are is the same for everybody: counted once.
             counted.add((caller.port, caller.channel))
             with Dialogue(session, caller, services_wanted(1)) as second:
-                more = len(_stored(second))
-        observe_services(session, caller, dialogue, more)
+                more["rare_storage_classes"] = len(_stored(second))
+        observe_services(session, caller, dialogue, **more)
 
 
 def _stored(dialogue: Dialogue) -> list[Uid]:
@@ -118,15 +121,15 @@ def _stored(dialogue: Dialogue) -> list[Uid]:
     ]
 
 
-def observe_services(session: Session, caller: Caller, dialogue: Dialogue, more_storage_classes: int = 0) -> None:
-    """Keep which services an association was accepted for."""
-    details: dict[str, Detail] = {}
+def observe_services(session: Session, caller: Caller, dialogue: Dialogue, **more: Detail) -> None:
+    """Keep which services an association was accepted for. ``storage_classes`` are those of the first request."""
+    details: dict[str, Detail] = dict(more)
     if dialogue.outcome.is_done:
         contexts = dialogue.negotiated.contexts.values()
         accepted = {context.abstract_syntax for context in contexts if context.requestor_scu}
         models = tuple(model for model, (_, uid) in SERVICES.items() if uid in accepted)
         granted = {SERVICES[model][0] for model in models}
-        stored = len(_stored(dialogue)) + more_storage_classes
+        stored = len(_stored(dialogue))
         if stored:
             granted.add("store")
         details["accepted"] = tuple(name for name in SERVICE_NAMES if name in granted)

@@ -81,6 +81,15 @@ def test_a_server_that_refuses_reads_and_takes_writes() -> None:
     assert {each.what for each in server.asked} == {"associate", "C-ECHO", "release"}
 
 
+def test_storage_classes_are_counted_alike_for_everybody_and_the_rare_ones_once() -> None:
+    with scp() as server:
+        made = run(server)
+    told = [each.details for each in made.session.all_found("dicom.services")]
+    assert {each["storage_classes"] for each in told} == {MAX_CONTEXTS - len(SERVICES)}
+    rare = [each["rare_storage_classes"] for each in told if "rare_storage_classes" in each]
+    assert rare == [len(STORAGE_SOP_CLASSES) - MAX_CONTEXTS + len(SERVICES)]
+
+
 def test_the_reverse_a_server_that_takes_reads_and_refuses_writes() -> None:
     with scp(Conduct(classes=accepting("study-find"))) as server:
         made = run(server)
