@@ -27,6 +27,7 @@ from strongroom.probe.wording import (
     product_names,
     remedies_of,
     summary,
+    visible,
     what_a_stranger_could_do,
     what_to_do_first,
 )
@@ -55,7 +56,7 @@ def report_html(judgement: Judgement) -> str:
     digest = b64encode(sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     title = f"What a stranger could do: {summary(judgement)}"
-    return "".join(
+    page = "".join(
         (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n',
@@ -66,6 +67,7 @@ def report_html(judgement: Judgement) -> str:
             "</main>\n</body>\n</html>\n",
         )
     )
+    return visible(page)
 
 
 @cache

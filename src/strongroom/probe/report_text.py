@@ -19,6 +19,7 @@ from strongroom.probe.wording import (
     product_names,
     remedies_of,
     summary,
+    visible,
     what_a_stranger_could_do,
     what_to_do_first,
     when,
@@ -31,7 +32,7 @@ _MARKS: Final = {"allowed": "OPEN", "negotiated": "offered", "refused": "refused
 
 def report_text(judgement: Judgement) -> str:
     """Return the report. It ends with a line end."""
-    return "\n".join(_lines(judgement)) + "\n"
+    return visible("\n".join(_lines(judgement)) + "\n")
 
 
 def _lines(judgement: Judgement) -> Iterator[str]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Final
 
 MAX_LINE_CHARS: Final = 65_536
@@ -81,10 +82,7 @@ def _record(line: str, reading: Reading) -> Sighting | None:
     return Sighting(at_us, frozenset({address} - {""}), titles, is_agent=False, is_http=not aet)
 
 
-_ADDRESS: Final = re.compile(
-    r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])|(?<![0-9a-fA-F:])[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*"
-)
-_CLOCK: Final = re.compile(r"^[0-9:]+$")
+_CANDIDATE: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
 _HTTP: Final = re.compile(r"\(http\)|\"(?:GET|POST|OPTIONS|HEAD|PUT) |\b(?:GET|POST|OPTIONS) /")
 _ACCESS: Final[Mapping[LogKind, re.Pattern[str]]] = {
     LogKind.ORTHANC: re.compile(r"AET |association|\(http\)|Incoming|reject|refus", re.IGNORECASE),
@@ -99,11 +97,19 @@ _ACCESS: Final[Mapping[LogKind, re.Pattern[str]]] = {
 def _line(line: str, reading: Reading) -> Sighting | None:
     if not _ACCESS[reading.kind].search(line):
         return None
-    addresses = frozenset(each for each in _ADDRESS.findall(line) if not _CLOCK.match(each) or each.count(":") > 2)
+    addresses = frozenset(_addresses(line))
     words = frozenset(re.split(r"[^A-Za-z0-9_.-]+", line))
     is_http = bool(_HTTP.search(line))
     sighting = Sighting(_time(line, reading), addresses, words & reading.titles, AGENT in line, is_http)
     return sighting if addresses or sighting.titles or sighting.is_agent or is_http else None
+
+
+def _addresses(line: str) -> Iterator[str]:
+    for candidate in _CANDIDATE.findall(line):
+        try:
+            yield str(ip_address(candidate))
+        except ValueError:
+            continue
 
 
 _ISO: Final = re.compile(

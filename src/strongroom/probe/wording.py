@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,15 @@ _OFFERED: Final = {
     "C-STORE": "put images into it (C-STORE)",
     "Worklist": "read the worklist",
 }
+
+
+_OBEYED: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that a terminal or a browser obeys instead of showing them; a line end is not among them."""
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with a ``?`` for what would be obeyed. Servers' words come masked already; a scope's do not."""
+    return _OBEYED.sub("?", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,154 @@
+"""Were we seen: contacts of a run against lines of a server's log, and the lines of each kind of log."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from harness.probe_observed import STARTED_US, facts
+from strongroom.probe.noticed import Contact, contacts_of, match, noticed_json, noticed_text, verdicts
+from strongroom.probe.serverlogs import LogKind, Reading, Sighting, sightings
+
+PROBE = "STRONGROOM-PRB"
+AT = dt.datetime.fromtimestamp(STARTED_US / 1_000_000, dt.UTC)
+HERE = frozenset({"192.0.2.99"})
+
+
+def contact(second: int, step: str = "dicom.associate", title: str = PROBE) -> Contact:
+    is_http = step.startswith("http.")
+    return Contact("archive", STARTED_US + second * 1_000_000, 104, step, "stranger", title, is_http)
+
+
+def line(second: float, *, title: str = PROBE, address: str = "192.0.2.99", http: bool = False) -> Sighting:
+    at_us = STARTED_US + round(second * 1_000_000)
+    return Sighting(at_us, frozenset({address}), frozenset({title} - {""}), is_agent=False, is_http=http)
+
+
+def test_each_contact_has_its_line_and_its_delay() -> None:
+    found = match([contact(0), contact(10)], [line(0.5), line(12)], HERE)
+    assert [each.by for each in found] == [("address", "time", "title")] * 2
+    assert [each.delay_s for each in found] == [0.5, 2.0]
+    assert verdicts(found) == {"archive": "all"}
+
+
+def test_lines_of_one_association_do_not_stand_for_another() -> None:
+    found = match([contact(0), contact(10)], [line(0.1), line(0.2), line(0.3)], HERE)
+    assert [bool(each.by) for each in found] == [True, False]
+    assert verdicts(found) == {"archive": "some"}
+
+
+def test_a_clock_that_lags_by_a_second_is_forgiven() -> None:
+    (found,) = match([contact(10)], [line(9)], HERE)
+    assert (bool(found.by), found.delay_s) == (True, 0.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        line(1, title="", address="192.0.2.7"),
+        line(-60),
+        line(100_000),
+        line(1, title="", http=True),
+    ],
+)
+def test_a_line_about_somebody_or_something_else_is_no_notice(other: Sighting) -> None:
+    (found,) = match([contact(0)], [other], HERE)
+    assert found.by == ()
+    assert found.delay_s is None
+    assert verdicts([found]) == {"archive": "none"}
+
+
+def test_the_address_is_learnt_from_lines_that_name_the_title() -> None:
+    random_title = contact(10, "dicom.calling_title", "")
+    found = match([contact(0), random_title], [line(0), line(10, title="")], frozenset())
+    assert [bool(each.by) for each in found] == [True, True]
+
+
+def test_lines_without_a_time_are_given_out_one_each() -> None:
+    untimed = [Sighting(0, frozenset(), frozenset({PROBE}), is_agent=False, is_http=False)] * 2
+    found = match([contact(0), contact(10), contact(20)], untimed, frozenset())
+    assert [each.by for each in found] == [("title",), ("title",), ()]
+    assert all(each.delay_s is None for each in found)
+
+
+def test_contacts_are_the_connections_on_which_something_was_asked() -> None:
+    def entry(n: int, kind: str, **fields: object) -> dict[str, object]:
+        place: dict[str, object] = {"target": "archive", "address": "192.0.2.10", "port": 104}
+        return {"n": n, "kind": kind, "at_us": STARTED_US + n, **place, **fields}
+
+    def observed(n: int, step: str, answer: str, entries: list[int], identity: str = "stranger") -> dict[str, object]:
+        return entry(n, "observation", step=step, answer=answer, entries=entries, identity=identity)
+
+    log = [
+        entry(1, "connect"), observed(2, "tcp.connect", "done", [1]),
+        entry(3, "connect"), observed(4, "dicom.associate", "done", [3]), observed(5, "dicom.echo", "done", [3]),
+        entry(6, "connect"), entry(7, "connect"), observed(8, "dicom.calling_title", "done", [6, 7]),
+        entry(9, "connect"), observed(10, "dicom.associate", "unreachable", [9]),
+        entry(11, "connect"), observed(12, "dicom.associate", "done", [11], "named"),
+        entry(13, "connect"), observed(14, "http.root", "refused", [13]),
+    ]  # fmt: skip
+    found = contacts_of(log, facts(calling={"archive": "CT1"}))
+    assert [(each.step, each.title) for each in found] == [
+        ("dicom.associate", PROBE), ("dicom.calling_title", ""), ("dicom.calling_title", ""),
+        ("dicom.associate", "CT1"), ("http.root", ""),
+    ]  # fmt: skip
+    assert {each.subject for each in found} == {"archive (192.0.2.10)"}
+
+
+def stamp(pattern: str, seconds: int = 1) -> str:
+    return (AT + dt.timedelta(seconds=seconds)).strftime(pattern)
+
+
+TRAIL = json.dumps({"v": 1, "time": stamp("%Y-%m-%dT%H:%M:%S.000000Z"), "address": "192.0.2.99", "aet": PROBE,
+                    "action": "association", "outcome": "refused"})  # fmt: skip
+LINES = {
+    LogKind.STRONGROOM: TRAIL,
+    LogKind.ORTHANC: stamp("I%m%d %H:%M:%S.000000")
+    + f" main.cpp:321] Incoming connection from AET {PROBE} on IP 192.0.2.99, calling AET ANY-SCP",
+    LogKind.DCMTK: stamp("%Y-%m-%d %H:%M:%S.000 I: ") + f"Association Received (192.0.2.99:{PROBE} -> ANY-SCP)",
+    LogKind.PYNETDICOM: stamp("%Y-%m-%d %H:%M:%S,000") + f" D: Calling Application Name:    {PROBE:<16}",
+    LogKind.NGINX: f'192.0.2.99 - - [{stamp("%d/%b/%Y:%H:%M:%S +0000")}] "GET / HTTP/1.1" 401 12 "-" '
+    '"strongroom-probe/0.1 (authorised test)"',
+    LogKind.TEXT: stamp("%b %d %H:%M:%S") + " pacs gateway[7]: 192.0.2.99 hello",
+}
+
+
+@pytest.mark.parametrize("kind", list(LogKind))
+def test_the_lines_of_each_kind_are_read(kind: LogKind) -> None:
+    reading = Reading(kind, frozenset({PROBE}), dt.UTC, AT.year)
+    (found,) = sightings(["", "nothing of interest\n", LINES[kind] + "\n", "{]"], reading)
+    assert found.at_us == STARTED_US // 1_000_000 * 1_000_000 + 1_000_000
+    assert found.addresses == (frozenset() if kind is LogKind.PYNETDICOM else HERE)
+    assert bool(found.titles) is (kind not in (LogKind.NGINX, LogKind.TEXT))
+    assert found.is_agent is (kind is LogKind.NGINX)
+    assert found.is_http is (kind is LogKind.NGINX)
+
+
+def test_a_time_without_a_zone_is_in_the_zone_that_is_given() -> None:
+    zone = dt.timezone(dt.timedelta(hours=2))
+    text = f"{(AT + dt.timedelta(hours=2)):%Y-%m-%d %H:%M:%S} association from 192.0.2.99"
+    (found,) = sightings([text], Reading(LogKind.TEXT, frozenset(), zone, AT.year))
+    assert found.at_us == STARTED_US // 1_000_000 * 1_000_000
+
+
+def test_an_ipv6_address_is_one_and_a_time_is_none() -> None:
+    (found,) = sightings(["2026-03-01 10:00:00 from fd00::5"], Reading(LogKind.TEXT, frozenset(), dt.UTC, 2026))
+    assert found.addresses == {"fd00::5"}
+
+
+@pytest.mark.parametrize("text", ['[99/Foo/2026:10:00:00 +0000] "GET / "', "2026-13-45 99:99:99 from 192.0.2.99"])
+def test_a_time_that_is_none_is_no_time(text: str) -> None:
+    (found,) = sightings([text], Reading(LogKind.TEXT, frozenset(), dt.UTC, 2026))
+    assert found.at_us == 0
+
+
+def test_what_was_noticed_is_told() -> None:
+    found = match([contact(0), contact(10)], [line(3)], HERE)
+    told = noticed_json(found)
+    assert (told["contacts"], told["noticed"], told["delay_s"]) == (2, 1, {"median": 3.0, "max": 3.0})
+    text = noticed_text(found)
+    assert "noticed by address and time and title, 3.0 s" in text
+    assert "MISSED" in text
+    assert "1 of 2" in text
