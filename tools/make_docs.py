@@ -1,4 +1,4 @@
-"""Write docs/configuration.md, docs/cli.md and docs/conformance.md from the code, so that they say what is true now.
+"""Write the pages of docs that are made from the code, so that they say what is true now.
 
 With ``--check`` nothing is written: exit 1 if a page would change.
 """
@@ -15,6 +15,7 @@ import typer.main
 from typer.core import TyperArgument
 
 from conformance import conformance
+from probe_checks import probe_checks
 from strongroom.cli.commands import app
 from strongroom.config import Config, UnsafePlaintext
 
@@ -29,7 +30,7 @@ below, and every default is the locked one: whatever weakens the archive is a ta
 reason and an expiry date, and is recorded in the trail at every start.
 
 The environment: `STRONGROOM_HOME` (the home directory where `--home` is not given), `STRONGROOM_PASSPHRASE` (with
-`keys.source = "passphrase"`), `STRONGROOM_PASSCODE` (for `strongroom user add` and `strongroom quarantine`).
+`keys.source = "passphrase"`, and for keys that sign scopes of `strongroom probe`), `STRONGROOM_PASSCODE` (for `strongroom user add` and `strongroom quarantine`).
 """
 
 CLI_HEAD = """\
@@ -97,8 +98,9 @@ def cli() -> str:
 
 def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
     children = getattr(command, "commands", None)
-    if not children:
+    if not children or command.invoke_without_command:
         yield words, command
+    if not children:
         return
     for name, child in children.items():
         yield from _commands(child, f"{words} {name}")
@@ -110,6 +112,7 @@ def main() -> int:
         DOCS / "configuration.md": configuration(),
         DOCS / "cli.md": cli(),
         DOCS / "conformance.md": conformance(),
+        DOCS / "probe-checks.md": probe_checks(),
     }
     if "--check" in sys.argv:
         old = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
