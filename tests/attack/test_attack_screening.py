@@ -77,6 +77,11 @@ CASES: dict[str, tuple[str, Callable[[], bytes], Severity | None]] = {
         Severity.LOW,
     ),
     "lures": (hidden.EXPLICIT, lambda: _element(0x7FE00010, b"OW", b"<script" * 600_000), Severity.MEDIUM),
+    "lures of a script in what nearly is one": (
+        hidden.EXPLICIT,
+        lambda: _element(0x7FE00010, b"OW", (b"rm -rf  x" + b"$(ab " * 600) * 1_200),
+        Severity.MEDIUM,
+    ),
     "lures of a program": (
         hidden.EXPLICIT,
         lambda: _element(0x7FE00010, b"OW", (_PROGRAM + b"MZ" * 32) * 25_000),

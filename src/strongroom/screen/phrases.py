@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from strongroom.screen import documents, encoded, scripts
-from strongroom.screen.matches import HIGH, MEDIUM, Match
+from strongroom.screen.matches import MEDIUM, Match
 
 _BEFORE_BYTES: Final = 2048
 _BEHIND_BYTES: Final = 4096
+_LINE_BEFORE_BYTES: Final = 512
+_LINE_BEHIND_BYTES: Final = 1024
+"""Where the one line stands that a phrase is of. To look further costs up to 10 ms for each lure that somebody lays."""
 _MIN_TEXT_BYTES: Final = 20
 _DIGITS: Final = 32
 _PLAIN: Final = re.compile(rb"[\t\n\r -~]*")
@@ -63,9 +66,9 @@ Phrase = tuple[bytes, int, Callable[[bytes, int], Match | None]]
 
 
 def _script(data: bytes, at: int) -> Match | None:
-    start, text = _around(data, at)
-    found = scripts.script(text, 0) if len(text) >= _MIN_TEXT_BYTES else None
-    return found._replace(at=start) if found is not None and found.confidence is HIGH else None
+    start, text = _around(data, at, _LINE_BEFORE_BYTES, _LINE_BEHIND_BYTES)
+    found = scripts.certain_script(text) if len(text) >= _MIN_TEXT_BYTES else None
+    return found._replace(at=start) if found is not None else None
 
 
 def _markup(data: bytes, at: int) -> Match | None:
@@ -75,14 +78,16 @@ def _markup(data: bytes, at: int) -> Match | None:
     return Match("SR-HTML-002", MEDIUM, "markup with code", start)
 
 
-def _around(data: bytes, at: int) -> tuple[int, bytes]:
+def _around(
+    data: bytes, at: int, before_bytes: int = _BEFORE_BYTES, behind_bytes: int = _BEHIND_BYTES
+) -> tuple[int, bytes]:
     """Return the text that the bytes at ``at`` stand in, of one or two bytes a character, and where it begins."""
-    before = data[max(0, at - _BEFORE_BYTES) : at]
+    before = data[max(0, at - before_bytes) : at]
     if data[at + 1 : at + 2] == b"\0":
         start = at - len(_longest(_WIDE_END, before))
-        return start, data[start:at][::2] + _longest(_WIDE, data[at : at + _BEHIND_BYTES])[::2]
+        return start, data[start:at][::2] + _longest(_WIDE, data[at : at + behind_bytes])[::2]
     start = at - len(_longest(_PLAIN_END, before))
-    return start, data[start:at] + _longest(_PLAIN, data[at : at + _BEHIND_BYTES])
+    return start, data[start:at] + _longest(_PLAIN, data[at : at + behind_bytes])
 
 
 def _longest(pattern: re.Pattern[bytes], data: bytes) -> bytes:

@@ -281,23 +281,33 @@ def script(data: bytes, at: int) -> Match | None:
     head = _text_of(_plain(data[at : at + _MAX_TEXT_BYTES]))
     if len(head) < _MIN_TEXT_BYTES:
         return None
-    if _TEST_FILE in head:
-        return Match("SR-SCRIPT-003", HIGH, "the EICAR test file for virus scanners", at)
-    run_by = _RUN_BY.match(head)
-    if run_by is not None:
-        return Match("SR-SCRIPT-001", HIGH, "a script that names its interpreter", at)
+    certain = certain_script(head)
+    if certain is not None:
+        return certain._replace(at=at)
     if _QUICK.search(head) is None:
         return None
     best: Match | None = None
     for language in _LANGUAGES:
-        if language.strong.search(head):
-            return Match("SR-SCRIPT-001", HIGH, f"{language.name}: a line that only such programs have", at)
         weak = {found[:5] for found in _limited(language.weak, head)}
         if len(weak) >= 3:
             best = best or Match("SR-SCRIPT-001", MEDIUM, f"{language.name}: {len(weak)} different words of it", at)
         elif len(weak) == 2 and best is None:
             best = Match("SR-SCRIPT-002", LOW, f"{language.name}, perhaps: two words of it", at)
     return best
+
+
+def certain_script(text: bytes) -> Match | None:
+    """Return what one line of ``text`` proves by itself, None if none does."""
+    if _TEST_FILE in text:
+        return Match("SR-SCRIPT-003", HIGH, "the EICAR test file for virus scanners", 0)
+    if _RUN_BY.match(text) is not None:
+        return Match("SR-SCRIPT-001", HIGH, "a script that names its interpreter", 0)
+    if _QUICK.search(text) is None:
+        return None
+    for language in _LANGUAGES:
+        if language.strong.search(text):
+            return Match("SR-SCRIPT-001", HIGH, f"{language.name}: a line that only such programs have", 0)
+    return None
 
 
 def _limited(pattern: re.Pattern[bytes], text: bytes) -> list[bytes]:

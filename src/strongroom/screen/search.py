@@ -31,7 +31,7 @@ MAX_CANDIDATES_PER_BLOCK: Final = 20_000
 
 FREE_CLOSE_LOOKS: Final = 160
 BYTES_PER_CLOSE_LOOK: Final = 128 << 10
-"""Candidates that take up to 5 ms each are followed so often, and once more for each so many bytes."""
+"""Candidates that take up to 2 ms each are followed so often, and once more for each so many bytes."""
 
 _TEXT_AROUND_BYTES: Final = 24
 _PRINTABLE: Final = bytes([9, 10, 13, *range(0x20, 0x7F)])
