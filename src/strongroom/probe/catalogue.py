@@ -103,26 +103,12 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What is known of the versions of a product that lie below one."""
-
-    product: str
-    below: tuple[int, ...]
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All checks in order, the remedies by name, and the products by key with the name people know them by.
-
-    ``faults_as_of`` is the day on which the table of known faults was last looked through.
-    """
+    """All checks in order, the remedies by name, and the products by key with the name people know them by."""
 
     checks: tuple[Check, ...]
     remedies: Mapping[str, Remedy]
     products: Mapping[str, str]
-    faults: tuple[Fault, ...]
-    faults_as_of: str
 
     def check(self, check_id: str) -> Check:
         """Return the check. Raise KeyError if there is none."""
@@ -154,15 +140,7 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
             checks.append(_check(row, [check.id for check in checks], remedies))
         except (BadCondition, KeyError, ValueError) as error:
             raise BadCondition(f"{check_id}: {error}") from error
-    faults = tuple(_fault(row, products) for row in raw["known_faults"]["table"])
-    return Catalogue(tuple(checks), remedies, products, faults, str(raw["known_faults"]["as_of"]))
-
-
-def _fault(row: Mapping[str, Any], products: Mapping[str, str]) -> Fault:
-    if row["product"] not in products:
-        raise BadCondition(f"no product {row['product']}")
-    below = tuple(int(part) for part in str(row["below"]).split("."))
-    return Fault(str(row["product"]), below, f"{products[row['product']]} below {row['below']}: {row['words']}")
+    return Catalogue(tuple(checks), remedies, products)
 
 
 def _remedy(name: str, row: Mapping[str, Any], products: Mapping[str, str]) -> Remedy:

@@ -9,6 +9,7 @@ from typing import Final
 
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.model import Answer, Observation
+from strongroom.probe.vulnerable import faults_of, version_of_implementation
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "product": ("http.paths", "http.rest", "http.root"),
@@ -20,8 +21,9 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _SPELLED: Final[Mapping[str, str]] = {"dcm4che": "dcm4chee", "offis": "dcmtk"}
 """Other words for a product than its key."""
-_DCMTK_VERSION: Final = re.compile(r"DCMTK_?(\d)(\d)(\d+)", re.IGNORECASE)
-_VERSION: Final = re.compile(r"\d+(?:\.\d+)+")
+_VERSION: Final = re.compile(r"\d+(?:\.\d+)+[a-z]?(?![a-z])")
+_NAMED_CVES: Final = 2
+"""CVEs that a sentence names; how many more there are it says."""
 _VERSION_DETAILS: Final = ("version", "implementation_version", "server")
 
 
@@ -58,29 +60,28 @@ def _products_in(text: str) -> Iterable[str]:
     yield from (key for key in catalogue().products if key in words)
 
 
-def _versions(observations: Sequence[Observation], products: Sequence[str]) -> Iterable[tuple[str, tuple[int, ...]]]:
+def _versions(observations: Sequence[Observation], products: Sequence[str]) -> Iterable[tuple[str, str]]:
     for seen in observations:
         for detail in _VERSION_DETAILS:
             text = seen.details.get(detail)
             if not isinstance(text, str):
                 continue
-            if built := _DCMTK_VERSION.search(text):
-                yield "dcmtk", tuple(int(part) for part in built.groups())
+            if built := version_of_implementation(text):
+                yield built
             elif number := _VERSION.search(text):
                 named = [*_products_in(f"{seen.details.get('product', '')} {text}")]
                 product = named[0] if named else products[0] if products and detail == "version" else ""
-                yield product, tuple(int(part) for part in number.group().split("."))
+                yield product, number.group()
 
 
-def _faults(product: str, version: tuple[int, ...]) -> Iterable[str]:
-    for fault in catalogue().faults:
-        if fault.product == product and version < fault.below:
-            yield fault.words
+def _faults(product: str, version: str) -> Iterable[str]:
+    for fault in faults_of(product, version):
+        more = len(fault.cve) - _NAMED_CVES
+        cves = ", ".join(fault.cve[:_NAMED_CVES]) + (f" and {more} more" if more > 0 else "")
+        yield f"{catalogue().products[product]} below {fault.below}: {cves}, {fault.what}"
 
 
-def _verdict(
-    observations: Sequence[Observation], versions: Sequence[tuple[str, tuple[int, ...]]], faults: Sequence[str]
-) -> str:
+def _verdict(observations: Sequence[Observation], versions: Sequence[tuple[str, str]], faults: Sequence[str]) -> str:
     if faults:
         return "vulnerable"
     if versions:

@@ -13,6 +13,7 @@ from strongroom.probe.classify import SHAPE_STEPS
 from strongroom.probe.findings import Access, Finding, Judgement, RunFacts, Severity, TargetJudgement, Verdict
 from strongroom.probe.grade import SECRETLESS
 from strongroom.probe.model import Level, Observation
+from strongroom.probe.vulnerable import known_faults
 
 GRADES: Final = {
     "A": "Shut: encrypted, and nobody gets in without a certificate or a login.",
@@ -183,7 +184,7 @@ def head_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     yield "Run", f"{when(facts.started_us)} to {when(facts.ended_us)}" + (f"; {facts.stopped}" if facts.stopped else "")
     if facts.log_head:
         yield "Run log", f"{facts.log_entries} entries, head {facts.log_head}"
-    yield "Made by", f"Strongroom {facts.version}, known faults as of {catalogue().faults_as_of}"
+    yield "Made by", f"Strongroom {facts.version}, known faults as of {known_faults().as_of}"
 
 
 def summary(judgement: Judgement) -> str:
