@@ -42,9 +42,10 @@ def commands(group: Any = None, before: tuple[str, ...] = ("strongroom",)) -> It
     """Every command that does something, by the words that call it."""
     group = typer.main.get_command(app) if group is None else group
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+        is_group = hasattr(command, "commands")
+        if is_group:
             yield from commands(command, (*before, name))
-        else:
+        if not is_group or command.invoke_without_command:
             yield " ".join((*before, name)), command
 
 

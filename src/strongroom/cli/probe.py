@@ -43,7 +43,11 @@ from strongroom.probe.signing import (
     write_signature,
 )
 
-group = new_group("Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.")
+group = new_group(
+    "Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.\n\n"
+    "Prints a report and leaves it, with a log of all that was sent, in a directory of its own. Exit status 0: good;"
+    " 1: something is open, or weak, or was not tested to the end; 2: it could not run, and no server was asked."
+)
 group.command("diff")(probereports.diff)
 group.command("noticed")(probereports.noticed)
 
@@ -92,11 +96,7 @@ def probe(
     ] = False,
     output: Annotated[ReportFormat, typer.Option("--format", help="How to print the report.")] = ReportFormat.TEXT,
 ) -> None:
-    """Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.
-
-    Prints a report and leaves it, with a log of all that was sent, in a directory of its own. Exit status 0: good;
-    1: something is open, or weak, or was not tested to the end; 2: the probe could not run, and no packet was sent.
-    """
+    """Run a scope, or say what it would do."""
     if chosen.invoked_subcommand is not None:
         return
     if scope is None:
@@ -188,26 +188,26 @@ def init_scope() -> None:
 
 @group.command("new-key")
 def new_key(
-    path: Annotated[Path, typer.Argument(metavar="KEY", help="File for the private key; the public one is KEY.pub.")],
+    key: Annotated[Path, typer.Argument(help="File for the private key; the public one is KEY.pub.")],
     comment: Annotated[str, typer.Option(help="Whose key it is, for the list of signers.")] = "",
 ) -> None:
     """Make a key that signs scopes, protected by STRONGROOM_PASSPHRASE if that is set."""
     passphrase = _passphrase()
-    signer = write_new_key(path, passphrase, comment)
+    signer = write_new_key(key, passphrase, comment)
     print(
-        f"private key {path}" + ("" if passphrase else "   (no passphrase: whoever has this file can authorise tests)")
+        f"private key {key}" + ("" if passphrase else "   (no passphrase: whoever has this file can authorise tests)")
     )
-    print(f"public key  {path}.pub   {signer.fingerprint}")
-    print(f"where the probe runs, let it count: strongroom probe trust {path}.pub")
+    print(f"public key  {key}.pub   {signer.fingerprint}")
+    print(f"where the probe runs, let it count: strongroom probe trust {key}.pub")
 
 
 @group.command("trust")
 def trust_key(
-    path: Annotated[Path, typer.Argument(metavar="PUB", help="The public key of somebody who may authorise tests.")],
+    public_key: Annotated[Path, typer.Argument(help="The .pub file of somebody who may authorise tests.")],
     trust: TrustOption = None,
 ) -> None:
     """Add somebody to the list of those whose signature on a scope counts here."""
-    signer = read_public_key(path)
+    signer = read_public_key(public_key)
     listed = trust or default_signers()
     add_signer(listed, signer)
     print(f"{signer.fingerprint} {signer.comment}".rstrip() + f" may authorise tests ({listed})")
@@ -215,7 +215,7 @@ def trust_key(
 
 @group.command("sign")
 def sign(
-    scope: Annotated[Path, typer.Argument(metavar="SCOPE", help="The scope to authorise.")],
+    scope: Annotated[Path, typer.Argument(help="The scope to authorise.")],
     key: Annotated[Path, typer.Option(help="Private key, as new-key makes it.", show_default=False)],
 ) -> None:
     """Authorise a scope: sign it, so that the probe may run it. Prints what it allows."""
@@ -230,7 +230,7 @@ def sign(
 
 @group.command("verify-log")
 def verify_run_log(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")],
+    folder: Annotated[Path, typer.Argument(help="The directory of a run.")],
     trust: TrustOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:

@@ -54,5 +54,5 @@ def config_is_missing(home: Home) -> str:
 
 
 def environment(name: str) -> str | None:
-    """The only reader of the environment: ``STRONGROOM_HOME``, ``STRONGROOM_PASSPHRASE``, ``STRONGROOM_PASSCODE``."""
+    """The only reader of the environment: ``STRONGROOM_HOME``, ``_PASSPHRASE``, ``_PASSCODE``; ``XDG_CONFIG_HOME``."""
     return os.environ.get(name)
