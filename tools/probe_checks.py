@@ -8,6 +8,7 @@ from strongroom.probe.catalogue import ABOUT, Check, catalogue
 from strongroom.probe.conditions import FACTS
 from strongroom.probe.grade import __doc__ as GRADES
 from strongroom.probe.steps import STEPS
+from strongroom.probe.vulnerable import known_faults
 from strongroom.probe.wording import LEVELS
 
 HEAD = """\
@@ -90,5 +91,7 @@ def _steps() -> Iterator[str]:
 
 
 def _faults() -> Iterator[str]:
-    yield f"\n## Versions with known faults, as of {catalogue().faults_as_of}\n"
-    yield from (f"- {fault.words}" for fault in catalogue().faults)
+    table = known_faults()
+    yield f"\n## Versions with known faults, as of {table.as_of}\n"
+    for fault in table.faults:
+        yield f"- {catalogue().products[fault.product]} below {fault.below}: {', '.join(fault.cve)}, {fault.what}"

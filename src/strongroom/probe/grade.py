@@ -2,7 +2,7 @@
 
 F  a stranger reads or writes: searches, retrieves, reads the worklist, stores, over DICOM or the web; image files lie
    open; or a shipped password works
-D  strangers get associations that offer reading or writing, or the only key is a title
+D  strangers get associations that offer reading or writing, or open a viewer, or the only key is a title
 C  there is a gate, but what passes it is in the clear, or under encryption that is none
 B  encrypted and gated, with something of medium severity or worse left, or neither certificate nor verified user
 A  encrypted; nobody gets an association without a client certificate or a verified user, no web operation is answered
@@ -67,7 +67,7 @@ def _failing(verdicts: Mapping[str, Finding], checks: Iterable[str], at_least: S
 
 
 def _weak_door(verdicts: Mapping[str, Finding], observations: Sequence[Observation]) -> list[str]:
-    reasons = _failing(verdicts, ("SP-042",))
+    reasons = _failing(verdicts, ("SP-042", "SP-029"))
     offered: set[str] = set()
     for each in observations:
         accepted = each.details.get("accepted", ())
