@@ -58,7 +58,7 @@ from strongroom.store.turns import Turns
 from strongroom.trail.log import TrailLog, TrailReader
 from strongroom.trail.note import Note, Signer, encode_notes, origin_of, parse_note
 from strongroom.types import AeTitle, Principal
-from strongroom.vouching import SignatureChecks, SignaturePorts
+from strongroom.vouching import SignatureChecks, SignaturePorts, TrustFiles
 
 log = logging.getLogger(__name__)
 
@@ -316,9 +316,10 @@ class Archive:
         scan = scan_limits(limits)
         closes_after_us = int(self.config.screening.study_closes_after_h * 3600e6)
         self._ingest_limits = IngestLimits(scan, limits.max_header_bytes, limits.max_message_bytes, closes_after_us)
+        trust = TrustFiles(self.config.signatures.trusted, self.config.signatures.revocation_lists)
         reports = SignatureReports(self.index.database)
         vouching = SignaturePorts(self.blobs, self.index, reports, time.time, lambda event: self.index.announce(event))
-        self.signatures = SignatureChecks(vouching, self.config.signatures.trusted, scan, limits.max_signatures)
+        self.signatures = SignatureChecks(vouching, trust, scan, limits.max_signatures)
         self._ingest_ports = replace(self._ingest_ports, check_signatures=self.signatures.received)
         self._sealed_metadata = SealedMetadata(home.metadata, self.config.https.metadata_cache_mib * 2**20)
         self.outliner = Outliner(self.reader, scan)

@@ -24,6 +24,7 @@ from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
 from strongroom.signatures.certificates import Anchors, parse_anchors
 from strongroom.signatures.model import Report, Validity
 from strongroom.signatures.report_json import report_json
+from strongroom.signatures.revocation import RevocationLists, parse_lists
 from strongroom.signatures.verify import Rules, verify
 from strongroom.store.signatures import KeptReport, SignatureReports
 from strongroom.types import Principal, Uid
@@ -35,6 +36,9 @@ ASKED: Final = "asked"
 AFTERWARDS: Final = "afterwards"
 SIGNATURE_INVALID: Final = "signature-invalid"
 MAX_ANCHOR_FILE_BYTES: Final = 2**20
+MAX_LIST_FILE_BYTES: Final = 16 * 2**20
+MAX_LIST_FILES: Final = 64
+"""Of one folder."""
 _MOST_NAMED: Final = 16
 _SEVERITY: Final = "high"
 
@@ -51,13 +55,21 @@ class SignaturePorts:
     """Told of alerts once they are durable."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrustFiles:
+    """The operator's files of certificates to trust, and of lists that take certificates back. Read at each check."""
+
+    trusted: tuple[str, ...] = ()
+    revocation_lists: tuple[str, ...] = ()
+
+
 class SignatureChecks:
     """Checks signatures of stored objects. Thread-safe."""
 
-    def __init__(self, ports: SignaturePorts, trusted: tuple[str, ...], scan: ScanLimits, max_signatures: int) -> None:
+    def __init__(self, ports: SignaturePorts, trust: TrustFiles, scan: ScanLimits, max_signatures: int) -> None:
         self._ports = ports
         self.kept = ports.kept
-        self._trusted = trusted
+        self._trust = trust
         self._scan = scan
         self._max_signatures = max_signatures
 
@@ -91,7 +103,8 @@ class SignatureChecks:
         """
         ports = self._ports
         received = datetime.fromtimestamp(stored.received_us / 1e6, UTC)
-        rules = Rules(read_anchors(self._trusted), received, self._scan, self._max_signatures)
+        anchors, lists = read_anchors(self._trust.trusted), read_lists(self._trust.revocation_lists)
+        rules = Rules(anchors, received, self._scan, self._max_signatures, lists)
         with closing(open_object(ports.blobs, ports.index, stored)) as reader:
             report = verify(reader.read, reader.size, TRANSFER_SYNTAXES[stored.transfer_syntax], rules)
         if report.validity is None:
@@ -143,12 +156,34 @@ def read_anchors(paths: tuple[str, ...]) -> Anchors:
     """The certificates in these PEM files. Raises ConfigError."""
     anchors: Anchors = ()
     for path in paths:
+        anchors += parse_anchors(_read(Path(path), MAX_ANCHOR_FILE_BYTES))
+    return anchors
+
+
+def read_lists(paths: tuple[str, ...]) -> RevocationLists:
+    """The revocation lists in these files, and in those of these folders. Raises ConfigError."""
+    lists: RevocationLists = ()
+    for path in map(Path, paths):
         try:
-            with Path(path).open("rb") as file:
-                pem = file.read(MAX_ANCHOR_FILE_BYTES + 1)
+            files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-        if len(pem) > MAX_ANCHOR_FILE_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_ANCHOR_FILE_BYTES} bytes")
-        anchors += parse_anchors(pem)
-    return anchors
+        if len(files) > MAX_LIST_FILES:
+            raise ConfigError(f"{path} has more than {MAX_LIST_FILES} files")
+        for file in files:
+            try:
+                lists += parse_lists(_read(file, MAX_LIST_FILE_BYTES))
+            except ConfigError as error:
+                raise ConfigError(f"{file}: {error}") from None
+    return lists
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(raw) > max_bytes:
+        raise ConfigError(f"{path} has more than {max_bytes} bytes")
+    return raw

@@ -25,7 +25,9 @@ from harness.dcmsign import (
     sign_item,
 )
 from harness.https import serving_https
+from harness.revocation import revocation_list
 from harness.samples import sample
+from strongroom.admin.signatures import check_paths
 from strongroom.archive.model import Action
 from strongroom.config import Home
 from strongroom.signatures.model import Trust, Validity
@@ -328,6 +330,28 @@ def test_a_timestamp_proves_a_signature_of_a_certificate_that_has_expired(
     (with_time,) = checked(path, signer, root, proven_at=later).signatures
     (without,) = checked(path, signer, proven_at=later).signatures
     assert (with_time.trust, without.trust) == (Trust.TRUSTED, Trust.UNTRUSTED)
+
+
+def test_a_time_stamp_authority_that_was_taken_back_proves_no_time(
+    signer: Signer, authority: tuple[Signer, Signer], tmp_path: Path
+) -> None:
+    path = stamped(tmp_path, signer, authority)
+    root, tsa = authority
+    lists = {name: tmp_path / f"{name}.crl" for name in ("before", "after", "signer")}
+    lists["before"].write_bytes(revocation_list(root, (tsa, -2)))
+    lists["after"].write_bytes(revocation_list(root, (tsa, 2)))
+    lists["signer"].write_bytes(revocation_list(signer, (signer, -2)))
+
+    def found(name: str) -> tuple[Trust, Trust | None]:
+        trusted = [signer.certificate_file, root.certificate_file]
+        (looked,) = check_paths([path], trusted, [lists[name]])
+        assert looked.report is not None
+        (one,) = looked.report.signatures
+        return one.trust, one.time and one.time.trust
+
+    assert found("before") == (Trust.TRUSTED, Trust.UNTRUSTED)
+    assert found("after") == (Trust.TRUSTED, Trust.TRUSTED)
+    assert found("signer") == (Trust.UNTRUSTED, Trust.TRUSTED)
 
 
 def test_a_timestamp_of_another_signature_proves_nothing(

@@ -15,6 +15,7 @@ from harness import archives
 from harness.archives import trail_events
 from harness.dcmsign import Signer, new_signer
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, Sample, element
+from harness.revocation import revocation_list
 from harness.signing import mac_item, signature_item, signed
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.signatures import check_paths, check_stored, kept_reports
@@ -26,7 +27,7 @@ from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.part10 import encode_file_meta
 from strongroom.errors import ConfigError, NotFound
 from strongroom.types import Principal
-from strongroom.vouching import AFTERWARDS, MAX_ANCHOR_FILE_BYTES, RECEIVED, SIGNATURE_INVALID, read_anchors
+from strongroom.vouching import AFTERWARDS, MAX_ANCHOR_FILE_BYTES, RECEIVED, SIGNATURE_INVALID, read_anchors, read_lists
 
 SENDER = Principal("CT1")
 LARGE = 200_000
@@ -125,6 +126,35 @@ def test_what_was_checked_when_it_came_is_not_checked_again(archive: Archive, si
         pass
     (event,) = of(archive, Action.SIGNATURE)
     assert event.details["occasion"] == RECEIVED
+
+
+def test_a_certificate_that_was_taken_back_is_not_trusted(
+    archive_home: Callable[..., Home], signer: Signer, tmp_path: Path
+) -> None:
+    """The list is in a folder, which may get others at any time."""
+    (folder := tmp_path / "lists").mkdir()
+    files = {"trusted": [signer.certificate_file], "revocation_lists": [folder]}
+    with archives.opened(archive_home(signatures=files)) as archive:
+        before, after = Sample(1), Sample(2)
+        store(archive, signed_object(before, signer), before)
+        (folder / "root.crl").write_bytes(revocation_list(signer, (signer, -2)))
+        store(archive, signed_object(after, signer), after)
+        kept = [archive.signatures.kept.of(each.sop_uid) for each in (before, after)]
+    assert [each and (each.validity, each.trust) for each in kept] == [("valid", "trusted"), ("valid", "untrusted")]
+
+
+def test_lists_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.crl").write_bytes(b"none")
+    with pytest.raises(ConfigError, match=r"a\.crl: a file of revocation lists holds none"):
+        read_lists((str(tmp_path),))
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_lists((str(tmp_path / "missing"),))
+    monkeypatch.setattr("strongroom.vouching.MAX_LIST_FILE_BYTES", 3)
+    with pytest.raises(ConfigError, match="more than 3 bytes"):
+        read_lists((str(tmp_path),))
+    monkeypatch.setattr("strongroom.vouching.MAX_LIST_FILES", 0)
+    with pytest.raises(ConfigError, match="more than 0 files"):
+        read_lists((str(tmp_path),))
 
 
 def test_one_that_does_not_hold_is_stored_and_somebody_is_told(archive: Archive, signer: Signer) -> None:

@@ -23,7 +23,7 @@ from strongroom.signatures.model import Report
 from strongroom.signatures.verify import Rules, verify
 from strongroom.store.signatures import KeptReport
 from strongroom.types import Uid
-from strongroom.vouching import ASKED, read_anchors
+from strongroom.vouching import ASKED, read_anchors, read_lists
 
 MAX_OBJECTS: Final = 1_000_000
 
@@ -37,10 +37,11 @@ class Looked:
     reason: str = ""
 
 
-def check_paths(paths: Sequence[Path], trusted: Sequence[Path]) -> Iterator[Looked]:
-    """Yield what there is to say of each file below ``paths``. Raises ConfigError for a path or a certificate file."""
-    anchors = read_anchors(tuple(map(str, trusted)))
-    rules = Rules(anchors, datetime.now(UTC), DEFAULT_LIMITS)
+def check_paths(paths: Sequence[Path], trusted: Sequence[Path], lists: Sequence[Path] = ()) -> Iterator[Looked]:
+    """Yield what there is to say of each file below ``paths``, by certificates in ``trusted`` that none of ``lists``,
+    of revocation, takes back. Raises ConfigError for a path or one of these files."""
+    anchors, revoked = read_anchors(tuple(map(str, trusted))), read_lists(tuple(map(str, lists)))
+    rules = Rules(anchors, datetime.now(UTC), DEFAULT_LIMITS, lists=revoked)
     named = {os.path.realpath(path) for path in paths}
     for found in walk_everything(paths):
         if isinstance(found, FoundFile):

@@ -34,6 +34,12 @@ def signatures(
         list[Path] | None,
         typer.Option(help="PEM file of certificates to trust, for PATHs; may be repeated.", show_default=False),
     ] = None,
+    revoked: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Certificate revocation list, or folder of them, for PATHs; may be repeated.", show_default=False
+        ),
+    ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Verify digital signatures (PS3.15 annex C) in files, or in what is stored; exit 1 if any does not hold.
@@ -43,11 +49,17 @@ def signatures(
     if paths:
         if sop or study:
             raise ConfigError("name files, or --sop or --study of an archive, not both")
-        found = (_looked_json(each) for each in check_paths(paths, trusted or ()) if each.report or each.reason)
+        found = (
+            _looked_json(each)
+            for each in check_paths(paths, trusted or (), revoked or ())
+            if each.report or each.reason
+        )
         _show(found, output, is_trust_asked=bool(trusted))
         return
-    if trusted:
-        raise ConfigError("--trusted is for files; of an archive, signatures.trusted in config.toml names them")
+    if trusted or revoked:
+        raise ConfigError(
+            "--trusted and --revoked are for files; of an archive, [signatures] in config.toml names them"
+        )
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         if sop or study:

@@ -182,6 +182,9 @@ class SignaturesSection(_Section, frozen=True):
     """Digital signatures in objects (PS3.15 annex C), verified when they come; none is refused for its sake."""
 
     trusted: Annotated[tuple[str, ...], _key("PEM files of signers, or of who issued theirs; of time stampers.")] = ()
+    revocation_lists: Annotated[
+        tuple[str, ...], _key("Certificate revocation lists of those, PEM or DER: files, or folders of them.")
+    ] = ()
 
 
 class LimitsSection(_Section, frozen=True):

@@ -27,6 +27,7 @@ from cryptography.x509 import (
 from strongroom.errors import ConfigError, Refused
 from strongroom.signatures.der import value_length
 from strongroom.signatures.model import Signer, Trust
+from strongroom.signatures.revocation import RevocationLists, revoked_at
 
 MAX_CERTIFICATE_BYTES: Final = 65536
 MAX_KEY_BITS: Final = 16384
@@ -138,10 +139,12 @@ class SignerCertificate:
             found.append(f"certificate signed with {hashed_with.name.upper()}")
         return tuple(found)
 
-    def trust(self, anchors: Anchors, signed_at: datetime | None, proven_at: datetime) -> tuple[Trust, str]:
+    def trust(
+        self, anchors: Anchors, signed_at: datetime | None, proven_at: datetime, lists: RevocationLists = ()
+    ) -> tuple[Trust, str]:
         """Whether one of ``anchors`` is this certificate or has issued it, and why not.
 
-        ``proven_at`` is when the signature certainly was there: what has expired since does no harm.
+        ``proven_at`` is when the signature certainly was there: what has expired, or was revoked, since does no harm.
         """
         if not anchors:
             return Trust.UNKNOWN, "no certificate to trust is configured"
@@ -157,6 +160,9 @@ class SignerCertificate:
             return Trust.UNTRUSTED, "the certificate was not valid when the signature is known to have been there"
         if signed_at is not None and not first <= signed_at <= last:
             return Trust.UNTRUSTED, "the certificate was not valid at the time that the signature states"
+        revoked = revoked_at(self.certificate, anchors, lists)
+        if revoked is not None and revoked <= proven_at:
+            return Trust.UNTRUSTED, "the certificate was revoked before the signature is known to have been there"
         if not self._may_sign():
             return Trust.UNTRUSTED, "the certificate is not for signing (key usage)"
         return Trust.TRUSTED, ""

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, load_der_x509_certificate
 from rfc3161_client import TimeStampResponse, VerificationError, VerifierBuilder, decode_timestamp_response
 
 from strongroom.signatures.der import SEQUENCE, constructed, value_length, with_ordered_certificates
 from strongroom.signatures.model import CertifiedTime, Trust
+from strongroom.signatures.revocation import RevocationLists, revoked_at
 
 MAX_TOKEN_BYTES: Final = 65536
 _GRANTED: Final = b"\x30\x03\x02\x01\x00"  # PKIStatusInfo: what is in the data set is the token without it
@@ -30,8 +31,11 @@ _IMPRINTS: Final[Mapping[str, str]] = MappingProxyType(
 _UNREADABLE: Final = (ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
 
 
-def check_timestamp(raw: bytes, signature: bytes, anchors: tuple[Certificate, ...]) -> CertifiedTime:
-    """What Certified Timestamp (0400,0310) proves of ``signature``; the time only if an anchor vouches for it."""
+def check_timestamp(
+    raw: bytes, signature: bytes, anchors: tuple[Certificate, ...], lists: RevocationLists = ()
+) -> CertifiedTime:
+    """What Certified Timestamp (0400,0310) proves of ``signature``; the time only if an anchor vouches for it, and no
+    list says that a certificate in the token was revoked by then."""
     if len(raw) > MAX_TOKEN_BYTES:
         return CertifiedTime(None, Trust.UNKNOWN, f"a timestamp of {len(raw)} bytes")
     try:
@@ -50,7 +54,22 @@ def check_timestamp(raw: bytes, signature: bytes, anchors: tuple[Certificate, ..
         return CertifiedTime(None, Trust.UNTRUSTED, "the timestamp is of something else")
     if not anchors:
         return CertifiedTime(None, Trust.UNKNOWN, "no certificate to trust is configured")
+    if _is_revoked(response, time, anchors, lists):
+        return CertifiedTime(None, Trust.UNTRUSTED, "a certificate of the time stamp authority was revoked by then")
     return _vouched_for(response, stated, time, anchors)
+
+
+def _is_revoked(
+    response: TimeStampResponse, time: datetime, anchors: tuple[Certificate, ...], lists: RevocationLists
+) -> bool:
+    if not lists:
+        return False
+    try:
+        inside = [load_der_x509_certificate(each) for each in response.signed_data.certificates]
+    except _UNREADABLE:
+        return True  # somebody asks for lists, and what they are about cannot be read
+    dates = (revoked_at(each, (*anchors, *inside), lists) for each in inside)
+    return any(date is not None and date <= time for date in dates)
 
 
 def _digest(name: str, data: bytes) -> bytes:

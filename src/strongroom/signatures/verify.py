@@ -25,6 +25,7 @@ from strongroom.signatures.coverage import NEVER_OF_THE_ITEM, Coverage, is_conte
 from strongroom.signatures.items import Item, parse_date_time
 from strongroom.signatures.model import CertifiedTime, Checked, Report, Trust, Validity
 from strongroom.signatures.profiles import BASE, met_by
+from strongroom.signatures.revocation import RevocationLists
 from strongroom.signatures.timestamp import check_timestamp
 
 MAX_INFLATED_BYTES: Final = 64 << 20
@@ -66,6 +67,7 @@ class Rules:
     proven_at: datetime
     scan: ScanLimits
     max_signatures: int = 64
+    lists: RevocationLists = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ class _Work:
             return replace(base, validity=Validity.INVALID, reason="changed")
         time = self._certified_time(item, signature)
         proven_at = min(time.time, self._rules.proven_at) if time and time.time else self._rules.proven_at
-        trust, why = certificate.trust(self._rules.anchors, parse_date_time(base.signed_at), proven_at)
+        rules = self._rules
+        trust, why = certificate.trust(rules.anchors, parse_date_time(base.signed_at), proven_at, rules.lists)
         base = replace(base, validity=Validity.VALID, trust=trust, trust_reason=why, time=time)
         return replace(base, profiles=self._profiles(base, level, tags, certificate.family))
 
@@ -200,7 +203,7 @@ class _Work:
             return None
         if kind != "CMS_TSP":
             return CertifiedTime(None, Trust.UNKNOWN, "a type of timestamp that is not known here")
-        return check_timestamp(raw, signature, self._rules.anchors)
+        return check_timestamp(raw, signature, self._rules.anchors, self._rules.lists)
 
     def _profiles(self, base: Checked, level: Level, tags: _Tags, family: str) -> tuple[str, ...]:
         if family != "RSA" or (base.time is not None and base.time.reason.startswith("a type")):

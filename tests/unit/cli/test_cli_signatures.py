@@ -10,6 +10,7 @@ import pytest
 
 from harness.dcmsign import Signer, new_signer
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, Sample, element
+from harness.revocation import revocation_list
 from harness.shell import Shell, shell
 from harness.signing import mac_item, signature_item, signed
 from strongroom.config import Home
@@ -60,6 +61,15 @@ def test_files(run: Shell, signer: Signer, tmp_path: Path) -> None:
     assert "Planted" not in ran.out + ran.err
 
 
+def test_revoked(run: Shell, signer: Signer, tmp_path: Path) -> None:
+    good = file_of(tmp_path / "good.dcm", signer)
+    (tmp_path / "signer.crl").write_bytes(revocation_list(signer, (signer, -2)))
+    ran = run("signatures", good, "--trusted", signer.certificate_file, "--revoked", tmp_path / "signer.crl")
+    assert ran.code == BAD_NEWS
+    assert "the certificate was revoked before" in ran.out
+    assert run("signatures", good, "--revoked", tmp_path / "none.crl").code == COULD_NOT_RUN
+
+
 def test_trusted(run: Shell, signer: Signer, tmp_path: Path) -> None:
     good = file_of(tmp_path / "good.dcm", signer)
     other = new_signer(tmp_path / "keys", "Other")
@@ -104,6 +114,7 @@ def test_what_does_not_go_together(
     for arguments in (
         (good, "--sop", "1.2"),
         ("--home", home.root, "--trusted", signer.certificate_file),
+        ("--home", home.root, "--revoked", signer.certificate_file),
         (),
         (tmp_path / "none.dcm",),
         ("--home", home.root, "--sop", "no uid"),
