@@ -64,26 +64,31 @@ _TABLE: Final = (
     _step("dicom.called_title", 1, "the same with a called title that nobody has", _ASSOCIATION),
     _step("dicom.calling_title", 1, "the same with two calling titles that nobody has", _ASSOCIATION + " tried", 2),
     _step("dicom.guess", 1, "the same with up to 20 titles that vendors print", _ASSOCIATION + " tried guessed",
-          20, "guess_titles"),
+          21, "guess_titles"),
     _step("dicom.user_identity", 1, "the same with a junk user and passcode, a positive response asked for",
           _ASSOCIATION + " response", 1),
-    _step("dicom.echo", 1, "a C-ECHO-RQ", "status " + _ASSOCIATION),
+    _step("dicom.echo", 1, "a C-ECHO-RQ on the association of dicom.associate", "status " + _ASSOCIATION, 0),
     _step("dicom.services", 1, "an A-ASSOCIATE-RQ for every service, then A-RELEASE-RQ: nothing is asked of any",
           f"accepted refused models storage_classes rare_storage_classes get_with_storage {_ASSOCIATION}", 2),
     _step("dicom.syntaxes", 1, "an A-ASSOCIATE-RQ with one context for each transfer syntax",
-          f"accepted retired {_ASSOCIATION}", 2),
-    _step("dicom.idle", 1, "an association that says nothing", "seconds", 1, "idle"),
+          f"accepted retired {_ASSOCIATION}"),
+    _step("dicom.idle", 1, "an association that says nothing for up to a minute", f"seconds {_ASSOCIATION}", 1,
+          "idle"),
     # Queries that count.
-    _step("dicom.find_empty", 2, "a C-FIND-RQ, study level, StudyInstanceUID for one day without studies",
+    _step("dicom.find_empty", 2, "a C-FIND-RQ, study level, StudyInstanceUID for one day in the year 2099",
           f"status pending {_ASSOCIATION}"),
-    _step("dicom.find_count", 2, "C-FIND-RQs for StudyInstanceUID and the numbers of related objects, by slices of "
-          "dates, each cancelled at the cap", f"status studies images patients slices capped from_date to_date "
+    _step("dicom.find_count", 2, "C-FIND-RQs for StudyInstanceUID, PatientID and NumberOfStudyRelatedInstances: of "
+          "everything, then of a week in each of seven years, cancelled at 1,000 answers; UID and ID are hashed with a "
+          "key that is thrown away", f"status studies images patients slices capped from_date to_date "
           f"cancelled keys estimated_studies estimated_images {_ASSOCIATION}", 1),
-    _step("dicom.find_shape", 2, "a C-FIND-RQ for a few studies with the identifying keys; values are looked at in "
-          "memory and dropped", f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped "
+    _step("dicom.find_shape", 2, "a C-FIND-RQ, cancelled after 25 studies, for the names of patient and physician, "
+          "PatientID, OtherPatientIDs, birth date, telephone numbers, comments, accession number, study description, "
+          "StudyInstanceUID; values are looked at in memory and dropped",
+          f"status looked_at has_name has_birth_date has_patient_id has_physician ssn_shaped "
           f"ssn_bare itin_shaped email_shaped phone_shaped synthetic phantom teaching identical demo_uids shapes "
           f"{_ASSOCIATION}"),
-    _step("dicom.worklist", 2, "a C-FIND-RQ to the worklist, cancelled after the first answer",
+    _step("dicom.worklist", 2, "a C-FIND-RQ to the worklist for the status of steps alone, cancelled after the "
+          "first answer",
           f"status pending {_ASSOCIATION}"),
     _step("dicom.get_nothing", 2, "a C-GET-RQ for a study UID that nobody has", f"status {_ASSOCIATION}"),
     _step("dicom.move_nowhere", 2, "a C-MOVE-RQ for a study UID that nobody has, to a destination that nobody is",
@@ -94,9 +99,9 @@ _TABLE: Final = (
     _step("dicom.store_canary", 3, "a C-STORE-RQ of a synthetic object", f"status {_ASSOCIATION} sop_instance_uid "
           "study_instance_uid"),
     _step("dicom.read_canary", 3, "a C-GET-RQ of that object, or a C-FIND-RQ for it",
-          f"status {_ASSOCIATION} found same_pixels", 2),
+          f"status {_ASSOCIATION} found same_pixels"),
     _step("dicom.overwrite_canary", 3, "the same object with other pixels, read again",
-          f"status {_ASSOCIATION} overwritten", 3),
+          f"status {_ASSOCIATION} overwritten", 2),
     _step("dicom.cross_study_canary", 3, "a second object of another synthetic patient in the same study",
           f"status {_ASSOCIATION} sop_instance_uid study_instance_uid", 1),
     # HTTP and HTTPS.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from pynetdicom import AE
 
 from harness.probe_certificates import Issuer, Pair, Subject
 from harness.probe_dicom import Conduct, Scp, scp
@@ -164,6 +167,24 @@ def test_an_association_that_says_nothing() -> None:
         association.associate(without.session)
         association.idle(without.session)
         assert seen(without, "dicom.idle").answer is Answer.NOT_ASKED
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
+def test_who_ends_an_association_that_says_nothing_is_told() -> None:
+    ae = AE("IMPATIENT")
+    ae.network_timeout = 1
+    ae.add_supported_context("1.2.840.10008.1.1")
+    server: Any = ae.start_server(("127.0.0.1", 0), block=False)
+    try:
+        made = probed(target_with(dicom_ports=(server.server_address[1],)))
+        association.associate(made.session)
+        association.idle(made.session)
+    finally:
+        server.shutdown()
+        gc.collect()
+    idle = seen(made, "dicom.idle")
+    assert idle.answer in (Answer.CLOSED, Answer.ABORTED)
+    assert 1 <= int(str(idle.details["seconds"])) < 30
 
 
 @pytest.fixture(scope="module")
