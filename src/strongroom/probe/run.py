@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from strongroom import __version__
 from strongroom.errors import ConfigError
 from strongroom.probe.engine import COMPLETE, STOPPED, WINDOW, Before, Outcome
 from strongroom.probe.permit import Permit
 from strongroom.probe.reports import Ran
 from strongroom.probe.runlog import LOG_NAME, RunLog, Value, continue_log, new_log, read_entries
-from strongroom.probe.signing import sign_head, write_new
+from strongroom.probe.signing import SigningKey, sign_head, write_new
 
 SCOPE_NAME: Final = "scope.toml"
 
@@ -63,7 +61,7 @@ def open_run(permit: Permit, folder: Path) -> OpenRun:
     return OpenRun(run, folder, log, Before(), started_us, continued=False)
 
 
-def end_run(opened: OpenRun, outcome: Outcome, key: Ed25519PrivateKey | None) -> str:
+def end_run(opened: OpenRun, outcome: Outcome, key: SigningKey | None) -> str:
     """Write the last entries of the log, signed if there is a key, and return the hash of the last one."""
     opened.log.append(
         "end",

@@ -32,6 +32,8 @@ from cryptography.hazmat.primitives.serialization import (
 from strongroom.errors import ConfigError, OutOfScope
 from strongroom.probe.scopefile import MAX_SCOPE_BYTES
 
+SigningKey = Ed25519PrivateKey
+
 SIGNATURE_FORMAT: Final = "strongroom-probe-signature-1"
 KEY_WORD: Final = "strongroom-probe-key"
 MAX_FILE_BYTES: Final = 1 << 16
@@ -94,7 +96,7 @@ def write_new_key(path: Path, passphrase: str, comment: str) -> Signer:
     return signer
 
 
-def load_key(path: Path, passphrase: str) -> Ed25519PrivateKey:
+def load_key(path: Path, passphrase: str) -> SigningKey:
     """Return the private key in a file. Raises ConfigError: no key, a wrong passphrase, or others may read it."""
     raw = _read(path, MAX_FILE_BYTES)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -130,7 +132,7 @@ def write_signature(scope: Path, text: str) -> Path:
     return path
 
 
-def sign_scope(raw: bytes, key: Ed25519PrivateKey, now: dt.datetime) -> str:
+def sign_scope(raw: bytes, key: SigningKey, now: dt.datetime) -> str:
     """Return the text of the signature file for a scope file with the content ``raw``."""
     signer = Signer(key.public_key().public_bytes_raw())
     digest, signed_at = sha256(raw).hexdigest(), now.astimezone(dt.UTC).isoformat(timespec="seconds")
@@ -194,7 +196,7 @@ def require_signed(path: Path, signers: tuple[Signer, ...]) -> SignedScope:
     return SignedScope(raw, digest, signer, signed_at, path.parent)
 
 
-def sign_head(key: Ed25519PrivateKey, run: str, head: str) -> str:
+def sign_head(key: SigningKey, run: str, head: str) -> str:
     """Return a signature (base64) over the last hash of a run log; ``run`` is the id of the run."""
     return base64.b64encode(key.sign(_LOG_DOMAIN + f"{run}\n{head}\n".encode())).decode()
 
