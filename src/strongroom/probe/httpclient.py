@@ -32,6 +32,8 @@ MAX_INTERIM: Final = 4
 MAX_BODY_BYTES: Final = 256 * 2**10
 WHOLE_ANSWER_TIMES: Final = 3
 """How many times as long as for its first byte is waited for the last one."""
+MAX_ENDLESS: Final = 4
+"""Answers that go on beyond ``MAX_BODY_BYTES``, after which a server is asked no more."""
 MAX_CONNECTION_S: Final = 120.0
 """The longest life of a connection over which several questions go."""
 
@@ -192,6 +194,7 @@ class HttpClient:
         if identity is Identity.CERTIFICATE:
             self.shows = (target.certificate, target.certificate_key)
         self._line: Line | None = None
+        self._endless = 0
         self.connections = self.requests = 0
 
     def __enter__(self) -> HttpClient:
@@ -272,6 +275,9 @@ class HttpClient:
         response = reader.end()
         if not response.keeps_alive or response.cut:
             self._close()
+        self._endless += response.cut and len(response.body) >= MAX_BODY_BYTES
+        if self._endless > MAX_ENDLESS:
+            raise Unanswered(Answer.HOSTILE, "answers without an end")
         return response
 
     def _host(self) -> str:
