@@ -293,18 +293,24 @@ def rejection(told: AssociateRejected) -> Outcome:
     )
 
 
-_REFUSALS: Final = frozenset({Status.SOP_CLASS_NOT_SUPPORTED, Status.NOT_AUTHORIZED, Status.UNRECOGNIZED_OPERATION})
-_OUT_OF_RESOURCES: Final = Status.OUT_OF_RESOURCES
+_REFUSALS: Final = frozenset({
+    Status.SOP_CLASS_NOT_SUPPORTED,
+    Status.NOT_AUTHORIZED,
+    Status.UNRECOGNIZED_OPERATION,
+    Status.OUT_OF_RESOURCES,
+    Status.MOVE_DESTINATION_UNKNOWN,
+})  # fmt: skip
 
 
 def of_status(status: int, **details: Detail) -> Outcome:
     """Return what a final DIMSE status says: done (with or without a warning), refused, or failed (PS3.7 annex C).
 
-    A700H is what servers answer who do not want to be asked (PS3.4 calls it "Refused: Out of Resources").
+    A700H is what servers answer who do not want to be asked (PS3.4 calls it "Refused: Out of Resources"); A801H is
+    "Refused: Move Destination unknown" (PS3.4 C.4.2.1.5).
     """
     if status in (Status.SUCCESS, Status.CANCEL) or status & 0xF000 == 0xB000 or status in (1, 0x0107, 0x0116):
         answer = Answer.DONE
-    elif status in _REFUSALS or status == _OUT_OF_RESOURCES:
+    elif status in _REFUSALS:
         answer = Answer.REFUSED
     else:
         answer = Answer.FAILED

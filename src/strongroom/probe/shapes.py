@@ -211,7 +211,8 @@ def looked_at(answers: Iterable[Answered]) -> dict[str, Detail]:
             shapes[shape_of(patient_id)] += 1
         seen.add(tuple(answer.text_of(tag) for tag in (_NAME, _PATIENT_ID, _BIRTH_DATE, _PHYSICIAN)))
     details: dict[str, Detail] = {name: counts[name] for name in _COUNTED}
-    details["identical"] = counts["looked_at"] > 2 and len(seen) == 1
+    # Answers that name nobody are not of one patient.
+    details["identical"] = counts["looked_at"] > 2 and len(seen) == 1 and any(seen.pop())
     details["shapes"] = tuple(shape for shape, _ in shapes.most_common(MAX_SHAPES))
     return details
 

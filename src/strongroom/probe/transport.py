@@ -240,6 +240,8 @@ def _observe_suites(session: Session, port: int) -> None:
         if flight.suite and standing_of(flight.suite) is not Standing.GOOD:
             weak.append(name_of(flight.suite))
     small = _offered(session, port, suites_with("TLS_ECDHE_"), SMALL_GROUPS)
+    # A size that was not seen is left out: 0 would be the smallest of all.
+    sizes = {"dh_bits": dh_bits, "ecdhe_bits": small.ecdhe_bits or ecdhe_bits}
     session.observe(
         "tls.suites",
         port,
@@ -248,8 +250,7 @@ def _observe_suites(session: Session, port: int) -> None:
         Answer.DONE if forbidden or weak else Answer.REFUSED,
         forbidden=tuple(forbidden),
         weak=tuple(weak),
-        dh_bits=dh_bits,
-        ecdhe_bits=small.ecdhe_bits or ecdhe_bits,
+        **{name: bits for name, bits in sizes.items() if bits},
     )
 
 

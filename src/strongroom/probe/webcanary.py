@@ -16,7 +16,7 @@ from strongroom.probe.model import Answer, Detail
 from strongroom.probe.pages import answer_of, asks_for_login, body_kind
 from strongroom.probe.session import IMPLEMENTATION, Session
 from strongroom.probe.web import Door, answering
-from strongroom.probe.webcounts import is_search_result, studies_in
+from strongroom.probe.webcounts import is_search_result
 from strongroom.types import Uid
 
 _EXPLICIT_LITTLE_ENDIAN = TRANSFER_SYNTAXES[Uid("1.2.840.10008.1.2.1")]
@@ -59,7 +59,9 @@ def _write(door: Door, root: str) -> bool:
         except Unanswered as error:
             door.keep("http.stow_canary", Answer(error.answer), reason=error.reason, **uids)
         else:
-            stored = response.status in (200, 202) and body_kind(response) in ("dicom-json", "xml", "empty")
+            # The answer names what was stored (PS3.18 10.5.3), or is empty; any other success is of another thing.
+            named = str(made.instance).encode("ascii") in response.body
+            stored = response.status in (200, 202) and (named or body_kind(response) == "empty")
             details: dict[str, Detail] = {**door.details(response), **uids, "stored": stored}
             if stored:
                 details["read"] = _is_found(client, root, made)
@@ -94,4 +96,5 @@ def _is_found(client: HttpClient, root: str, made: Canary) -> bool:
         response = client.ask(Request(target, headers=(("Accept", "application/dicom+json"),)))
     except Unanswered:
         return False
-    return is_search_result(response) and bool(studies_in(response.body)[0])
+    # A server that leaves out what it does not know answers with other studies.
+    return is_search_result(response) and str(made.study).encode("ascii") in response.body

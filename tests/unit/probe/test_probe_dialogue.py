@@ -162,7 +162,7 @@ def test_a_rejection_in_words(told: AssociateRejected, source: str, reason: str)
         (0x0211, Answer.REFUSED),
         (0xA700, Answer.REFUSED),
         (0xA702, Answer.FAILED),
-        (0xA801, Answer.FAILED),
+        (0xA801, Answer.REFUSED),
         (0x0112, Answer.FAILED),
         (0xC001, Answer.FAILED),
     ],

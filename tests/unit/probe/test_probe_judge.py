@@ -117,8 +117,8 @@ CONTROLS: dict[str, tuple[Sequence[Observation], Sequence[Observation]]] = {
         [seen("tls.versions", over=TLS, accepted=("TLS 1.2", "TLS 1.3"), preferred="TLS 1.3")],
     ),
     "SP-039": (
-        [seen("tls.suites", over=TLS, forbidden=("TLS_RSA_WITH_RC4_128_SHA",), weak=(), dh_bits=0, ecdhe_bits=256)],
-        [seen("tls.suites", REFUSED, over=TLS, forbidden=(), weak=(), dh_bits=0, ecdhe_bits=256)],
+        [seen("tls.suites", over=TLS, forbidden=("TLS_RSA_WITH_RC4_128_SHA",), weak=(), ecdhe_bits=256)],
+        [seen("tls.suites", REFUSED, over=TLS, forbidden=(), weak=(), ecdhe_bits=256)],
     ),
     "SP-040": (
         [seen("tls.certificate", over=TLS, **{**CERTIFICATE, "days_left": -1})],
@@ -222,10 +222,21 @@ def test_what_is_open_to_those_who_are_named_is_not_open_to_strangers() -> None:
     assert verdict_of("SP-010", judged([REFUSED_AT_THE_DOOR[0], named])) is Verdict.PASS
 
 
+def test_no_key_exchange_is_not_a_small_one() -> None:
+    """Each port has sizes of its own, and a port without Diffie-Hellman has none."""
+    strong = seen("tls.suites", REFUSED, over=TLS, port=443, forbidden=(), weak=())
+    sized = seen("tls.suites", REFUSED, over=TLS, port=2762, forbidden=(), weak=(), dh_bits=2048, ecdhe_bits=256)
+    assert verdict_of("SP-039", judged([strong, sized])) is Verdict.PASS
+    small = seen("tls.suites", REFUSED, over=TLS, port=104, forbidden=(), weak=(), dh_bits=1024)
+    assert verdict_of("SP-039", judged([strong, sized, small])) is Verdict.FAIL
+
+
 def test_what_is_not_there_is_not_applicable() -> None:
     target = judged([seen("tcp.connect"), seen("dicom.associate", REFUSED)])
     assert verdict_of("SP-025", target) is Verdict.NOT_APPLICABLE
     assert "No HTTP was found" in words_of("SP-025", target)
+    web = judged([seen("tcp.connect", port=443), seen("tls.handshake", over=TLS, port=443, version="TLS 1.3")])
+    assert verdict_of("SP-002", web) is not Verdict.PASS
 
 
 def test_a_step_without_consent_says_so() -> None:

@@ -126,7 +126,7 @@ def test_an_open_server_is_asked_once_for_each_service_and_for_nothing_that_is_t
         (C_FIND_RQ, "dicom.find_empty", 0xA700, Answer.REFUSED),
         (C_FIND_RQ, "dicom.find_empty", 0xC001, Answer.FAILED),
         (C_GET_RQ, "dicom.get_nothing", 0x0124, Answer.REFUSED),
-        (C_MOVE_RQ, "dicom.move_nowhere", 0xA801, Answer.FAILED),
+        (C_MOVE_RQ, "dicom.move_nowhere", 0xA801, Answer.REFUSED),
         (C_MOVE_RQ, "dicom.move_nowhere", 0x0000, Answer.DONE),
         (N_SET_RQ, "dicom.mpps_nothing", 0x0112, Answer.FAILED),
     ],

@@ -168,6 +168,8 @@ def test_the_same_person_in_all_answers_is_noted() -> None:
     assert looked_at([one, one, one])["identical"] is True
     assert looked_at([one, one])["identical"] is False
     assert looked_at([one, one, answer(name="BYWATERS^ODETTE", id="MR2")])["identical"] is False
+    nobody = answer(study="1.2.3")
+    assert looked_at([nobody, nobody, nobody])["identical"] is False
 
 
 def test_no_more_is_looked_at_than_the_cap() -> None:
