@@ -112,7 +112,7 @@ class Engine:
             session.interrupt()
 
     def probe(self, addresses: Iterable[Addressed], total: int) -> Outcome:
-        """Probe the ``total`` addresses and return what came of it. Raises OSError if the log cannot be written."""
+        """Probe the ``total`` addresses and return what came of it. Raises StorageUnavailable if the log is not."""
         waiting = iter(addresses)
         threads = [
             threading.Thread(target=self._work, args=(waiting,), name=f"probe-{number}", daemon=True)

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
@@ -126,6 +126,10 @@ class LineLimits:
     connection_s: float = 60.0
     answer_s: float = 10.0
     max_received_bytes: int = 4 << 20
+
+    def within(self, left_s: float) -> LineLimits:
+        """The same, over after ``left_s`` at the latest."""
+        return replace(self, connect_s=min(self.connect_s, left_s), connection_s=min(self.connection_s, left_s))
 
 
 class Line:

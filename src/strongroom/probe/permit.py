@@ -102,7 +102,10 @@ def require_permitted(
         if reach_of(ip_network(address)) is Reach.PUBLIC:
             _require_owned(target, address, signed.signer, sources)
             proofs.append(Proof(target.name, address, target.ownership))
-    return Permit(scope, signed, resolved, tuple(proofs), only)
+    permit = Permit(scope, signed, resolved, tuple(proofs), only)
+    if next(permit.addresses(), None) is None:
+        raise OutOfScope("nothing of what was asked for can be probed: its name leads to other addresses of the scope")
+    return permit
 
 
 def _located(scope: Scope, folder: Path) -> Scope:

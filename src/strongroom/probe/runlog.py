@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StorageUnavailable
 
 Value = str | int | float | bool | None | Sequence["Value"] | Mapping[str, "Value"]
 Entry = Mapping[str, Any]
@@ -48,13 +48,16 @@ class RunLog:
         return self._number
 
     def append(self, kind: str, fields: Mapping[str, Value]) -> int:
-        """Write an entry and return its number, from 1."""
+        """Write an entry and return its number, from 1. Raises StorageUnavailable."""
         with self._lock:
             number = self._number + 1
             entry = {"n": number, "at_us": time.time_ns() // 1000, "kind": kind, **fields, "prev": self.head}
             line = json.dumps(entry, separators=(",", ":"), ensure_ascii=True).encode()
-            self._file.write(line + b"\n")
-            self._file.flush()
+            try:
+                self._file.write(line + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise StorageUnavailable(f"the run log cannot be written: {error.strerror}") from None
             self._number, self.head = number, sha256(line).hexdigest()
             return number
 

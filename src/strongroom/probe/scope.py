@@ -174,6 +174,17 @@ class Window:
             return self.daily_from <= time < self.daily_until
         return time >= self.daily_from or time < self.daily_until
 
+    def left_s(self, now: dt.datetime) -> float:
+        """Seconds until it closes; 0 if it is not open."""
+        if not self.is_open(now):
+            return 0.0
+        closes = self.end
+        if self.daily_until is not None:
+            local = now.astimezone(self.start.tzinfo)
+            today = dt.datetime.combine(local.date(), self.daily_until, self.start.tzinfo)
+            closes = min(closes, today if today > local else today + dt.timedelta(days=1))
+        return (closes - now).total_seconds()
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:

@@ -108,7 +108,7 @@ class Session:
         self._require_allowed(port)
         if self._line is not None:
             self._line.close()
-        self._wait()
+        left_s = self._wait()
         if self._told:
             self._entries, self._told = [], False
         self.connections += 1
@@ -117,7 +117,7 @@ class Session:
             line = open_line(
                 self.address,
                 port,
-                limits or self.limits,
+                (limits or self.limits).within(left_s),
                 framing,
                 self._run.log.key,
                 lambda passed: self._tap(port, passed),
@@ -241,14 +241,17 @@ class Session:
         if self.connections >= self._run.scope.rates.connections_per_target:
             raise BudgetSpent(f"{self.connections} connections to {self.target.name}")
 
-    def _wait(self) -> None:
-        left = self._due - time.monotonic()
-        if left > 0 and self._run.stop.wait(left):
+    def _wait(self) -> float:
+        """Wait for the turn of this address, and return the seconds that are left of the window."""
+        wait_s = self._due - time.monotonic()
+        if wait_s > 0 and self._run.stop.wait(wait_s):
             raise RunStopped("the run was ended")
         # The last thing before a packet leaves, for the wait may have been a long one.
-        if not self._run.scope.window.is_open(self._run.now()):
+        left_s = self._run.scope.window.left_s(self._run.now())
+        if left_s <= 0:
             raise OutOfScope("the window of the scope is over")
         self._due = time.monotonic() + self._run.scope.rates.interval_s
+        return left_s
 
     def _tap(self, port: int, passed: Passed) -> None:
         self._note(

@@ -12,8 +12,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from harness.probe_listener import listening
 from harness.probe_session import NOW, probed, target_with
-from strongroom.errors import BudgetSpent, OutOfScope, RunStopped, Unanswered
+from strongroom.errors import BudgetSpent, OutOfScope, RunStopped, StorageUnavailable, Unanswered
 from strongroom.probe import engine as engine_module
 from strongroom.probe.canary import cleanup
 from strongroom.probe.engine import Before, Engine, Outcome, is_silent, observation_of
@@ -158,6 +159,16 @@ def test_no_line_is_opened_after_the_window_however_long_a_run_waits() -> None:
     assert made.session.connections == 1
 
 
+def test_a_connection_is_over_when_the_window_is() -> None:
+    with listening(lambda visit: visit.read(1)) as silent:
+        made = probed(target_with(dicom_ports=(silent.port,)))
+        made.run.now = lambda: NOW + dt.timedelta(hours=1, seconds=-0.3)
+        with made.session.line(silent.port) as line:
+            line.settimeout(60.0)
+            with pytest.raises(Unanswered, match="timed out"):
+                line.receive()
+
+
 def test_a_stopped_run_keeps_what_was_seen_and_takes_no_fact_from_its_own_end(steps: Steps) -> None:
     run = run_with()
     made: list[Engine] = []
@@ -181,7 +192,7 @@ def test_a_log_that_cannot_be_written_ends_the_run(steps: Steps) -> None:
             raise OSError(28, "No space left on device")
 
     steps.use(note)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageUnavailable, match="the run log cannot be written: No space left"):
         probe(run_with(file=Full()), addressed(RANGE))
 
 

@@ -123,6 +123,12 @@ def test_of_a_name_only_the_addresses_it_leads_to_are_probed() -> None:
     assert permitted(NAMED, World({"pacs.example": frozenset({"127.0.0.2"})})) == ["127.0.0.2"]
 
 
+def test_an_address_that_the_name_does_not_lead_to_now_is_no_empty_run() -> None:
+    world = World({"pacs.example": frozenset({"127.0.0.2"})})
+    with pytest.raises(OutOfScope, match="nothing of what was asked for can be probed"):
+        permitted(NAMED, world, ("127.0.0.1",))
+
+
 @pytest.mark.parametrize("elsewhere", [{"127.0.0.3"}, {"127.0.0.1", "10.0.0.5"}, {"::1"}, {"203.0.113.5"}])
 def test_a_name_that_leads_elsewhere_ends_the_run(elsewhere: set[str]) -> None:
     with pytest.raises(OutOfScope, match=r"pacs\.example resolves to .*, which the scope does not list"):

@@ -213,6 +213,17 @@ def test_a_daily_window_may_go_over_midnight_in_the_zone_of_its_start(time: str,
     )
     now = dt.datetime.fromisoformat(f"2026-11-22T{time}+01:00").astimezone(dt.UTC)
     assert window.is_open(now) is is_open
+    left_s = window.left_s(now)
+    assert (left_s > 0) is is_open
+    if is_open:
+        assert not window.is_open(now + dt.timedelta(seconds=left_s))
+        assert window.is_open(now + dt.timedelta(seconds=left_s - 1))
+
+
+def test_the_end_of_the_window_comes_before_that_of_the_day() -> None:
+    start = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
+    window = Window(start, start + dt.timedelta(hours=2), dt.time(0), dt.time(5))
+    assert window.left_s(start + dt.timedelta(hours=1)) == 3600
 
 
 def test_every_consent_that_a_step_needs_is_a_key() -> None:
