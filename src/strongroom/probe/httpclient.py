@@ -208,6 +208,11 @@ class HttpClient:
         """The scheme of the URLs that it asks."""
         return "https" if self._channel is Channel.TLS else "http"
 
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether more than one question goes over a connection, as far as can be told."""
+        return self.requests < 3 or self.connections < self.requests - 1
+
     def ask(self, request: Request) -> Response:
         """Return the answer to ``request``, over the open connection if it still answers.
 

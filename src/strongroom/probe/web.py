@@ -37,7 +37,7 @@ MOST_CONNECTIONS: Final = 40
 ORIGIN: Final = "https://strongroom-probe.invalid"
 """An origin that nobody can have (RFC 6761 6.4)."""
 MOST_BEHIND_A_LOGIN: Final = 8
-FILE_PATHS: Final = ("/dicom/", "/images/", "/data/", "/DICOMDIR")
+FILE_PATHS: Final = ("/DICOMDIR", "/dicom/", "/images/", "/data/")
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 PART10_BYTES: Final = 132
 """The preamble and the prefix of a file (PS3.10 7.1): all that is read of one."""
@@ -148,7 +148,7 @@ def _look(door: Door, client: HttpClient) -> None:
 
 def _root(door: Door, client: HttpClient) -> bool:
     """Ask for the first page. Return whether there is more to ask."""
-    response = client.ask(Request("/"))
+    response = client.ask(Request("/", headers=(("Origin", ORIGIN),)))
     details = door.details(response)
     to_https = 300 <= response.status < 400 and response.header("location").lower().startswith("https://")
     to_https = to_https and door.channel is Channel.PLAIN
@@ -213,19 +213,19 @@ def _show_strange(door: Door) -> None:
 
 
 def _cors(door: Door, client: HttpClient) -> None:
-    """Whether other origins may read: as it is at the first page and at the likeliest DICOMweb root."""
+    """Whether other origins may read: what was said of it with the first page, or at the likeliest DICOMweb root."""
     order = ("none", "other", "any", "null", "reflected")
-    worst: dict[str, Detail] = {"allow_origin": "none", "allow_credentials": False}
-    details: dict[str, Detail] = {}
-    answer = Answer.FAILED
-    for target in ("/", products.roots_for(door.found)[0]):
-        response = client.ask(Request(target, headers=(("Origin", ORIGIN),)))
-        allowed = _allowed(response.header("access-control-allow-origin"))
-        if order.index(allowed) >= order.index(str(worst["allow_origin"])):
-            with_credentials = response.header("access-control-allow-credentials").strip().lower() == "true"
-            worst = {"allow_origin": allowed, "allow_credentials": with_credentials}
-            details, answer = door.details(response), answer_of(response)
-    door.keep("http.cors", answer, **details, **worst)
+    root = client.ask(Request(products.roots_for(door.found)[0], headers=(("Origin", ORIGIN),)))
+    seen = max(
+        (root, door.first[0]), key=lambda each: order.index(_allowed(each.header("access-control-allow-origin")))
+    )
+    door.keep(
+        "http.cors",
+        answer_of(seen),
+        **door.details(seen),
+        allow_origin=_allowed(seen.header("access-control-allow-origin")),
+        allow_credentials=seen.header("access-control-allow-credentials").strip().lower() == "true",
+    )
 
 
 def _allowed(value: str) -> str:
@@ -246,10 +246,17 @@ def _methods(door: Door, client: HttpClient) -> None:
 
 
 def _paths(door: Door, client: HttpClient) -> None:
-    """Ask for the pages of known products, after one that nobody has: what a server says to all is said of none."""
+    """Ask for the pages of known products, after one that nobody has: what a server says to all is said of none.
+
+    Where each question costs a connection, a product whose first page is not there is asked for no other.
+    """
     nowhere = client.ask(Request(f"/{secrets.token_hex(8)}"))
     met: set[str] = set()
     for page in _pages_to_ask(door, nowhere):
+        is_first = page.product not in met
+        met.add(page.product)
+        if not (is_first or client.keeps_alive or page.product in door.found or _is_closed(door, nowhere)):
+            continue
         if page.after and f"{page.product} {page.after}" not in met:
             continue
         if f"any {page.path}" in met:
@@ -277,8 +284,12 @@ def _paths(door: Door, client: HttpClient) -> None:
 def _pages_to_ask(door: Door, nowhere: Response) -> tuple[products.Page, ...]:
     """All of them; behind one login for everything only those that are likeliest to be left out of it."""
     pages = products.pages_for(door.first)
-    is_closed = all(answer_of(each) is Answer.REFUSED for each in (door.first[0], nowhere))
-    return pages[:MOST_BEHIND_A_LOGIN] if is_closed else pages
+    return pages[:MOST_BEHIND_A_LOGIN] if _is_closed(door, nowhere) else pages
+
+
+def _is_closed(door: Door, nowhere: Response) -> bool:
+    """Whether the first page and one that nobody has are refused alike."""
+    return all(answer_of(each) is Answer.REFUSED for each in (door.first[0], nowhere))
 
 
 def _keep_page(door: Door, path: str, found: products.Recognised, response: Response) -> None:
@@ -302,7 +313,7 @@ def _files(door: Door, client: HttpClient) -> None:
     """Look for listings at the usual paths, and for a DICOMDIR, of which only the prefix is read."""
     kept = False
     last: Response | None = None
-    for path in FILE_PATHS:
+    for path in FILE_PATHS if client.keeps_alive else FILE_PATHS[:2]:
         is_file = not path.endswith("/")
         request = Request(path)
         if is_file:

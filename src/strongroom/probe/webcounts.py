@@ -35,6 +35,8 @@ _OBJECT: Final = (("Accept", 'multipart/related; type="application/dicom"'),)
 _STUDY_UID, _PATIENT_ID, _STUDY_INSTANCES = 0x0020000D, 0x00100020, 0x00201208
 _GIVE_UP: Final = (Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE, Answer.NOT_ASKED)
 _MOST_REFUSALS: Final = 4
+MOST_ROOTS: Final = 10
+"""Of those that are asked where each question costs a connection."""
 _MISSING_STUDY: Final = (200, 204, 400, 404, 406, 410)
 _MISSING_PART: Final = (200, 202, 204, 400, 409, 411, 415, 422)
 
@@ -89,7 +91,9 @@ def _search(door: Door, client: HttpClient) -> None:
     refusals = 0
     refused: tuple[Answer, dict[str, Detail]] | None = None
     other: tuple[Answer, dict[str, Detail]] | None = None
-    for root in products.roots_for(door.found):
+    for number, root in enumerate(products.roots_for(door.found)):
+        if number >= MOST_ROOTS and not client.keeps_alive:
+            break
         try:
             response = client.ask(Request(f"{root}/studies?limit=1", headers=_JSON, max_body_bytes=MAX_BODY_BYTES))
             if is_search_result(response):

@@ -68,7 +68,7 @@ def test_nothing_behind_a_login_is_taken_for_open(name: str) -> None:
     assert not any(seen.details.get("open") for seen in found)
     expected = FOUND_LOCKED.get(name)
     if expected:
-        assert [seen.details["product"] for seen in found if seen.details.get("login")] == [expected]
+        assert {seen.details["product"] for seen in found if seen.details.get("login")} == {expected}
 
 
 def test_only_gets_and_one_options_leave_at_this_level() -> None:
