@@ -33,7 +33,7 @@ FACT_WORDS: Final = ("faults", "reasons")
 
 _CHECK_KEYS: Final = frozenset({
     "id", "rows", "title", "severity", "level", "about", "steps", "sends", "evidence", "why", "remedy", "clauses",
-    "untested", "rule", "could",
+    "untested", "rule", "could", "web_remedy",
 })  # fmt: skip
 _RULE_KEYS: Final = frozenset({"verdict", "severity", "says", "all", "any", "none"})
 
@@ -84,6 +84,7 @@ class Check:
     evidence: str
     why: str
     remedy: str
+    web_remedy: str
     clauses: tuple[str, ...]
     untested: str
     could: str
@@ -116,10 +117,6 @@ class Catalogue:
             if check.id == check_id:
                 return check
         raise KeyError(check_id)
-
-    def remedy_of(self, check_id: str) -> Remedy:
-        """Return what to do about a check."""
-        return self.remedies[self.check(check_id).remedy]
 
 
 @cache
@@ -155,7 +152,7 @@ def _check(row: Mapping[str, Any], earlier: Sequence[str], remedies: Mapping[str
         raise BadCondition(f"{', '.join(sorted(unknown))} means nothing here")
     if row["id"] in earlier:
         raise BadCondition("stands twice")
-    if row["remedy"] not in remedies:
+    if not {row["remedy"], row.get("web_remedy", row["remedy"])} <= set(remedies):
         raise BadCondition(f"no remedy {row['remedy']}")
     if row["about"] not in ABOUT:
         raise BadCondition(f"no {row['about']} to be about")
@@ -181,6 +178,7 @@ def _check(row: Mapping[str, Any], earlier: Sequence[str], remedies: Mapping[str
         evidence=str(row["evidence"]),
         why=str(row["why"]),
         remedy=str(row["remedy"]),
+        web_remedy=str(row.get("web_remedy", row["remedy"])),
         clauses=tuple(row["clauses"]),
         untested=untested,
         could=str(row.get("could", "")),

@@ -15,20 +15,21 @@ is secret; ``answer = "answered"`` for every answer that came and broke no limit
 that was spoken, ``"no"`` for refused, aborted and closed.
 
 A detail is compared with a value (``true``, ``7``), with a list of which it is one, or by a text: ``"= x"``,
-``"!= x"``, ``"< 30"``, ``"<= 30"``, ``"> 30"``, ``">= 30"``, ``"has x"`` and ``"lacks x"`` (of a list of words;
-``"has x|y"``: one of them), ``"empty"``, ``"not empty"`` (0, false and "" are empty), ``"absent"``. What an observation
-does not have fulfils only ``"absent"``.
+``"!= x"``, ``"< 30"``, ``"<= 30"``, ``"> 30"``, ``">= 30"``, ``"1 to 29"`` (both included), ``"has x"`` and
+``"lacks x"`` (of a list of words; ``"has x|y"``: one of them), ``"empty"``, ``"not empty"`` (0, false and "" are
+empty), ``"absent"``. What an observation does not have fulfils only ``"absent"``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
 from strongroom.probe.findings import Verdict
-from strongroom.probe.model import REACHED, Answer, Channel, Detail, Identity, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, REACHED, Answer, Channel, Detail, Identity, Observation
 from strongroom.probe.steps import STEPS
 
 FACTS: Final = {
@@ -42,13 +43,14 @@ FACTS: Final = {
 """What ``fact`` may name."""
 
 _ALIASES: Final[Mapping[str, frozenset[str]]] = {
-    "anyone": frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER, Identity.DEFAULT_CREDENTIALS}),
+    "anyone": frozenset(NEEDS_NO_SECRET),
     "answered": frozenset(REACHED - {Answer.TIMEOUT, Answer.HOSTILE}),
     "reply": frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED}),
     "no": frozenset({Answer.REFUSED, Answer.ABORTED, Answer.CLOSED}),
 }
 _ORDERS: Final[Mapping[str, Callable[[object, object], bool]]] = {"=": eq, "!=": ne}
 _NUMBERS: Final[Mapping[str, Callable[[int, int], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_RANGE: Final = re.compile(r"([0-9]+) to ([0-9]+)")
 _WORDS_OF: Final = {"as": Identity, "over": Channel, "answer": Answer}
 
 
@@ -212,6 +214,8 @@ def _comparison(value: object) -> Callable[[Detail | None], bool]:
         return lambda detail: detail is not None and compare(_as_text(detail), operand)
     if operator in _NUMBERS and operand.isdigit():
         return _ordered(_NUMBERS[operator], int(operand))
+    if bounds := _RANGE.fullmatch(value):
+        return _between(int(bounds[1]), int(bounds[2]))
     raise BadCondition(f"{value!r} is no comparison")
 
 
@@ -221,6 +225,10 @@ def _holding(words: frozenset[str], wanted: bool) -> Callable[[Detail | None], b
 
 def _ordered(compare: Callable[[int, int], bool], number: int) -> Callable[[Detail | None], bool]:
     return lambda detail: isinstance(detail, int) and not isinstance(detail, bool) and compare(detail, number)
+
+
+def _between(low: int, high: int) -> Callable[[Detail | None], bool]:
+    return lambda detail: isinstance(detail, int) and not isinstance(detail, bool) and low <= detail <= high
 
 
 def _as_text(detail: Detail) -> str:

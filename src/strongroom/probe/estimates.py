@@ -13,7 +13,7 @@ from typing import Final
 
 from strongroom.probe.classify import SHAPE_STEPS
 from strongroom.probe.findings import Estimate, number_of
-from strongroom.probe.model import Answer, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Observation
 
 Z_95: Final = 1.959963984540054
 _NOT_RANDOM: Final = "The sample is what the server answered first, not a random one."
@@ -24,13 +24,17 @@ _COUNTED: Final = (
     ("http.qido_count", "by QIDO-RS", {"patients": "patients", "studies": "studies", "images": "images"}),
 )
 """Best first: a server's own count needs no cap."""
+_STEPS: Final = frozenset(step for step, _, _ in _COUNTED)
 
 
 def estimate(observations: Sequence[Observation]) -> tuple[Estimate, ...]:
     """Return what can be said of the numbers behind one subject; nothing of what was not counted."""
-    found = [each for what in ("patients", "studies", "images") for each in _counted(what, observations)]
+    by_strangers = [each for each in observations if each.identity in NEEDS_NO_SECRET]
+    counted = by_strangers if any(each.step in _STEPS and each.answer is Answer.DONE for each in by_strangers) else None
+    seen = observations if counted is None else counted
+    found = [each for what in ("patients", "studies", "images") for each in _counted(what, seen)]
     studies = next((each for each in found if each.what == "studies"), None)
-    return (*found, *_ssn_shaped(observations, studies))
+    return (*found, *_ssn_shaped(seen, studies))
 
 
 def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimate]:
@@ -40,7 +44,8 @@ def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimat
             number = seen.details.get(names[what])
             if seen.step != step or seen.answer is not Answer.DONE or not isinstance(number, int):
                 continue
-            counts.append(_bounded(what, number, how, seen))
+            if number or seen.details.get("capped") is not True:
+                counts.append(_bounded(what, number, how, seen))
     if not counts:
         return
     # All look at the same archive: the best lower bound, and an upper bound if one count was complete.
@@ -53,9 +58,15 @@ def _bounded(what: str, number: int, how: str, seen: Observation) -> Estimate:
     low, high = seen.details.get("from_date"), seen.details.get("to_date")
     days = f", study dates {low} to {high}" if low and high else ""
     port = f" on port {seen.endpoint.port}"
+    if seen.identity not in NEEDS_NO_SECRET:
+        port += f" as {seen.identity}, which strangers are not"
     if seen.details.get("capped") is True:
         more = seen.details.get(f"estimated_{what}")
-        guess = f"; going on at the same rate there would be about {more:,}" if isinstance(more, int) else ""
+        guess = (
+            f"; going on at the same rate there would be about {more:,}"
+            if isinstance(more, int) and more > number
+            else ""
+        )
         return Estimate(what, number, None, f"Counted {how}{port}{days}, cancelled at the cap{guess}.")
     return Estimate(what, number, number, f"Counted {how}{port}{days}, to the end.")
 

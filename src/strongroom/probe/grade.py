@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from strongroom.probe.findings import Finding, Grade, Severity, Verdict
-from strongroom.probe.model import REACHED, Answer, Identity, Level, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, REACHED, Answer, Level, Observation
 
 _OPEN: Final = (
     "SP-010", "SP-011", "SP-012", "SP-013", "SP-014", "SP-015", "SP-017", "SP-018", "SP-020", "SP-025", "SP-026",
@@ -30,8 +30,6 @@ _OPEN: Final = (
 _IN_THE_CLEAR: Final = ("SP-002", "SP-003", "SP-004", "SP-030")
 _FALSE_ENCRYPTION: Final = ("SP-038", "SP-039")
 _READ_OR_WRITE: Final = frozenset({"find", "get", "move", "store", "worklist"})
-SECRETLESS: Final = frozenset({Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER})
-"""Who needs nothing that is secret."""
 _SPOKE: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
 
 
@@ -71,7 +69,7 @@ def _weak_door(verdicts: Mapping[str, Finding], observations: Sequence[Observati
     offered: set[str] = set()
     for each in observations:
         accepted = each.details.get("accepted", ())
-        if each.step == "dicom.services" and each.identity in SECRETLESS and isinstance(accepted, tuple):
+        if each.step == "dicom.services" and each.identity in NEEDS_NO_SECRET and isinstance(accepted, tuple):
             offered |= _READ_OR_WRITE.intersection(accepted)
     if offered:
         words = ", ".join(sorted(offered))

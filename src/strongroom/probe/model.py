@@ -55,6 +55,12 @@ class Identity(StrEnum):
     """A user name and password that a product ships with."""
 
 
+NEEDS_NO_SECRET: Final = frozenset(
+    {Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER, Identity.DEFAULT_CREDENTIALS}
+)
+"""Who can do what anybody can: titles and passwords that vendors print are no secrets."""
+
+
 class Answer(StrEnum):
     """What came of asking. All but the last four say that somebody was there."""
 

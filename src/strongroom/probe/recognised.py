@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.probe.catalogue import catalogue
-from strongroom.probe.model import Answer, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Observation
 from strongroom.probe.vulnerable import faults_of, version_of_implementation
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -84,7 +84,8 @@ def _faults(product: str, version: str) -> Iterable[str]:
 def _verdict(observations: Sequence[Observation], versions: Sequence[tuple[str, str]], faults: Sequence[str]) -> str:
     if faults:
         return "vulnerable"
-    if versions:
+    told = [each for each in observations if each.identity in NEEDS_NO_SECRET]
+    if any(True for _ in _versions(told, ())):
         return "named"
     asked = any(seen.step in ("dicom.associate", "http.root") and seen.answer in _TOLD for seen in observations)
     return "silent" if asked else "unknown"

@@ -7,6 +7,7 @@ first. Every text goes through ``escape``; the policy in the head lets nothing r
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
@@ -16,9 +17,11 @@ from typing import Final
 
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.findings import Access, Finding, Judgement, TargetJudgement, Verdict
+from strongroom.probe.model import NEEDS_NO_SECRET
 from strongroom.probe.wording import (
     CLOCK_WARNING,
     GRADES,
+    LETTERS,
     NO_BREACH,
     NO_CERTIFICATE,
     entries_words,
@@ -26,12 +29,15 @@ from strongroom.probe.wording import (
     head_rows,
     product_names,
     remedies_of,
+    remedy_name,
     summary,
     visible,
     what_a_stranger_could_do,
     what_to_do_first,
 )
 
+_FEW: Final = 3
+"""Targets that have room for a card each on the first screen."""
 _MAX_EVIDENCE: Final = 4
 _MAX_REASONS: Final = 4
 _CELLS: Final = {
@@ -82,28 +88,53 @@ def _body(judgement: Judgement) -> Iterator[str]:
     yield f"authorised by {escape(facts.authoriser)}</p>\n</header>\n"
     if facts.stopped:
         yield f'<p class="notice"><strong>This run is not complete:</strong> {escape(facts.stopped)}.</p>\n'
-    yield '<div class="cards">\n'
-    for target in judgement.targets:
-        yield from _card(target)
+    few = len(judgement.targets) <= _FEW
+    if few:
+        yield from (words for target in judgement.targets for words in _card(target))
+    else:
+        yield from _overview(judgement)
     if not judgement.targets:
         yield "<p>No address of the scope answered on any port that was tried.</p>\n"
-    yield "</div>\n"
-    yield f'<p class="notice">{escape(CLOCK_WARNING)}</p>\n'
+    is_good = judgement.exit_status == 0
+    if not is_good:
+        yield f'<p class="notice">{escape(CLOCK_WARNING)}</p>\n'
     yield '<h3>What was tested</h3>\n<dl class="facts">\n'
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>\n" for name, words in head_rows(facts))
     yield "</dl>\n"
-    for target in judgement.targets:
-        yield from _target(target)
+    for number, target in enumerate(judgement.targets, 1):
+        yield from _target(target, number, with_card=not few)
     yield "<footer>\n<h3>What this says, and what it does not</h3>\n"
-    yield from (f"<p>{escape(words)}</p>\n" for words in (NO_BREACH, NO_CERTIFICATE))
+    yield from (f"<p>{escape(words)}</p>\n" for words in (NO_BREACH, NO_CERTIFICATE, *[CLOCK_WARNING][:is_good]))
     yield f'<p class="small">Run log head: <code>{escape(facts.log_head or "not known")}</code></p>\n</footer>\n'
+
+
+def _overview(judgement: Judgement) -> Iterator[str]:
+    """One row for each target, the worst first, where there are too many for a card each."""
+    counts = Counter(target.grade.letter for target in judgement.targets)
+    letters = ", ".join(f"{counts[letter]} with {letter}" for letter in LETTERS if letter in counts)
+    yield f'<p class="lead">{len(judgement.targets)} addresses: {escape(letters)}.</p>\n'
+    yield '<div class="scroll"><table class="overview">\n<thead><tr><th>Grade</th><th>Target</th><th>Product</th>'
+    yield "<th>A stranger could</th></tr></thead>\n<tbody>\n"
+    numbered = sorted(enumerate(judgement.targets, 1), key=lambda each: LETTERS.index(each[1].grade.letter))
+    for number, target in numbered:
+        could = what_a_stranger_could_do(target)
+        worst = "; ".join(could[:2]) or target.grade.reasons[0]
+        letter = target.grade.letter
+        yield f'<tr><td><span class="cell {_style_of(letter)}"><strong>{letter}</strong></span></td>'
+        yield f'<td><a href="#t{number}">{escape(str(target.subject))}</a></td>'
+        yield f"<td>{escape(product_names(target))}</td><td>{escape(worst)}</td></tr>\n"
+    yield "</tbody>\n</table></div>\n"
+
+
+def _style_of(letter: str) -> str:
+    return "g-none" if letter == "-" else f"g-{letter.lower()}"
 
 
 def _card(target: TargetJudgement) -> Iterator[str]:
     grade = target.grade
-    style = "none" if grade.letter == "-" else grade.letter.lower()
     letter = "–" if grade.letter == "-" else grade.letter
-    yield f'<section class="card">\n<div class="letter g-{style}"><small>GRADE</small>{letter}</div>\n<div>\n'
+    yield f'<section class="card">\n<div class="letter {_style_of(grade.letter)}"><small>GRADE</small>{letter}</div>\n'
+    yield "<div>\n"
     yield f'<div class="name">{escape(str(target.subject))}</div>\n'
     yield f"<p>{escape(GRADES[grade.letter])}"
     yield f' <span class="soft">Product: {escape(product_names(target))}.</span></p>\n'
@@ -123,8 +154,10 @@ def _card(target: TargetJudgement) -> Iterator[str]:
     yield "</div>\n</section>\n"
 
 
-def _target(target: TargetJudgement) -> Iterator[str]:
-    yield f'<section class="target">\n<h2>{escape(str(target.subject))}</h2>\n'
+def _target(target: TargetJudgement, number: int, *, with_card: bool) -> Iterator[str]:
+    yield f'<section class="target" id="t{number}">\n<h2>{escape(str(target.subject))}</h2>\n'
+    if with_card:
+        yield from _card(target)
     yield f"<h3>Why grade {escape(target.grade.letter)}</h3>\n{_list(target.grade.reasons[:_MAX_REASONS])}"
     yield from _matrix(target)
     yield from _estimates(target)
@@ -152,10 +185,14 @@ def _matrix(target: TargetJudgement) -> Iterator[str]:
     for service, cells in target.matrix.items():
         yield f"<tr><th>{escape(service)}</th>"
         for identity in identities:
-            style, words = _CELLS[cells[identity].access]
+            access = cells[identity].access
+            style, words = _CELLS[access]
+            if access is Access.ALLOWED and identity not in NEEDS_NO_SECRET:
+                style, words = "granted", "allowed"
             yield f'<td><span class="cell {style}">{words}</span></td>'
         yield "</tr>\n"
-    yield '</tbody>\n</table></div>\n<p class="small soft">open: it was done, or taken without asking who it was for. '
+    yield "</tbody>\n</table></div>\n"
+    yield '<p class="small soft">open: it was done, or taken, for somebody who has shown nothing. '
     yield "offered: an association was accepted for it, and nothing was asked. The worst over all ports.</p>\n"
 
 
@@ -180,11 +217,12 @@ def _finding(finding: Finding, target: TargetJudgement, said: dict[str, str]) ->
     yield f'<span class="tag {severity}">{severity}</span>{escape(check.title)} '
     yield f'<span class="soft small">{escape(check.id)}, {escape(finding.verdict)}</span></h4>\n'
     yield f'<p class="says">{escape(finding.says)}</p>\n<p>{escape(check.why)}</p>\n'
-    if check.remedy in said:
-        yield f'<div class="do"><p>What to do: as for {escape(said[check.remedy])}.</p></div>\n'
+    name = remedy_name(finding)
+    if name in said:
+        yield f'<div class="do"><p>What to do: as for {escape(said[name])}.</p></div>\n'
     else:
-        said[check.remedy] = check.id
-        words = catalogue().remedies[check.remedy].general
+        said[name] = check.id
+        words = catalogue().remedies[name].general
         yield f'<div class="do"><p>{escape(words)}</p>{_products(remedies_of(finding, target))}</div>\n'
     if finding.evidence:
         yield '<ul class="plain evidence mono">\n'

@@ -11,7 +11,7 @@ from strongroom.probe.engine import observation_of
 from strongroom.probe.findings import Finding, Judgement, RunFacts, TargetJudgement
 from strongroom.probe.model import Level, Observation
 from strongroom.probe.session import as_json
-from strongroom.probe.wording import remedies_of, what_a_stranger_could_do
+from strongroom.probe.wording import remedies_of, remedy_name, what_a_stranger_could_do
 
 FORMAT: Final = "strongroom-probe-report/1"
 """Changes with whatever a reader of the last version would read wrongly."""
@@ -92,7 +92,7 @@ def _finding(finding: Finding, target: TargetJudgement, index: dict[int, int]) -
         "level": str(check.level),
         "says": finding.says,
         "evidence": sorted(index[id(seen)] for seen in finding.evidence),
-        "remedy": catalogue().remedies[check.remedy].general,
+        "remedy": catalogue().remedies[remedy_name(finding)].general,
         "remedies": dict(remedies_of(finding, target)),
         "clauses": list(check.clauses),
     }

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from strongroom.probe.catalogue import catalogue
-from strongroom.probe.findings import Finding, Judgement, TargetJudgement, Verdict
+from strongroom.probe.findings import Access, Finding, Judgement, TargetJudgement, Verdict
+from strongroom.probe.model import NEEDS_NO_SECRET
 from strongroom.probe.wording import (
     CLOCK_WARNING,
     GRADES,
@@ -18,6 +19,7 @@ from strongroom.probe.wording import (
     head_rows,
     product_names,
     remedies_of,
+    remedy_name,
     summary,
     visible,
     what_a_stranger_could_do,
@@ -27,7 +29,12 @@ from strongroom.probe.wording import (
 
 WIDTH: Final = 100
 _MAX_EVIDENCE: Final = 4
-_MARKS: Final = {"allowed": "OPEN", "negotiated": "offered", "refused": "refused", "not tested": "-"}
+_MARKS: Final = {
+    Access.ALLOWED: "OPEN",
+    Access.NEGOTIATED: "offered",
+    Access.REFUSED: "refused",
+    Access.NOT_TESTED: "-",
+}
 
 
 def report_text(judgement: Judgement) -> str:
@@ -96,7 +103,12 @@ def _matrix(target: TargetJudgement) -> Iterator[str]:
     yield ""
     yield "Who may do what".ljust(22) + "".join(f"{identity:<21}" for identity in identities).rstrip()
     for service, cells in target.matrix.items():
-        yield f"  {service:<20}" + "".join(f"{_MARKS[cells[i].access]:<21}" for i in identities).rstrip()
+        yield f"  {service:<20}" + "".join(f"{_mark(cells[i].access, i):<21}" for i in identities).rstrip()
+
+
+def _mark(access: Access, identity: str) -> str:
+    """What is open to whoever needs no secret is shouted; what those may do who have one is not."""
+    return "allowed" if access is Access.ALLOWED and identity not in NEEDS_NO_SECRET else _MARKS[access]
 
 
 def _estimates(target: TargetJudgement) -> Iterator[str]:
@@ -127,7 +139,7 @@ def _finding(finding: Finding) -> Iterator[str]:
 
 def _remedy(finding: Finding, target: TargetJudgement, said: dict[str, str]) -> Iterator[str]:
     """What to do, unless it has been ``said`` of another finding: then which. Adds to ``said``."""
-    name = catalogue().check(finding.check_id).remedy
+    name = remedy_name(finding)
     if name in said:
         yield f"      do: as for {said[name]}"
         return

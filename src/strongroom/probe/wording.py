@@ -11,8 +11,7 @@ from typing import Final
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.classify import SHAPE_STEPS
 from strongroom.probe.findings import Access, Finding, Judgement, RunFacts, Severity, TargetJudgement, Verdict
-from strongroom.probe.grade import SECRETLESS
-from strongroom.probe.model import Level, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Level, Observation
 from strongroom.probe.vulnerable import known_faults
 
 GRADES: Final = {
@@ -23,6 +22,8 @@ GRADES: Final = {
     "F": "Open: a stranger can read or write.",
     "-": "Not graded.",
 }
+LETTERS: Final = "FDCBA-"
+"""Worst first."""
 LEVELS: Final = {
     Level.CONNECT: "L0: connections and TLS handshakes; nothing was asked",
     Level.ASSOCIATE: "L1: associations, C-ECHO, and web requests that name no study",
@@ -85,7 +86,9 @@ def what_a_stranger_could_do(target: TargetJudgement) -> tuple[str, ...]:
     offered = [
         words
         for service, words in _OFFERED.items()
-        if any(cell.access is Access.NEGOTIATED for who, cell in target.matrix[service].items() if who in SECRETLESS)
+        if any(
+            cell.access is Access.NEGOTIATED for who, cell in target.matrix[service].items() if who in NEEDS_NO_SECRET
+        )
     ]
     probably = [f"probably {words}: it is offered to anybody, and was not asked for" for words in offered]
     return (*probably, *shown) if target.grade.letter == "D" else (*shown, *probably)
@@ -96,7 +99,7 @@ def what_to_do_first(target: TargetJudgement) -> tuple[FirstStep, ...]:
     steps: dict[str, list[str]] = {}
     for finding in target.bad_news:
         if finding.severity >= Severity.MEDIUM:
-            steps.setdefault(catalogue().check(finding.check_id).remedy, []).append(finding.check_id)
+            steps.setdefault(remedy_name(finding), []).append(finding.check_id)
     found = []
     for name, checks in list(steps.items())[:MAX_FIRST]:
         remedy = catalogue().remedies[name]
@@ -106,7 +109,14 @@ def what_to_do_first(target: TargetJudgement) -> tuple[FirstStep, ...]:
 
 def remedies_of(finding: Finding, target: TargetJudgement) -> tuple[tuple[str, str], ...]:
     """Return what to do about a finding for the products recognised, by the name of each."""
-    return _named(catalogue().remedy_of(finding.check_id).of(target.products))
+    return _named(catalogue().remedies[remedy_name(finding)].of(target.products))
+
+
+def remedy_name(finding: Finding) -> str:
+    """Return the name of the remedy of a finding: that for the web where all of its evidence is of the web."""
+    check = catalogue().check(finding.check_id)
+    of_the_web = finding.evidence and all(seen.step.startswith("http.") for seen in finding.evidence)
+    return check.web_remedy if of_the_web else check.remedy
 
 
 def _named(words: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -193,6 +203,6 @@ def summary(judgement: Judgement) -> str:
     for target in judgement.targets:
         counts[target.grade.letter] = counts.get(target.grade.letter, 0) + 1
     letters = (
-        ", ".join(f"{counts[letter]} x {letter}" for letter in "FDCBA-" if letter in counts) or "no target answered"
+        ", ".join(f"{counts[letter]} x {letter}" for letter in LETTERS if letter in counts) or "no target answered"
     )
     return f"{letters}: {'good' if judgement.exit_status == 0 else 'something is open or weak'}"

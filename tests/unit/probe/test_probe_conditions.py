@@ -61,6 +61,11 @@ def test_lists_of_words(accepted: Detail | None, comparison: str, expected: bool
     assert holds({"step": "dicom.services", "accepted": comparison}, seen("dicom.services", **details)) is expected
 
 
+@pytest.mark.parametrize(("bits", "expected"), [(0, False), (1, True), (2047, True), (2048, False)])
+def test_a_range_includes_both_ends(bits: int, expected: bool) -> None:
+    assert holds({"step": "tls.suites", "dh_bits": "1 to 2047"}, seen("tls.suites", dh_bits=bits)) is expected
+
+
 def test_a_number_is_no_truth_value() -> None:
     one = seen("http.listing", listing=True, dicom_files=1)
     assert holds({"step": "http.listing", "listing": True}, one)

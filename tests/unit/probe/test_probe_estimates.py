@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.probe_observed import REFUSED, seen, shape
+from harness.probe_observed import DONE, REFUSED, seen, shape
 from strongroom.probe.estimates import estimate, wilson
 from strongroom.probe.findings import Estimate
+from strongroom.probe.model import Identity
 
 
 def found(what: str, *observations: object) -> Estimate:
@@ -38,6 +39,17 @@ def test_the_servers_own_count_stands_for_a_capped_one() -> None:
     assert found("studies", capped, own).low == 812
     assert found("images", capped, own).high == 40_000
     assert "own counts" in found("patients", capped, own).how
+
+
+def test_what_only_a_certificate_could_count_is_said_to_be_so() -> None:
+    known = seen("dicom.find_count", DONE, Identity.CERTIFICATE, studies=900, capped=False)
+    assert "strangers are not" in found("studies", known).how
+    stranger = seen("dicom.find_count", studies=3, capped=False)
+    assert found("studies", known, stranger).low == 3
+
+
+def test_a_count_that_got_nowhere_says_nothing() -> None:
+    assert estimate([seen("dicom.find_count", studies=0, capped=True)]) == ()
 
 
 def test_a_refused_count_is_none() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.probe_observed import seen
+from harness.probe_observed import DONE, REFUSED, TLS, seen
+from strongroom.probe.model import Identity
 from strongroom.probe.recognised import recognise
 
 
@@ -40,6 +41,13 @@ def test_the_version_of_dcmtk_is_in_its_name() -> None:
 def test_a_version_of_one_product_is_not_held_against_another() -> None:
     found = recognise([seen("http.root", server="nginx/1.22.1"), seen("http.paths", product="Orthanc")])
     assert found.version == "named"
+
+
+def test_what_is_told_to_those_who_have_a_certificate_is_not_told_to_strangers() -> None:
+    known = seen("dicom.associate", DONE, Identity.CERTIFICATE, TLS, implementation_version="OFFIS_DCMTK_399")
+    assert recognise([known, seen("dicom.associate", REFUSED, over=TLS)]).version == "silent"
+    vulnerable = seen("dicom.associate", DONE, Identity.CERTIFICATE, TLS, implementation_version="OFFIS_DCMTK_360")
+    assert recognise([vulnerable]).version == "vulnerable"
 
 
 def test_a_server_that_says_nothing_is_silent_and_one_that_nobody_asked_is_unknown() -> None:

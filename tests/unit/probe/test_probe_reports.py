@@ -182,6 +182,25 @@ def test_what_is_only_offered_is_told_as_probable() -> None:
     assert "grade D" in text
 
 
+def test_what_was_seen_over_the_web_is_mended_there() -> None:
+    looked = shape(looked_at=2, has_name=2)
+    over = {"dicom": seen("dicom.find_shape", **looked), "http": seen("http.qido_shape", port=8042, **looked)}
+    remedies = {}
+    for name, observation in over.items():
+        told = json.loads(report_json(judgement(observation)))
+        (finding,) = [each for each in told["targets"][0]["findings"] if each["check"] == "SP-012"]
+        remedies[name] = finding["remedy"]
+    assert "application entities" in remedies["dicom"]
+    assert "web interface" in remedies["http"]
+
+
+def test_what_a_certificate_may_do_is_not_called_open() -> None:
+    known = seen("dicom.find_empty", DONE, Identity.CERTIFICATE, TLS, status=0)
+    text = report_text(judgement(seen("dicom.associate", REFUSED, over=TLS), known))
+    assert "OPEN" not in text
+    assert "OPEN" in report_text(judgement(seen("dicom.find_empty", status=0)))
+
+
 def test_not_tested_is_never_told_as_good() -> None:
     found = judgement(seen("tcp.connect"), level=Level.CONNECT)
     (target,) = found.targets
