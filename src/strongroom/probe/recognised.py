@@ -49,7 +49,7 @@ def recognise(observations: Sequence[Observation]) -> Recognised:
         found["orthanc"] = None  # it is built on DCMTK and says so of itself
     versions = list(_versions(observations, tuple(found)))
     faults = tuple(dict.fromkeys(words for product, version in versions for words in _faults(product, version)))
-    return Recognised(tuple(found), _verdict(observations, versions, faults), faults)
+    return Recognised(tuple(found), _verdict(observations, faults), faults)
 
 
 def _products_in(text: str) -> Iterable[str]:
@@ -81,7 +81,7 @@ def _faults(product: str, version: str) -> Iterable[str]:
         yield f"{catalogue().products[product]} below {fault.below}: {cves}, {fault.what}"
 
 
-def _verdict(observations: Sequence[Observation], versions: Sequence[tuple[str, str]], faults: Sequence[str]) -> str:
+def _verdict(observations: Sequence[Observation], faults: Sequence[str]) -> str:
     if faults:
         return "vulnerable"
     told = [each for each in observations if each.identity in NEEDS_NO_SECRET]
