@@ -38,6 +38,11 @@ def test_the_version_of_dcmtk_is_in_its_name() -> None:
     assert any("CVE-2022-2119, CVE-2022-2120 and 5 more" in words for words in older.faults)
 
 
+def test_the_version_of_tls_is_no_version_of_a_product() -> None:
+    found = recognise([seen("http.root"), seen("tls.handshake", version="TLS 1.3")])
+    assert found.version == "silent"
+
+
 def test_a_version_of_one_product_is_not_held_against_another() -> None:
     found = recognise([seen("http.root", server="nginx/1.22.1"), seen("http.paths", product="Orthanc")])
     assert found.version == "named"
