@@ -56,7 +56,6 @@ def look_at(chain: tuple[bytes, ...], host: str, now: dt.datetime) -> Certificat
         certificates = [x509.load_der_x509_certificate(der) for der in chain]
         leaf = certificates[0]
         kind, bits = _key_of(leaf)
-        names = _names_of(leaf)
         lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         self_signed = _is_signed_by(leaf, leaf)
         is_early = now < leaf.not_valid_before_utc
@@ -67,7 +66,7 @@ def look_at(chain: tuple[bytes, ...], host: str, now: dt.datetime) -> Certificat
             signature=_signature_of(leaf),
             self_signed=self_signed,
             chain_complete=self_signed or _is_chain(certificates),
-            name_matches=_matches(host, names),
+            name_matches=_matches(host, leaf),
             serial_bits=leaf.serial_number.bit_length(),
             too_long=lifetime.days > MAX_LIFETIME_DAYS,
         )
@@ -125,21 +124,15 @@ def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
     return True
 
 
-def _names_of(certificate: x509.Certificate) -> set[str]:
+def _matches(host: str, certificate: x509.Certificate) -> bool:
+    """Whether one of its names is the host's (RFC 9525 6.3): the common name does not count."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return set()
-    return {
-        *(name.lower() for name in names.get_values_for_type(x509.DNSName)),
-        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
-    }
-
-
-def _matches(host: str, names: set[str]) -> bool:
-    """Whether one of the names is the host's (RFC 9525 6.3): the common name does not count."""
+        return False
     try:
-        return str(ip_address(host)) in names
+        return ip_address(host) in names.get_values_for_type(x509.IPAddress)
     except ValueError:
         host = host.lower().rstrip(".")
-        return host in names or "*." + host.partition(".")[2] in names
+        known = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+        return host in known or "*." + host.partition(".")[2] in known
