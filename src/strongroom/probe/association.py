@@ -180,6 +180,7 @@ def user_identity(session: Session) -> None:
 
 
 def _is_without_certificate(seen: Observation) -> bool:
+    """Return whether DICOM was spoken with somebody who showed none; a TLS alert is no DICOM, and has a reason."""
     spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.ABORTED) and not seen.details.get("reason")
     return spoke and seen.identity is not Identity.CERTIFICATE
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from strongroom.dicom.dictionary import IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES, TransferSyntax
-from strongroom.dimse import ChannelLimits, Status
+from strongroom.dimse import ChannelLimits, Status, StatusKind, classify
 from strongroom.errors import (
     LimitExceeded,
     LocalProtocolError,
@@ -308,12 +308,10 @@ def of_status(status: int, **details: Detail) -> Outcome:
     A700H is what servers answer who do not want to be asked (PS3.4 calls it "Refused: Out of Resources"); A801H is
     "Refused: Move Destination unknown" (PS3.4 C.4.2.1.5).
     """
-    if status in (Status.SUCCESS, Status.CANCEL) or status & 0xF000 == 0xB000 or status in (1, 0x0107, 0x0116):
+    if classify(status) is not StatusKind.FAILURE:
         answer = Answer.DONE
-    elif status in _REFUSALS:
-        answer = Answer.REFUSED
     else:
-        answer = Answer.FAILED
+        answer = Answer.REFUSED if status in _REFUSALS else Answer.FAILED
     return Outcome(answer, {"status": status, **details})
 
 
