@@ -6,7 +6,8 @@ import datetime as dt
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ from strongroom.probe.scopefile import parse_scope
 from strongroom.probe.scopetemplate import scope_template
 from strongroom.probe.session import Run
 from strongroom.probe.signing import (
+    SigningKey,
     add_signer,
     head_signature_holds,
     load_key,
@@ -109,35 +111,14 @@ def probe(
     permit = require_permitted(signed, dt.datetime.now(dt.UTC), tuple(only or ()))
     folder = out or Path(f"strongroom-probe-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}")
     opened = open_run(permit, folder)
-    outcome = _run(permit, opened)
-    end_run(opened, outcome, signing_key)
-    judgement = judge(outcome.observations, facts_of(permit.scope, ran_of(opened, permit, outcome)))
-    texts = reports(judgement)
-    for name, text in texts.items():
-        write_report(folder, name, text)
-    left = cleanup(outcome.observations)
-    if left:
-        write_report(folder, "cleanup.txt", "\n".join(left) + "\n")
-    print(texts[_REPORTS[output]], end="")
-    for line in (*left, *_closing(opened, outcome)):
-        print(line, file=sys.stderr)
-    if judgement.exit_status or outcome.how != COMPLETE or outcome.faults:
-        raise typer.Exit(BAD_NEWS)
+    raise typer.Exit(_carry_out(permit, opened, signing_key, output))
 
 
-def _closing(opened: OpenRun, outcome: Outcome) -> Iterator[str]:
-    """What a reader of the report has to know of the run itself, and where everything lies."""
-    silent = f", of which {outcome.silent} of ranges answered at no port" if outcome.silent else ""
-    yield f"{counted(outcome.connections, 'connection')} to {outcome.addresses} address(es){silent}"
-    if outcome.how != COMPLETE:
-        yield f"NOT COMPLETE ({outcome.how}): the same command with --out {opened.folder} goes on where it stopped"
-    for address, step in outcome.faults:
-        yield f"NOT FINISHED by a fault of the probe: {step} at {address}"
-    yield f"report and run log: {opened.folder}   head of the log: {opened.log.head}"
+def _carry_out(permit: Permit, opened: OpenRun, signing_key: SigningKey | None, output: ReportFormat) -> int:
+    """Probe everything, leave and print the report, and return the exit status.
 
-
-def _run(permit: Permit, opened: OpenRun) -> Outcome:
-    """Probe everything, with a progress bar; Ctrl-C and SIGTERM end it early and in order."""
+    Ctrl-C, SIGTERM and SIGHUP end the probing early and in order; the report is written whatever comes then.
+    """
     total = sum(1 for _ in permit.addresses())
     with Work("probe", "steps") as work:
 
@@ -145,12 +126,42 @@ def _run(permit: Permit, opened: OpenRun) -> Outcome:
             work.show(State(outcome.stages, total * engine.stages_per_address))
 
         engine = Engine(Run(permit.scope, opened.log), opened.before, show)
-        ended = {each: signal.signal(each, lambda *_: engine.stop()) for each in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            return engine.probe(permit.addresses(), total)
-        finally:
-            for each, handler in ended.items():
-                signal.signal(each, handler)
+        with _on_signals(engine.stop):
+            outcome = engine.probe(permit.addresses(), total)
+            end_run(opened, outcome, signing_key)
+            judgement = judge(outcome.observations, facts_of(permit.scope, ran_of(opened, permit, outcome)))
+            texts, left = reports(judgement), cleanup(outcome.observations)
+            for name, text in texts.items():
+                write_report(opened.folder, name, text)
+            if left:
+                write_report(opened.folder, "cleanup.txt", "\n".join(left) + "\n")
+    print(texts[_REPORTS[output]], end="")
+    for line in (*left, *_closing(opened, outcome)):
+        print(line, file=sys.stderr)
+    return BAD_NEWS if judgement.exit_status or outcome.how != COMPLETE or outcome.faults else 0
+
+
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Within, what would end the process calls ``stop``."""
+    before = {each: signal.signal(each, lambda *_: stop()) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _closing(opened: OpenRun, outcome: Outcome) -> Iterator[str]:
+    """What a reader of the report has to know of the run itself, and where everything lies."""
+    addresses = "address" if outcome.addresses == 1 else "addresses"
+    silent = f", of which {outcome.silent} of ranges answered at no port" if outcome.silent else ""
+    yield f"{counted(outcome.connections, 'connection')} to {outcome.addresses} {addresses}{silent}"
+    if outcome.how != COMPLETE:
+        yield f"NOT COMPLETE ({outcome.how}): the same command with --out {opened.folder} goes on where it stopped"
+    for address, step in outcome.faults:
+        yield f"NOT FINISHED by a fault of the probe: {step} at {address}"
+    yield f"report and run log: {opened.folder}   head of the log: {opened.log.head}"
 
 
 def default_signers() -> Path:
