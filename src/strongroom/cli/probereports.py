@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption
 from strongroom.errors import ConfigError
+from strongroom.probe.catalogue import catalogue
 from strongroom.probe.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
 from strongroom.probe.judge import judge
 from strongroom.probe.noticed import contacts_of, match, noticed_json, noticed_text, verdicts
@@ -74,6 +76,8 @@ def noticed(
         write_report(folder, name, text)
     print(json.dumps(noticed_json(found), indent=1) if output is Format.JSON else noticed_text(found).rstrip("\n"))
     if set(told.values()) != {"all"}:
+        logs = catalogue().remedies["logs"]
+        print(f"{logs.general} {logs.products.get(kind, '')}".rstrip(), file=sys.stderr)
         raise typer.Exit(BAD_NEWS)
 
 

@@ -1,13 +1,14 @@
 """Were we seen: for each association and request of a run, whether it stands in the server's own log. Pure.
 
 A sighting belongs to the contact that was begun last before it, to the same server, if it names the probe: by its
-address, its title or its user agent. A log without times can still hold a title, and then says that but not when.
+address, its title or its user agent, or if it names nobody and holds a path that was asked for. A log without times can
+still hold a title, and then says that but not when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -24,7 +25,8 @@ LATEST_US: Final = 300_000_000
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """One connection on which something was asked: an association or a request. ``title`` is "" if it was random."""
+    """One connection on which something was asked: an association or a request. ``title`` is "" if it was random;
+    ``paths`` are those that were asked for, as far as the run log has them."""
 
     subject: str
     begun_us: int
@@ -33,6 +35,7 @@ class Contact:
     identity: str
     title: str
     is_http: bool
+    paths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[
             begun[entry["n"]] = entry
         elif entry["kind"] == "observation" and _asks(entry):
             for number in entry["entries"]:
-                # Several steps may share a connection: the first one names it.
-                if number in begun and number not in found:
+                if number in found:  # several steps may share a connection: the first one names it
+                    found[number] = replace(found[number], paths=found[number].paths | _paths(entry))
+                elif number in begun:
                     found[number] = _contact(begun[number], entry, facts)
     return tuple(sorted(found.values(), key=lambda each: each.begun_us))
 
@@ -62,6 +66,13 @@ def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[
 def _asks(entry: Mapping[str, Any]) -> bool:
     speaks = entry["step"].startswith(("dicom.", "http."))
     return speaks and Answer(entry["answer"]) in REACHED - {Answer.OTHER}
+
+
+def _paths(entry: Mapping[str, Any]) -> frozenset[str]:
+    if entry["step"] == "http.root":
+        return frozenset({"/"})
+    path = str(entry.get("details", {}).get("path", "")).partition("?")[0]
+    return frozenset({path, path.rstrip("/")} - {""})
 
 
 def _contact(connect: Mapping[str, Any], entry: Mapping[str, Any], facts: RunFacts) -> Contact:
@@ -73,7 +84,8 @@ def _contact(connect: Mapping[str, Any], entry: Mapping[str, Any], facts: RunFac
         title = ""
     elif entry["identity"] in (Identity.NAMED, Identity.CERTIFICATE):
         title = facts.calling.get(target, CALLING_DEFAULT)
-    return Contact(subject, connect["at_us"], entry["port"], entry["step"], entry["identity"], title, is_http)
+    port, step, identity = entry["port"], entry["step"], entry["identity"]
+    return Contact(subject, connect["at_us"], port, step, identity, title, is_http, _paths(entry))
 
 
 def match(contacts: Sequence[Contact], seen: Iterable[Sighting], addresses: frozenset[str]) -> tuple[Noticed, ...]:
@@ -88,68 +100,52 @@ def match(contacts: Sequence[Contact], seen: Iterable[Sighting], addresses: froz
     )
     by: dict[int, set[str]] = {}
     delays: dict[int, float] = {}
-    untimed: list[Sighting] = []
     for each in sighted:
-        if not _names(each, known):
+        candidates = [number for number, contact in enumerate(contacts) if _names(contact, each, known)]
+        number = _one_of(contacts, candidates, each, by.keys())
+        if number is None:
             continue
-        if not each.at_us:
-            untimed.append(each)
-            continue
-        number = _last_before(contacts, each)
-        if number is not None:
-            by.setdefault(number, set()).update(_names(each, known), {"time"})
+        by.setdefault(number, set()).update(_names(contacts[number], each, known), {"time"} if each.at_us else ())
+        if each.at_us:
             delay = max(0.0, (each.at_us - contacts[number].begun_us) / 1_000_000)
             delays[number] = min(delay, delays.get(number, delay))
-    for number, names in _untimed(contacts, untimed, known, by.keys()):
-        by[number] = set(names)
     return tuple(
         Noticed(contact, tuple(sorted(by.get(number, ()))), delays.get(number))
         for number, contact in enumerate(contacts)
     )
 
 
-def _names(seen: Sighting, known: frozenset[str]) -> tuple[str, ...]:
-    named = {"title": bool(seen.titles), "address": bool(seen.addresses & known), "user agent": seen.is_agent}
-    return tuple(name for name, is_so in named.items() if is_so)
+def _names(contact: Contact, seen: Sighting, known: frozenset[str]) -> frozenset[str]:
+    """By what a line names a contact; empty if it does not, or is about something else."""
+    if contact.is_http != seen.is_http or (seen.titles and contact.title and contact.title not in seen.titles):
+        return frozenset()
+    named = {
+        "title": bool(seen.titles),
+        "address": bool(seen.addresses & known),
+        "user agent": seen.is_agent,
+        # A log that never says who called can at least hold what was asked for.
+        "path": not seen.addresses and seen.path in contact.paths,
+    }
+    return frozenset(name for name, is_so in named.items() if is_so)
 
 
-def _last_before(contacts: Sequence[Contact], seen: Sighting) -> int | None:
-    """The contact that a line is about: the last one begun before it that it does not contradict."""
-    best = None
-    for number, contact in enumerate(contacts):
-        if contact.begun_us > seen.at_us + SLACK_US:
-            break
-        late = seen.at_us - contact.begun_us > LATEST_US
-        if not late and contact.is_http == seen.is_http and _agrees(contact, seen):
-            best = _nearer(contacts, best, number, seen)
-    return best
+def _one_of(
+    contacts: Sequence[Contact], candidates: Sequence[int], seen: Sighting, noticed: Collection[int]
+) -> int | None:
+    """Return the contact that a line is about: the last one begun before it.
 
-
-def _nearer(contacts: Sequence[Contact], best: int | None, number: int, seen: Sighting) -> int:
-    """Of two contacts the one begun before the line, later if both were; the slack is for clocks and cut seconds."""
-    if best is None or contacts[number].begun_us <= seen.at_us:
-        return number
-    return best if contacts[best].begun_us <= seen.at_us else number
-
-
-def _agrees(contact: Contact, seen: Sighting) -> bool:
-    return not seen.titles or not contact.title or contact.title in seen.titles
-
-
-def _untimed(
-    contacts: Sequence[Contact], seen: Sequence[Sighting], known: frozenset[str], taken: Iterable[int]
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Lines without a time are given to the contacts in order, one each."""
-    left = list(seen)
-    done = set(taken)
-    for number, contact in enumerate(contacts):
-        if number in done:
-            continue
-        for each in left:
-            if contact.is_http == each.is_http and _agrees(contact, each):
-                left.remove(each)
-                yield number, _names(each, known)
-                break
+    Of those that a time which is cut to the second, or a clock that lags, does not tell apart, the first that is not
+    noticed yet. A line without a time is about the first that is not.
+    """
+    if not seen.at_us:
+        return next((number for number in candidates if number not in noticed), None)
+    last_us = seen.at_us + (0 if seen.at_us % 1_000_000 else 999_999)
+    near = [n for n in candidates if seen.at_us - LATEST_US <= contacts[n].begun_us <= last_us + SLACK_US]
+    before = [n for n in near if contacts[n].begun_us < seen.at_us]
+    alike = [n for n in near if seen.at_us <= contacts[n].begun_us <= last_us]
+    if before and not any(n not in noticed for n in alike):
+        return max((*before, *alike))
+    return next((n for n in (*alike, *near) if n not in noticed), None)
 
 
 def verdicts(noticed: Sequence[Noticed]) -> Mapping[str, str]:

@@ -37,13 +37,14 @@ class LogKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A line that may be about the probe. ``at_us`` is 0 if the line has no time."""
+    """A line that may be about the probe. ``at_us`` is 0 if the line has no time, ``path`` that of a request or ""."""
 
     at_us: int
     addresses: frozenset[str]
     titles: frozenset[str]
     is_agent: bool
     is_http: bool
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,16 @@ def _record(line: str, reading: Reading) -> Sighting | None:
         return None
     at_us = _iso(record["time"], reading.zone)
     address, aet = str(record.get("address", "")), str(record.get("aet", ""))
-    titles = frozenset({aet}) & reading.titles
-    return Sighting(at_us, frozenset({address} - {""}), titles, is_agent=False, is_http=not aet)
+    details = record.get("details")
+    # Who was refused has no title that counts, and the one that was said stands in the details.
+    said = str(details.get("calling", "")) if isinstance(details, dict) else ""
+    is_http = str(record.get("log", "")).startswith("https")
+    titles = frozenset({aet, said}) & reading.titles
+    return Sighting(at_us, frozenset({address} - {""}), titles, is_agent=False, is_http=is_http)
 
 
 _CANDIDATE: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
-_HTTP: Final = re.compile(r"\(http\)|\"(?:GET|POST|OPTIONS|HEAD|PUT) |\b(?:GET|POST|OPTIONS) /")
+_HTTP: Final = re.compile(r"\b(?:GET|POST|OPTIONS|HEAD|PUT) (/[^\s?\"]{0,200})|\(http\)")
 _ACCESS: Final[Mapping[LogKind, re.Pattern[str]]] = {
     LogKind.ORTHANC: re.compile(r"AET |association|\(http\)|Incoming|reject|refus", re.IGNORECASE),
     LogKind.DCMTK: re.compile(r"Association|Calling|Received|Refus|Reject|peer", re.IGNORECASE),
@@ -99,9 +104,12 @@ def _line(line: str, reading: Reading) -> Sighting | None:
         return None
     addresses = frozenset(_addresses(line))
     words = frozenset(re.split(r"[^A-Za-z0-9_.-]+", line))
-    is_http = bool(_HTTP.search(line))
-    sighting = Sighting(_time(line, reading), addresses, words & reading.titles, AGENT in line, is_http)
-    return sighting if addresses or sighting.titles or sighting.is_agent or is_http else None
+    request = _HTTP.search(line)
+    path = (request[1] or "") if request else ""
+    titles = words & reading.titles
+    if not (addresses or titles or AGENT in line or path):
+        return None
+    return Sighting(_time(line, reading), addresses, titles, AGENT in line, request is not None, path)
 
 
 def _addresses(line: str) -> Iterator[str]:

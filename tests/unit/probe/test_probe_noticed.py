@@ -60,6 +60,22 @@ def test_a_line_about_somebody_or_something_else_is_no_notice(other: Sighting) -
     assert verdicts([found]) == {"archive": "none"}
 
 
+def test_lines_cut_to_the_second_are_given_to_each_contact_of_that_second() -> None:
+    soon, later = (Contact("archive", STARTED_US + us, 104, "dicom.echo", "stranger", PROBE, False) for us in (9, 99))
+    found = match([soon, later], [line(0), line(0)], HERE)
+    assert [bool(each.by) for each in found] == [True, True]
+
+
+def test_a_log_that_names_nobody_can_still_hold_what_was_asked_for() -> None:
+    asked = Contact("archive", STARTED_US, 8042, "http.paths", "stranger", "", True, frozenset({"/system"}))
+
+    def request(path: str) -> Sighting:
+        return Sighting(STARTED_US + 5, frozenset(), frozenset(), is_agent=False, is_http=True, path=path)
+
+    assert match([asked], [request("/system")], frozenset())[0].by == ("path", "time")
+    assert match([asked], [request("/other")], frozenset())[0].by == ()
+
+
 def test_the_address_is_learnt_from_lines_that_name_the_title() -> None:
     random_title = contact(10, "dicom.calling_title", "")
     found = match([contact(0), random_title], [line(0), line(10, title="")], frozenset())
@@ -126,11 +142,34 @@ def test_the_lines_of_each_kind_are_read(kind: LogKind) -> None:
     assert found.is_http is (kind is LogKind.NGINX)
 
 
+@pytest.mark.parametrize(("log", "is_http"), [("serve", False), ("https-1", True)])
+def test_a_record_of_a_refusal_is_of_the_service_whose_log_it_is(log: str, is_http: bool) -> None:
+    record = {"v": 1, "time": stamp("%Y-%m-%dT%H:%M:%S.000000Z"), "address": "192.0.2.99", "aet": "", "log": log}
+    details = {"reason": "unknown-peer", "calling": PROBE}
+    text = json.dumps({**record, "action": "association", "outcome": "refused", "details": details})
+    (found,) = sightings([text], Reading(LogKind.STRONGROOM, frozenset({PROBE}), dt.UTC, AT.year))
+    assert (found.is_http, found.titles) == (is_http, {PROBE})
+
+
 def test_a_time_without_a_zone_is_in_the_zone_that_is_given() -> None:
     zone = dt.timezone(dt.timedelta(hours=2))
     text = f"{(AT + dt.timedelta(hours=2)):%Y-%m-%d %H:%M:%S} association from 192.0.2.99"
     (found,) = sightings([text], Reading(LogKind.TEXT, frozenset(), zone, AT.year))
     assert found.at_us == STARTED_US // 1_000_000 * 1_000_000
+
+
+def test_a_path_ends_with_its_line() -> None:
+    text = "I1122 10:17:07.748215 HttpServer.cpp:1244] (http) GET /system\n"
+    (found,) = sightings([text], Reading(LogKind.ORTHANC, frozenset(), dt.UTC, 2026))
+    assert (found.path, found.is_http) == ("/system", True)
+
+
+def test_a_refused_handshake_in_the_trail_is_no_request() -> None:
+    record = {"time": "2026-11-22T10:17:18.289882Z", "address": "192.0.2.99", "aet": "", "log": "serve"}
+    reading = Reading(LogKind.STRONGROOM, frozenset(), dt.UTC, 2026)
+    (handshake,) = sightings([json.dumps(record)], reading)
+    (request,) = sightings([json.dumps({**record, "log": "https-1"})], reading)
+    assert (handshake.is_http, request.is_http) == (False, True)
 
 
 def test_an_ipv6_address_is_one_and_a_time_is_none() -> None:
