@@ -88,7 +88,7 @@ def _record(line: str, reading: Reading) -> Sighting | None:
 
 
 _CANDIDATE: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
-_HTTP: Final = re.compile(r"\b(?:GET|POST|OPTIONS|HEAD|PUT) (/[^\s?\"]{0,200})|\(http\)")
+_HTTP: Final = re.compile(r"\b(?:GET|POST|OPTIONS|HEAD|PUT) (/[^\s?\"]{0,200})")
 _ACCESS: Final[Mapping[LogKind, re.Pattern[str]]] = {
     LogKind.ORTHANC: re.compile(r"AET |association|\(http\)|Incoming|reject|refus", re.IGNORECASE),
     LogKind.DCMTK: re.compile(r"Association|Calling|Received|Refus|Reject|peer", re.IGNORECASE),
@@ -105,11 +105,11 @@ def _line(line: str, reading: Reading) -> Sighting | None:
     addresses = frozenset(_addresses(line))
     words = frozenset(re.split(r"[^A-Za-z0-9_.-]+", line))
     request = _HTTP.search(line)
-    path = (request[1] or "") if request else ""
+    path = request[1] if request else ""
     titles = words & reading.titles
     if not (addresses or titles or AGENT in line or path):
         return None
-    return Sighting(_time(line, reading), addresses, titles, AGENT in line, request is not None, path)
+    return Sighting(_time(line, reading), addresses, titles, AGENT in line, bool(path), path)
 
 
 def _addresses(line: str) -> Iterator[str]:
