@@ -101,6 +101,8 @@ class ScopeTarget:
     excluded: tuple[Network, ...] = ()
     dicom_ports: tuple[int, ...] = DICOM_PORTS
     http_ports: tuple[int, ...] = HTTP_PORTS
+    dicomweb_roots: tuple[str, ...] = ()
+    """Paths of DICOMweb services, asked before those that are usual."""
     neighbour_ports: tuple[int, ...] = NEIGHBOUR_PORTS
     called: str = CALLED_DEFAULT
     calling: str = CALLING_DEFAULT

@@ -69,6 +69,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
         "no_modalities",
         "dicom_ports",
         "http_ports",
+        "dicomweb_roots",
         "neighbour_ports",
         "called_title",
         "calling_title",
@@ -80,6 +81,9 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Every key that there is, by table."""
 
+MAX_ROOTS: Final = 8
+
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,12}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -168,6 +172,17 @@ class _Table:
             or not all(isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536 for port in value)
         ):
             raise self.wrong(key, f"write a list of at most {MAX_PORTS} port numbers: [104, 11112]")
+        return tuple(dict.fromkeys(value))
+
+    def paths(self, key: str) -> tuple[str, ...]:
+        """Absolute paths of URLs without a query, each once; none by default."""
+        value = self._values.get(key, [])
+        if (
+            not isinstance(value, list)
+            or len(value) > MAX_ROOTS
+            or not all(isinstance(each, str) and _PATH.fullmatch(each) for each in value)
+        ):
+            raise self.wrong(key, f'write a list of at most {MAX_ROOTS} paths: ["/pacs/dicom-web"]')
         return tuple(dict.fromkeys(value))
 
     def networks(self, key: str) -> tuple[Network, ...]:
@@ -276,6 +291,7 @@ def _target(table: _Table) -> ScopeTarget:
         excluded=table.networks("exclude"),
         dicom_ports=table.ports("dicom_ports", DICOM_PORTS),
         http_ports=table.ports("http_ports", HTTP_PORTS),
+        dicomweb_roots=table.paths("dicomweb_roots"),
         neighbour_ports=table.ports("neighbour_ports", NEIGHBOUR_PORTS),
         called=_title(table, "called_title", CALLED_DEFAULT),
         calling=_title(table, "calling_title", CALLING_DEFAULT),

@@ -87,6 +87,8 @@ addresses = ["127.0.0.1"]
 # Where DICOM is looked for, plain and with TLS; where HTTP is; and ports of other services that are only connected to.
 # dicom_ports = [104, 11112, 4242, 2761, 2762]
 # http_ports = [80, 443, 8042, 8080, 8443]
+# Where DICOMweb services are, if at no usual path: asked before those.
+# dicomweb_roots = []
 # neighbour_ports = [389, 445, 1433, 1521, 2575, 3306, 3389, 5432, 6379, 9200, 27017]
 # Titles that the system knows. Everything is asked with those of a stranger too.
 # called_title = "ANY-SCP"

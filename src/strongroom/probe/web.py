@@ -68,6 +68,11 @@ class Door:
         """Of its URLs."""
         return "https" if self.channel is Channel.TLS else "http"
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where DICOMweb may be: what the scope says, then what is usual for the products that were found."""
+        return tuple(dict.fromkeys((*self.session.target.dicomweb_roots, *products.roots_for(self.found))))
+
     def details(self, response: Response) -> dict[str, Detail]:
         """What every step keeps of an answer."""
         return http_details(response, self.scheme, self.session.host)
@@ -215,7 +220,7 @@ def _show_strange(door: Door) -> None:
 def _cors(door: Door, client: HttpClient) -> None:
     """Whether other origins may read: what was said of it with the first page, or at the likeliest DICOMweb root."""
     order = ("none", "other", "any", "null", "reflected")
-    root = client.ask(Request(products.roots_for(door.found)[0], headers=(("Origin", ORIGIN),)))
+    root = client.ask(Request(door.roots[0], headers=(("Origin", ORIGIN),)))
     seen = max(
         (root, door.first[0]), key=lambda each: order.index(_allowed(each.header("access-control-allow-origin")))
     )
@@ -234,7 +239,7 @@ def _allowed(value: str) -> str:
 
 
 def _methods(door: Door, client: HttpClient) -> None:
-    response = client.ask(Request(f"{products.roots_for(door.found)[0]}/studies", method="OPTIONS"))
+    response = client.ask(Request(f"{door.roots[0]}/studies", method="OPTIONS"))
     said = f"{response.header('allow')},{response.header('access-control-allow-methods')}".upper()
     allowed = {method.strip() for method in said.split(",")}
     door.keep(

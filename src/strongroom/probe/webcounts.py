@@ -91,7 +91,7 @@ def _search(door: Door, client: HttpClient) -> None:
     refusals = 0
     refused: tuple[Answer, dict[str, Detail]] | None = None
     other: tuple[Answer, dict[str, Detail]] | None = None
-    for number, root in enumerate(products.roots_for(door.found)):
+    for number, root in enumerate(door.roots):
         if number >= MOST_ROOTS and not client.keeps_alive:
             break
         try:
@@ -355,4 +355,4 @@ def roots_of(session: Session, door: Door) -> list[str]:
         for seen in session.all_found("http.qido", door.port, door.channel, door.identity)
         if "root" in seen.details
     ]
-    return list(dict.fromkeys((*known, *products.roots_for(door.found))))
+    return list(dict.fromkeys((*known, *door.roots)))

@@ -63,6 +63,7 @@ def test_a_scope_says_what_it_says() -> None:
             dicom_ports = [104, 104, 2762]
             http_ports = []
             neighbour_ports = [445]
+            dicomweb_roots = ["/pacs/rs", "/v1/projects/a/dicomStores/b.c/dicomWeb"]
             called_title = "ARCHIVE"
             calling_title = "CT1"
             client_certificate = "c.pem"
@@ -82,6 +83,7 @@ def test_a_scope_says_what_it_says() -> None:
     assert [str(address) for address in target.addresses()] == ["10.1.0.2", "10.1.0.9"]
     assert not target.covers(ip_address("10.1.0.1"))
     assert (target.ports, target.neighbour_ports) == ((104, 2762), (445,))
+    assert target.dicomweb_roots == ("/pacs/rs", "/v1/projects/a/dicomStores/b.c/dicomWeb")
     assert (target.called, target.calling, target.titles_named) == ("ARCHIVE", "CT1", True)
     assert (target.certificate, target.certificate_key) == ("c.pem", "k.pem")
     assert (target.host, target.posture, target.is_single) == ("pacs.example.org", "mutual-tls", False)
@@ -115,6 +117,9 @@ PRIVATE = "private_addresses = true"
         (scope_text(head="levle = 'L0'"), "levle is no key: take it out, or correct it; did you mean level"),
         (scope_text("addres = []"), "target 1.addres is no key.*did you mean addresses"),
         (scope_text(rates="zzz = 1"), "rates.zzz is no key.*it may have interval_s"),
+        (scope_text('dicomweb_roots = ["pacs"]'), "dicomweb_roots: write a list of at most 8 paths"),
+        (scope_text('dicomweb_roots = ["/a/../b"]'), "dicomweb_roots: write a list"),
+        (scope_text('dicomweb_roots = ["/studies?x=1"]'), "dicomweb_roots: write a list"),
         (scope_text(head="level = 'L4'"), 'level: write one of "L0", "L1"'),
         (scope_text(head="level = 1"), 'level: write one of "L0", "L1"'),
         (scope_text(head="vantage = 'moon'"), 'vantage: write one of "loopback"'),

@@ -213,3 +213,15 @@ def test_a_list_that_is_cut_gives_what_came_before() -> None:
     assert studies_in(b" [ ] ") == ([], True)
     assert studies_in(b'{"a": 1}') == ([], False)
     assert studies_in(b"[" * 100_000) == ([], False)
+
+
+def test_a_root_of_the_scope_is_asked_first() -> None:
+    root = "/v1/projects/p/dicomStores/s/dicomWeb"
+    with web(Site({f"{root}/studies": qido(studies(2))})) as running:
+        made = probed(target_with(http_ports=(running.port,), dicomweb_roots=(root,)))
+        for step in STEPS:
+            step(made.session)
+        searched = [each.path for each in running.asked if "limit=1" in each.target]
+    assert searched[0] == f"{root}/studies"
+    assert one_of(made, "http.qido").details["root"] == root
+    assert one_of(made, "http.qido_count").details["studies"] == 2
