@@ -49,6 +49,9 @@ _LIMITS: Final = ScanLimits(max_element_depth=4, max_element_count=256, max_kept
 _MAX_MESSAGES: Final = 2 * MAX_ANSWERS + 1
 """As many as the cap, and once more what may be on its way when the query is cancelled."""
 
+_MAX_SHAPED: Final = 10 * MAX_LOOKED_AT
+"""The same of the query that brings identifying values: a server that goes on sending them is cut off soon."""
+
 # Who needs nothing that is secret, the one who knows least first; whoever has a certificate may see patients.
 _COUNTED_AS: Final = (Identity.STRANGER, Identity.JUNK_USER, Identity.GUESSED, Identity.NAMED)
 
@@ -72,7 +75,10 @@ class Tally:
     def add(self, values: Mapping[int, str]) -> tuple[bool, int]:
         """Count one answer; return whether it is a study not seen before, and how many images it says it has."""
         self.answers += 1
-        study = self._digest(values.get(_STUDY_UID, ""))
+        if not values.get(_STUDY_UID):
+            self.malformed += 1
+            return False, 0
+        study = self._digest(values[_STUDY_UID])
         patient_id = values.get(_PATIENT_ID)
         if patient_id:
             self.patients.add(self._digest(patient_id))
@@ -192,7 +198,7 @@ def count(session: Session) -> None:
 def shape(session: Session) -> None:
     """Look at a few answers that have the identifying attributes, and keep what they look like."""
     for caller, sop_class, _ in _counting(session):
-        with Dialogue(session, caller, Wanted(((sop_class, BOTH_PLAIN),), max_messages=_MAX_MESSAGES)) as dialogue:
+        with Dialogue(session, caller, Wanted(((sop_class, BOTH_PLAIN),), max_messages=_MAX_SHAPED)) as dialogue:
             outcome = dialogue.ask(partial(_look, sop_class, syntax_of(dialogue, sop_class)))
         keep(session, "dicom.find_shape", caller, outcome)
 

@@ -132,6 +132,17 @@ def test_a_server_that_never_stops_is_cut_off() -> None:
     assert all(visit.received_bytes < 100_000 for visit in server.listener.visits)
 
 
+def test_a_server_that_goes_on_sending_people_is_cut_off_soon() -> None:
+    with scp(replace(real_looking(), endless=True)) as server:
+        made = run(server)
+    assert seen(made, "dicom.find_shape").details["looked_at"] == 25
+    shaped = [each for each in server.asked if 0x00100010 in each.identifier]
+    assert len(shaped) == 1
+    # What the server could send before it was cut off is what lay in buffers, not what it wanted to send.
+    assert server.requests("abort")
+    assert all(visit.closed_s is not None for visit in server.listener.visits)
+
+
 def test_a_server_that_ignores_dates_is_not_asked_for_weeks() -> None:
     odd: Identifier = {STUDY_DATE: services.NOBODYS_DAY.encode(), STUDY_UID: b"1.2.3", STUDY_INSTANCES: b"1"}
     found = counted(Conduct(answers=(odd,) * 100)).details
@@ -174,6 +185,12 @@ def test_a_number_of_images_is_a_number_or_nothing(told: str, images: int) -> No
     assert tally.add({0x0020000D: "1.2", 0x00201208: told}) == (True, images)
     assert tally.add({0x0020000D: "1.2", 0x00201208: told}) == (False, images)
     assert tally.images == images
+
+
+def test_an_answer_that_names_no_study_is_none() -> None:
+    tally = Tally(b"key")
+    assert tally.add({0x00100020: "P1", 0x00201208: "5"}) == (False, 0)
+    assert (len(tally.studies), tally.images, tally.malformed, tally.answers) == (0, 0, 1, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.integers(0, 99)), max_size=40))

@@ -115,6 +115,7 @@ def test_an_open_server_is_asked_once_for_each_service_and_for_nothing_that_is_t
     assert seen(made, "dicom.find_empty").details == {"status": 0, "pending": 0}
     assert seen(made, "dicom.worklist").details["pending"] == 1
     assert seen(made, "dicom.move_nowhere").details["status"] == 0xA801
+    assert len(server.requests("release")) == len(server.requests("associate"))
     # All of it over one association for each of the two identities.
     assert len(server.requests("associate")) == 1 + 1 + 2 + 1 + 2
 
