@@ -130,7 +130,14 @@ NARROWER: dict[str, set[str]] = {
 """What may import less than its room: what looks at other archives from the outside knows nothing of ours."""
 
 PURE_ROOMS = ("dicom", "ul", "dimse", "signatures")
-PURE_MODULES = ("store.seal", "trail.record", "trail.tree")
+PURE_MODULES = (
+    "probe.hello",
+    "probe.suites",
+    "probe.vulnerable",
+    "store.seal",
+    "trail.record",
+    "trail.tree",
+)
 IMPURE_IN_ARCHIVE = {"archive.ingest"}
 """It orders the ports' work, and holds one lock."""
 

@@ -18,9 +18,9 @@ from strongroom.probe.pages import asks_for_login, json_of, title_of
 from strongroom.probe.shown import shown
 
 KINDS: Final = ("interface", "viewer", "login", "service")
-_PRODUCT_KEYS: Final = {"name", "kind", "marks", "hints", "pages"}
-_PAGE_KEYS: Final = {"path", "marks", "version", "kind", "after", "hinted"}
-_MARK_KEYS: Final = {"title", "body", "header", "keys", "realm", "location", "status"}
+_PRODUCT_KEYS: Final = frozenset({"name", "kind", "marks", "hints", "pages"})
+_PAGE_KEYS: Final = frozenset({"path", "marks", "version", "kind", "after", "hinted"})
+_MARK_KEYS: Final = frozenset({"title", "body", "header", "keys", "realm", "location", "status"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +263,6 @@ def _kind(kind: str) -> str:
     return kind
 
 
-def _only(row: Mapping[str, Any], keys: set[str]) -> None:
+def _only(row: Mapping[str, Any], keys: frozenset[str]) -> None:
     if row.keys() - keys:
         raise ValueError(f"unknown: {', '.join(sorted(row.keys() - keys))}")

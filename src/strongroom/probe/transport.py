@@ -127,8 +127,8 @@ def suites(session: Session) -> None:
     """Ask each port that still takes TLS 1.2 or older for weak suites, small primes and small curves."""
     for port in _tls_ports(session):
         seen = session.found("tls.versions", port, Channel.TLS)
-        older = set(seen.details.get("accepted", ())) - {VERSIONS[_TLS13]} if seen else set()  # type: ignore[arg-type]
-        if not older:
+        accepted = seen.details.get("accepted") if seen else ()
+        if not isinstance(accepted, tuple) or not set(accepted) - {VERSIONS[_TLS13]}:
             session.skip("tls.suites", port, "nothing older than TLS 1.3 is accepted", Channel.TLS)
             continue
         _observe_suites(session, port)
