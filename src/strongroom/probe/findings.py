@@ -148,6 +148,9 @@ class RunFacts:
     scope_key: str = ""
     log_head: str = ""
     log_entries: int = 0
+    addresses: int = 0
+    """That were looked at; of those of ranges that answered at no port, ``silent``, the report says no more."""
+    silent: int = 0
     postures: Mapping[str, str] = field(default_factory=dict)
     calling: Mapping[str, str] = field(default_factory=dict)
     noticed: Mapping[str, str] = field(default_factory=dict)

@@ -52,6 +52,8 @@ def _run(facts: RunFacts) -> JsonObject:
         "scope_key": facts.scope_key,
         "log_head": facts.log_head,
         "log_entries": facts.log_entries,
+        "addresses": facts.addresses,
+        "silent": facts.silent,
         "postures": dict(facts.postures),
         "calling": dict(facts.calling),
         "noticed": dict(facts.noticed),

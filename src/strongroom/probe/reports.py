@@ -25,6 +25,8 @@ class Ran:
     scope_key: str
     log_head: str
     log_entries: int
+    addresses: int = 0
+    silent: int = 0
 
 
 def facts_of(scope: Scope, ran: Ran) -> RunFacts:
@@ -35,7 +37,7 @@ def facts_of(scope: Scope, ran: Ran) -> RunFacts:
         vantage=str(scope.vantage),
         authoriser=scope.authorised_by,
         contact=scope.contact,
-        purpose=scope.name,
+        purpose=scope.name + (f" ({scope.reference})" if scope.reference else ""),
         window=_window(scope.window),
         started_us=ran.started_us,
         ended_us=ran.ended_us,
@@ -44,6 +46,8 @@ def facts_of(scope: Scope, ran: Ran) -> RunFacts:
         scope_key=ran.scope_key,
         log_head=ran.log_head,
         log_entries=ran.log_entries,
+        addresses=ran.addresses,
+        silent=ran.silent,
         postures={target.name: str(target.posture) for target in scope.targets if target.posture},
         calling={target.name: target.calling for target in scope.targets},
     )

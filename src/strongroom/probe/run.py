@@ -92,6 +92,8 @@ def ran_of(opened: OpenRun, permit: Permit, outcome: Outcome) -> Ran:
         scope_key=permit.signed.signer.fingerprint,
         log_head=opened.log.head,
         log_entries=opened.log.entries,
+        addresses=outcome.addresses,
+        silent=outcome.silent,
     )
 
 

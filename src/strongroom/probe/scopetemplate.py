@@ -97,7 +97,8 @@ addresses = ["127.0.0.1"]
 # Names of files start from where this file lies.
 # client_certificate = ""
 # client_key = ""
-# What you expect to find. One of: closed, mutual-tls, tls, titles, open.
+# What you expect to find: closed, mutual-tls, tls, titles, open. Where it is closed, a port that answers is
+# a finding.
 # posture = "mutual-tls"
 # How it is proved that a public address is yours: "dns" (a TXT record below its own name) or "token" (a file that it
 # serves). strongroom probe --dry-run says what to lay where.

@@ -192,6 +192,11 @@ def head_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     yield "Seen from", facts.vantage
     yield "Level", LEVELS[facts.level]
     yield "Run", f"{when(facts.started_us)} to {when(facts.ended_us)}" + (f"; {facts.stopped}" if facts.stopped else "")
+    if facts.addresses:
+        silent = f", of which {facts.silent:,} of ranges answered at no port" if facts.silent else ""
+        yield "Addresses", f"{facts.addresses:,} looked at{silent}"
+    if facts.postures:
+        yield "Expected", ", ".join(f"{target}: {posture}" for target, posture in facts.postures.items())
     if facts.log_head:
         yield "Run log", f"{facts.log_entries} entries, head {facts.log_head}"
     yield "Made by", f"Strongroom {facts.version}, known faults as of {known_faults().as_of}"
