@@ -339,17 +339,18 @@ _ASKED: Final = (("http.cors", _cors), ("http.paths", _paths), ("http.methods", 
 
 
 def default_credentials(session: Session) -> None:
-    """Try once what a product that was found ships with, where it asks for a login and the scope consents."""
+    """Try once what a product that was found ships with, unless it is open anyway, and if the scope consents."""
     for door in answering(session):
-        asked = {
-            page.details.get("product")
+        pages = [
+            page.details
             for step in ("http.paths", "http.root")
             for page in session.all_found(step, door.port, door.channel, door.identity)
-            if page.details.get("login")
-        }
+        ]
+        is_open = {page.get("product") for page in pages if page.get("open") and page.get("kind") == "interface"}
+        asked = {page.get("product") for page in pages} - is_open
         rows = [row for row in products.products().credentials if row.product in asked]
         if rows and "default_credentials" not in session.consents:
-            session.skip("http.credentials", door.port, "the scope does not consent to it", door.channel)
+            session.skip("http.credentials", door.port, "no consent default_credentials", door.channel)
             continue
         for row in rows:
             _try_credentials(replace(door, identity=Identity.DEFAULT_CREDENTIALS), row)

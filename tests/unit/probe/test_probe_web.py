@@ -177,6 +177,21 @@ def test_a_shipped_password_is_tried_once_where_the_product_is_known(known: str,
     assert CREDENTIALS not in made.log
 
 
+def test_a_login_that_is_a_form_is_posted_to_once() -> None:
+    with web(LOCKED["Dicoogle"]) as site:
+        made = looked_at(site.port, (look, default_credentials))
+        posted = [asked for asked in site.asked if asked.method == "POST"]
+    assert [(asked.target, asked.body) for asked in posted] == [("/login", b"username=dicoogle&password=dicoogle")]
+    assert one_of(made, "http.credentials").details["works"] is False
+
+
+def test_no_password_is_tried_on_what_is_open_anyway() -> None:
+    with web(OPEN["Stone"]) as site:
+        made = looked_at(site.port, (look, default_credentials))
+        assert not any("authorization" in asked.headers for asked in site.asked)
+    assert all_of(made, "http.credentials") == []
+
+
 def test_no_password_is_tried_without_consent() -> None:
     with web(Site({}, login=LOGIN)) as running:
         made = looked_at(running.port, (look, default_credentials), consents=frozenset())
