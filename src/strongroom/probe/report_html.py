@@ -34,6 +34,7 @@ from strongroom.probe.wording import (
     visible,
     what_a_stranger_could_do,
     what_to_do_first,
+    written_words,
 )
 
 _FEW: Final = 3
@@ -98,6 +99,8 @@ def _body(judgement: Judgement) -> Iterator[str]:
     is_good = judgement.exit_status == 0
     if not is_good:
         yield f'<p class="notice">{escape(CLOCK_WARNING)}</p>\n'
+    if written := written_words(judgement):
+        yield f'<p class="notice">{escape(written)}</p>\n'
     yield '<h3>What was tested</h3>\n<dl class="facts">\n'
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>\n" for name, words in head_rows(facts))
     yield "</dl>\n"

@@ -106,7 +106,7 @@ def parse_run(raw: bytes) -> tuple[RunFacts, tuple[Observation, ...]]:
         report: Any = json.loads(raw)
         if report["format"] != FORMAT:
             raise ConfigError(f"not a report of the format {FORMAT}")
-        run = {name: report["run"][name] for name in RunFacts.__dataclass_fields__}
+        run = {name: value for name, value in report["run"].items() if name in RunFacts.__dataclass_fields__}
         facts = RunFacts(**{**run, "level": Level(int(run["level"][1:]))})
         return facts, tuple(observation_of(each) for each in report["observations"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -25,6 +25,7 @@ from strongroom.probe.wording import (
     what_a_stranger_could_do,
     what_to_do_first,
     when,
+    written_words,
 )
 
 WIDTH: Final = 100
@@ -47,6 +48,9 @@ def _lines(judgement: Judgement) -> Iterator[str]:
     yield ""
     for name, words in head_rows(judgement.facts):
         yield from _wrapped(f"{name:<14}", words)
+    if written := written_words(judgement):
+        yield ""
+        yield from textwrap.wrap(written, WIDTH)
     for target in judgement.targets:
         yield ""
         yield "=" * WIDTH

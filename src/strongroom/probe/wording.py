@@ -202,6 +202,17 @@ def head_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     yield "Made by", f"Strongroom {facts.version}, known faults as of {known_faults().as_of}"
 
 
+def written_words(judgement: Judgement) -> str:
+    """Return how many objects the run may have left behind, "" if none."""
+    uids = {uid for seen in judgement.observations if isinstance(uid := seen.details.get("sop_instance_uid"), str)}
+    if not uids:
+        return ""
+    return (
+        f"The probe wrote {len(uids)} synthetic object{'s' * (len(uids) > 1)}, or tried to. Remove what is left of them: "
+        "cleanup.txt beside this report names each, and how."
+    )
+
+
 def summary(judgement: Judgement) -> str:
     """Return one line: how many targets have which grade, and whether that is good."""
     counts: dict[str, int] = {}

@@ -170,6 +170,20 @@ def test_a_run_that_reached_nobody_says_so() -> None:
         assert "No address of the scope answered" in text
 
 
+def test_what_was_written_has_to_be_removed() -> None:
+    wrote = [seen("dicom.store_canary", status=0, sop_instance_uid=f"2.25.{n}") for n in (1, 2, 2)]
+    for name in ("report.txt", "report.html"):
+        assert "wrote 2 synthetic objects" in " ".join(reports(judgement(*wrote, level=Level.CANARY))[name].split())
+        assert "cleanup.txt" not in reports(judgement())[name]
+
+
+def test_an_older_report_is_judged_with_what_it_has() -> None:
+    told = json.loads(report_json(judgement()))
+    del told["run"]["window"]
+    head, _ = parse_run(json.dumps(told).encode())
+    assert head.window == ""
+
+
 def test_an_incomplete_run_says_so_first() -> None:
     text = report_html(judgement(stopped="the operator ended it"))
     assert text.index("not complete") < text.index("GRADE")
