@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from harness.archives import strongroom_command
 from harness.probe_certificates import Issuer, Subject
 from harness.probe_dicom import scp
 from harness.probe_http import Page, Site, web
-from harness.probe_listener import Listener, Visit, listening, listening_sockets
+from harness.probe_listener import Listener, listening, listening_sockets, most_at_once, too_fast
 from harness.probe_runs import Operator, Ran, operator
 from strongroom.probe.signing import signature_path
 
-BUDGET = 12
+BUDGET = 40
 MEMORY_BYTES = 256 << 20
 RATES = {
     "interval_s": 0.0,
@@ -68,6 +67,7 @@ class Hostile:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """Every hostile server at an address of its own, DICOM, HTTP and HTTP within TLS, met in one run at L3."""
     folder = tmp_path_factory.mktemp("hostile")
+    probe_hostile.bomb()  # made once: its making is no slowness of the server
     tls = Issuer(folder).issue("server", Subject("hostile", ())).server_context()
     kinds = (
         ("dicom", probe_hostile.DICOM, None),
@@ -109,9 +109,34 @@ def test_hostile_servers_cost_a_bounded_time_and_memory_and_no_crash(hostile: Ho
 def test_a_hostile_server_gets_no_more_than_its_budget(hostile: Hostile, name: str) -> None:
     server = hostile.servers[name]
     assert 1 <= len(server.visits) <= BUDGET
-    assert server.most_at_once == 1
     # What a server managed to push into the kernel's buffers is not what the probe has read.
     assert max(visit.sent_bytes for visit in server.visits) < 32 << 20
+
+
+NO_HARM = {
+    # Other protocols, an end at once, texts that are only ugly, and what a bound makes harmless.
+    "dicom": {"http_on_dicom", "ssh_banner", "immediate_close", "immediate_reset", "markup", "formula", "traversal",
+              "never_releases"},
+    "http": {"another protocol", "immediate reset", "hostile versions", "redirect loop", "no answer"},
+}  # fmt: skip
+WITHOUT_END = {
+    "dicom": {"one_byte_a_second", "dripping_tls", "unfinished_tls", "endless_answers"},
+    "http": {"one byte a second"},
+}
+SILENT = {"dicom": {"slow_silence"}, "http": set[str]()}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_hostile_server_costs_one_finding_that_says_so(hostile: Hostile, name: str) -> None:
+    kind, _, server = name.partition(" ")
+    kind = "http" if kind == "https" else kind
+    found = [each for each in hostile.done().target(name)["findings"] if each["check"] == "SP-051"]
+    expected = "fail"
+    for verdict, names in (("pass", NO_HARM), ("warn", WITHOUT_END), ("not-tested", SILENT)):
+        expected = verdict if server in names[kind] else expected
+    verdicts = [each["verdict"] for each in found]
+    # An end at once may come before the connection is known to be one.
+    assert verdicts == [expected] or ("immediate" in server and verdicts == ["not-tested"]), found
 
 
 def test_nothing_that_a_server_sends_is_obeyed_by_a_terminal_or_a_browser(hostile: Hostile) -> None:
@@ -147,7 +172,7 @@ def test_no_file_lies_outside_of_the_output_directory(hostile: Hostile) -> None:
 
 
 def _target(*ports: int, kind: str = "dicom_ports", name: str = "mock", **keys: Any) -> dict[str, Any]:
-    return {"name": name, "addresses": ["127.0.0.1"], kind: list(ports), **keys}
+    return {"name": name, "addresses": ["127.0.0.1"], kind: list(ports)} | keys
 
 
 def test_connections_are_one_at_a_time_apart_and_within_the_budget(prober: Operator) -> None:
@@ -158,23 +183,20 @@ def test_connections_are_one_at_a_time_apart_and_within_the_budget(prober: Opera
     server = mock.listener
     assert len(server.visits) == budget
     assert server.most_at_once == 1
-    assert server.shortest_pause_s >= interval_s * 0.98
-    times = [asked.at_s for asked in mock.requests("associate")]
-    assert min(later - earlier for earlier, later in pairwise(times)) >= interval_s * 0.9
+    assert not too_fast(server.visits, interval_s)
     assert sum(entry["kind"] == "connect" for entry in ran.log()) == budget
 
 
 def test_ports_of_one_address_take_turns(prober: Operator) -> None:
     """One address is one machine: its ports share the rate, and no two of them are connected to at once."""
     with scp() as first, scp() as second, web(Site({"/": Page(200, "page")})) as page:
-        rates = {"interval_s": 0.2, "connections_per_target": 12}
+        interval_s = 0.3
+        rates = {"interval_s": interval_s, "connections_per_target": 12}
         prober.probe(_target(first.port, second.port, http_ports=[page.port]), rates=rates)
     visits = [visit for each in (first, second, page) for visit in each.listener.visits]
     assert len(visits) == 12
-    ordered = sorted(visits, key=lambda visit: visit.opened_s)
-    assert all(later.opened_s - earlier.opened_s >= 0.19 for earlier, later in pairwise(ordered))
-    together = Listener(Visit.wait_until_closed, [], visits=ordered)
-    assert together.most_at_once == 1
+    assert not too_fast(visits, interval_s)
+    assert most_at_once(visits) == 1
 
 
 @pytest.mark.parametrize(
@@ -248,16 +270,21 @@ def test_nothing_of_a_patient_is_in_anything_that_the_probe_writes(prober: Opera
     subject = Subject(probe_planted.NAME, (), organisation=probe_planted.SSN)
     tls = Issuer(tmp_path, probe_planted.FAMILY).issue("planted", subject).server_context()
     site = probe_planted.planted_site()
-    with (
-        scp(probe_planted.planted_scp()) as archive,
-        scp(probe_planted.planted_scp(), tls=tls) as archive_tls,
-        web(site) as plain,
-        web(site, tls=tls) as secure,
-    ):
-        ports = {"http_ports": [plain.port, secure.port]}
+    servers = (
+        lambda sockets: scp(probe_planted.planted_scp(), sockets=sockets),
+        lambda sockets: scp(probe_planted.planted_scp(), sockets=sockets, tls=tls),
+        lambda sockets: web(site, sockets=sockets),
+        lambda sockets: web(site, sockets=sockets, tls=tls),
+    )
+    with ExitStack() as stack:
+        targets = []
+        for number, server in enumerate(servers, 1):
+            address = f"127.0.7.{number}"
+            port = stack.enter_context(server(listening_sockets([address]))).listener.port
+            kind = "dicom_ports" if number < 3 else "http_ports"
+            targets.append(_target(port, kind=kind, name=f"mock {number}", addresses=[address]))
         for form in ("text", "json", "sarif"):
-            scope = prober.scope(_target(archive.port, archive_tls.port, **ports))
-            ran = prober.run(scope, "--format", form)
+            ran = prober.run(prober.scope(*targets), "--format", form)
             assert ran.code == 1, ran.err
             assert not probe_planted.leaks((ran.out + ran.err).encode("utf-8", "surrogateescape"))
     looked_at = [

@@ -62,7 +62,7 @@ def _accept(body: bytes, *, titles: bytes = b"", version: bytes = b"HOSTILE", mo
     contexts, _ = parse_request(body)
     items = item(0x10, APPLICATION_CONTEXT.encode())
     for context_id, (_, syntaxes) in contexts.items():
-        items += item(0x21, bytes((context_id, 0, 0, 0)) + item(0x40, syntaxes[0].encode()))
+        items += item(0x21, bytes((context_id, 0, 0, 0)) + item(0x40, (syntaxes or [IMPLICIT])[0].encode()))
     user = item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.826.0.1.3680043.9.66") + item(0x55, version)
     head = b"\0\1\0\0" + (titles.ljust(32)[:32] if titles else body[4:36]) + bytes(32)
     return pdu(A_ASSOCIATE_AC, head + items + more + item(0x50, user))
@@ -267,9 +267,9 @@ DICOM: Mapping[str, Handler] = {
 
 
 @cache
-def _bomb() -> bytes:
+def bomb() -> bytes:
     """100 MB of zeros, compressed."""
-    return gzip.compress(bytes(100_000_000), 6)
+    return gzip.compress(bytes(100_000_000), 1)
 
 
 def _answering(answer: Callable[[Visit], None]) -> Handler:
@@ -306,7 +306,7 @@ def _endless_chunks(visit: Visit) -> None:
 
 def _gzip_bomb(visit: Visit) -> None:
     more = {"Content-Encoding": "gzip"}
-    visit.send(Page(200, _bomb(), "application/dicom+json", more).raw())
+    visit.send(Page(200, bomb(), "application/dicom+json", more).raw())
 
 
 def _too_short(visit: Visit) -> None:

@@ -117,6 +117,11 @@ class _Stream:
         """Whether messages end by themselves."""
         return self._framed
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a message has begun and has not ended."""
+        return self._size > 0
+
 
 @dataclass(frozen=True, slots=True)
 class LineLimits:
@@ -261,7 +266,10 @@ class Line:
         this.feed(view)
 
     def _failed(self, error: OSError) -> OSError:
-        self.failure = self.failure or unanswered(error)
+        failure = unanswered(error)
+        if failure.answer == Answer.TIMEOUT and self._receiving.is_under_way:
+            failure = Unanswered(Answer.TIMEOUT, "the answer does not end")
+        self.failure = self.failure or failure
         return error
 
     def _answer(self) -> Unanswered:

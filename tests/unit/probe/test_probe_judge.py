@@ -231,6 +231,18 @@ def test_no_key_exchange_is_not_a_small_one() -> None:
     assert verdict_of("SP-039", judged([strong, sized, small])) is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    "observations",
+    [
+        [seen("dicom.associate", Answer.TIMEOUT, reason="the answer does not end")],
+        [seen("tls.handshake", Answer.TIMEOUT, over=TLS), seen("dicom.associate", Answer.OTHER, reason="TLS")],
+        [LET_IN, seen("dicom.find_count", studies=1000, capped=True, cancelled="ignored")],
+    ],
+)
+def test_what_goes_on_for_ever_is_told(observations: Sequence[Observation]) -> None:
+    assert verdict_of("SP-051", judged(observations)) is Verdict.WARN
+
+
 def test_what_is_not_there_is_not_applicable() -> None:
     target = judged([seen("tcp.connect"), seen("dicom.associate", REFUSED)])
     assert verdict_of("SP-025", target) is Verdict.NOT_APPLICABLE

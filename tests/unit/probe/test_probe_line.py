@@ -54,6 +54,26 @@ def paired(framing: Framing, seen: list[Passed]) -> tuple[Line, socket.socket]:
     return Line(ours, LIMITS, framing, KEY, seen.append), theirs
 
 
+@pytest.mark.parametrize(
+    ("framing", "begun", "reason"),
+    [
+        ("pdu", b"", "timed out"),
+        ("pdu", ABORT, "timed out"),
+        ("pdu", ABORT[:4], "the answer does not end"),
+        ("pdu", ABORT + RELEASE[:-1], "the answer does not end"),
+        ("http", b"HTTP/1.1 200 OK\r\n", "the answer does not end"),
+    ],
+)
+def test_an_answer_that_was_begun_is_told_from_none(framing: Framing, begun: bytes, reason: str) -> None:
+    line, other = paired(framing, [])
+    with line, other:
+        line.settimeout(0.2)
+        other.sendall(begun)
+        with pytest.raises(Unanswered, match=reason) as raised:
+            read_on(line)
+        assert raised.value.answer == Answer.TIMEOUT
+
+
 def read_on(line: Line) -> None:
     """Read until something is raised."""
     while True:
