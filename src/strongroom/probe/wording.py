@@ -207,10 +207,8 @@ def written_words(judgement: Judgement) -> str:
     uids = {uid for seen in judgement.observations if isinstance(uid := seen.details.get("sop_instance_uid"), str)}
     if not uids:
         return ""
-    return (
-        f"The probe wrote {len(uids)} synthetic object{'s' * (len(uids) > 1)}, or tried to. Remove what is left of them: "
-        "cleanup.txt beside this report names each, and how."
-    )
+    objects = f"{len(uids)} synthetic object{'s' * (len(uids) > 1)}"
+    return f"The probe wrote {objects}, or tried to. cleanup.txt beside this report names what has to be removed."
 
 
 def summary(judgement: Judgement) -> str:
