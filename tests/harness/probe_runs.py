@@ -19,7 +19,7 @@ from strongroom.probe.signing import load_key, sign_scope, signature_path, write
 
 RUN_TIMEOUT_S = 280.0
 CONSENTS = ("private_addresses", "guess_titles", "default_credentials", "write_canary")
-FAST: Mapping[str, float] = {"interval_s": 0.0, "connect_s": 2.0, "answer_s": 5.0, "connection_s": 20.0}
+FAST: dict[str, float] = {"interval_s": 0.0, "connect_s": 2.0, "answer_s": 5.0, "connection_s": 20.0}
 """Rates for loopback, where nobody is disturbed."""
 
 Target = Mapping[str, Any]
