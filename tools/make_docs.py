@@ -30,7 +30,8 @@ below, and every default is the locked one: whatever weakens the archive is a ta
 reason and an expiry date, and is recorded in the trail at every start.
 
 The environment: `STRONGROOM_HOME` (the home directory where `--home` is not given), `STRONGROOM_PASSPHRASE` (with
-`keys.source = "passphrase"`, and for keys that sign scopes of `strongroom probe`), `STRONGROOM_PASSCODE` (for `strongroom user add` and `strongroom quarantine`).
+`keys.source = "passphrase"`, and for keys that sign scopes of `strongroom probe`), `STRONGROOM_PASSCODE` (for
+`strongroom user add` and `strongroom quarantine`).
 """
 
 CLI_HEAD = """\
