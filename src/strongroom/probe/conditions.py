@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
@@ -169,7 +170,7 @@ def _seen(raw: Mapping[str, object]) -> Seen:
     return Seen(steps, words["as"], words["over"], words["answer"], tuple(details))
 
 
-def _known_words(value: object, kind: type[Identity] | type[Channel] | type[Answer]) -> frozenset[str]:
+def _known_words(value: object, kind: type[StrEnum]) -> frozenset[str]:
     known = frozenset(str(member) for member in kind)
     found: frozenset[str] = frozenset()
     for word in _words(value) if value else ():
