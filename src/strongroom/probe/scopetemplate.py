@@ -48,6 +48,7 @@ end = {end}
 
 [rates]
 # Seconds between two connections to one address. There is never more than one at a time. At least 0.1.
+# Over one that is open at most four HTTP requests are sent in that time.
 # interval_s = 1.0
 # Connections that a whole run may open to one address: 1 to 100.
 # connections_per_target = 100

@@ -34,6 +34,9 @@ IMPLEMENTATION: Final = LocalParameters(IMPLEMENTATION_CLASS_UID, f"STRONGROOM_{
 """The same for every run, and truthful: whoever finds it in a log can ask who Strongroom is."""
 USER_AGENT: Final = f"strongroom-probe/{__version__} (authorised test)"
 
+QUESTIONS_PER_INTERVAL: Final = 4
+"""HTTP requests that go over one line in the time in which one line may be opened."""
+
 _TITLE_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -63,7 +66,7 @@ class Session:
         rates = run.scope.rates
         self._run = run
         self._line: Line | None = None
-        self._due = 0.0
+        self._last = float("-inf")
         self._entries: list[int] = []
         self._interrupted = False
         self._told = False  # whether an observation has named these entries: those of a new line are others
@@ -108,7 +111,7 @@ class Session:
         self._require_allowed(port)
         if self._line is not None:
             self._line.close()
-        left_s = self._wait()
+        left_s = self._wait(self._run.scope.rates.interval_s)
         if self._told:
             self._entries, self._told = [], False
         self.connections += 1
@@ -131,8 +134,12 @@ class Session:
         return line
 
     def pace(self) -> None:
-        """Wait until the next question on a line that stays open is due. Raises OutOfScope, RunStopped."""
-        self._wait()
+        """Wait until the next question on a line that stays open is due. Raises OutOfScope, RunStopped.
+
+        That is sooner than a new line would be: servers close a line that is quiet for a second, and a new one costs
+        them more than a question.
+        """
+        self._wait(self._run.scope.rates.interval_s / QUESTIONS_PER_INTERVAL)
 
     def observe(
         self, step: str, port: int, channel: Channel, identity: Identity, answer: Answer, **details: Detail
@@ -241,16 +248,16 @@ class Session:
         if self.connections >= self._run.scope.rates.connections_per_target:
             raise BudgetSpent(f"{self.connections} connections to {self.target.name}")
 
-    def _wait(self) -> float:
+    def _wait(self, pause_s: float) -> float:
         """Wait for the turn of this address, and return the seconds that are left of the window."""
-        wait_s = self._due - time.monotonic()
+        wait_s = self._last + pause_s - time.monotonic()
         if wait_s > 0 and self._run.stop.wait(wait_s):
             raise RunStopped("the run was ended")
         # The last thing before a packet leaves, for the wait may have been a long one.
         left_s = self._run.scope.window.left_s(self._run.now())
         if left_s <= 0:
             raise OutOfScope("the window of the scope is over")
-        self._due = time.monotonic() + self._run.scope.rates.interval_s
+        self._last = time.monotonic()
         return left_s
 
     def _tap(self, port: int, passed: Passed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,16 @@ def test_a_server_that_never_ends_costs_one_connection(handle: Callable[[Visit],
     assert isinstance(found[0][1], Unanswered)
     assert found[0][1].answer == answer
     assert len(server.visits) == 1
+
+
+def test_a_question_is_due_sooner_than_a_connection_and_not_at_once() -> None:
+    with listening(keeping_alive) as server:
+        rates = replace(FAST, interval_s=0.4)
+        session = probed(target_with(http_ports=(server.port,)), rates=rates).session
+        began = time.monotonic()
+        with HttpClient(session, server.port, Channel.PLAIN) as client:
+            client.ask_all([Request("/")] * 5)
+        with HttpClient(session, server.port, Channel.PLAIN) as client:
+            client.ask(Request("/"))
+        assert time.monotonic() - began >= 4 * 0.1 + 0.4
+        assert server.visits[1].opened_s - server.visits[0].opened_s >= 0.4 + 4 * 0.1
