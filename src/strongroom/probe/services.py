@@ -126,7 +126,7 @@ def observe_services(session: Session, caller: Caller, dialogue: Dialogue, **mor
     details: dict[str, Detail] = dict(more)
     if dialogue.outcome.is_done:
         contexts = dialogue.negotiated.contexts.values()
-        accepted = {context.abstract_syntax for context in contexts if context.requestor_scu}
+        accepted = {context.abstract_syntax for context in contexts}
         models = tuple(model for model, (_, uid) in SERVICES.items() if uid in accepted)
         granted = {SERVICES[model][0] for model in models}
         stored = len(_stored(dialogue))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.probe_certificates import Issuer, Subject
 from harness.probe_dicom import Conduct, Identifier, Scp, scp
 from harness.probe_hostile import hostile_answers
 from harness.probe_lures import identical, phantoms, real_looking, tcia
@@ -17,6 +19,7 @@ from harness.probe_planted import STUDY_DATE, STUDY_INSTANCES, STUDY_UID, leaks,
 from harness.probe_session import NOW, Probed, probed, target_with
 from harness.wire import C_FIND_RQ
 from strongroom.probe import association, counting, services
+from strongroom.probe.connecting import connect
 from strongroom.probe.counting import (
     DAYS_OF_A_SLICE,
     MAX_ANSWERS,
@@ -28,6 +31,7 @@ from strongroom.probe.counting import (
     week_slices,
 )
 from strongroom.probe.model import Answer, Detail, Identity, Observation
+from strongroom.probe.transport import handshakes
 
 STEPS = (
     association.associate,
@@ -256,6 +260,19 @@ def test_nothing_of_planted_people_is_kept_or_logged() -> None:
     assert leaks((made.log + repr(made.session.known)).encode()) == []
     # The control: what was planted did come over the wire.
     assert leaks(b"".join(repr(each).encode() for each in server.listener.visits) + repr(planted_scp(30)).encode())
+
+
+def test_people_are_not_counted_for_somebody_who_has_a_certificate(tmp_path: Path) -> None:
+    issuer = Issuer(tmp_path)
+    client = issuer.issue("client", Subject("client", client=True))
+    context = issuer.issue("server", Subject("server")).server_context(client_required=True)
+    with scp(real_looking(), tls=context) as server:
+        files = {"certificate": str(client.certificate), "certificate_key": str(client.key)}
+        made = probed(target_with(dicom_ports=(server.port,), **files))
+        for step in (connect, handshakes, *STEPS):
+            step(made.session)
+    assert {each.identity for each in made.session.all_found("dicom.find_empty")} == {Identity.CERTIFICATE}
+    assert list(made.session.all_found("dicom.find_count")) == list(made.session.all_found("dicom.find_shape")) == []
 
 
 def test_counting_is_done_once_on_a_port_by_who_knows_least() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from harness.probe_dicom import Conduct, scp
 from harness.probe_hostile import DICOM
-from harness.probe_listener import Handler, listening
+from harness.probe_listener import Handler, Visit, listening
 from harness.probe_session import probed, target_with
 from strongroom.errors import BudgetSpent
 from strongroom.net.scu import ScuConnection
@@ -96,6 +96,27 @@ def test_no_text_of_a_hostile_server_is_shown(name: str) -> None:
         for value in each.details.values():
             assert not isinstance(value, str) or (value.isascii() and value.isprintable())
             assert not any(word in str(value) for word in ("owned", "script", "..", "calc"))
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "reason"),
+    [
+        (b"\x00\x0dhello, world", Answer.OTHER, "another protocol"),
+        (b"\xff\xfb\x01\xff\xfb\x03login:", Answer.OTHER, "another protocol"),
+        (b"\x0bMSH|^~\\&|", Answer.OTHER, "HL7 MLLP"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", Answer.OTHER, "TLS"),
+        (b"<html><body>", Answer.OTHER, "markup"),
+        (b"\x04\x00\x00\x00\x00\x0c" + bytes(12), Answer.HOSTILE, "PDU out of order"),
+    ],
+)
+def test_another_protocol_is_named_and_a_wrong_pdu_is_none(said: bytes, answer: Answer, reason: str) -> None:
+    def handle(visit: Visit) -> None:
+        visit.read_some()
+        visit.send(said)
+        visit.wait_until_closed()
+
+    outcome, _, _ = ask(handle)
+    assert (outcome.answer, outcome.details["reason"]) == (answer, reason)
 
 
 def test_an_operation_that_was_not_agreed_upon_sends_nothing() -> None:
