@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+import warnings
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
@@ -25,6 +26,9 @@ MAX_LIFETIME_DAYS: Final = 825
 """The longest that browsers have accepted since 2018: who changes a certificate that seldom has no routine for it."""
 
 _SIGNATURES: Final = {"1.2.840.10045.4.": "ecdsa", "1.2.840.113549.1.1.": "rsa", "1.2.840.10040.4.": "dsa"}
+
+_UNREADABLE: Final = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the library raises beside ValueError, some of it only when a field is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +57,34 @@ def look_at(chain: tuple[bytes, ...], host: str, now: dt.datetime) -> Certificat
         Unanswered: there is none, or it cannot be read (``FAILED``).
     """
     try:
-        certificates = [x509.load_der_x509_certificate(der) for der in chain]
-        leaf = certificates[0]
-        kind, bits = _key_of(leaf)
-        lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-        self_signed = _is_signed_by(leaf, leaf)
-        is_early = now < leaf.not_valid_before_utc
-        return CertificateLooks(
-            days_left=-1 if is_early else (leaf.not_valid_after_utc - now).days,
-            key_kind=kind,
-            key_bits=bits,
-            signature=_signature_of(leaf),
-            self_signed=self_signed,
-            chain_complete=self_signed or _is_chain(certificates),
-            name_matches=_matches(host, leaf),
-            serial_bits=leaf.serial_number.bit_length(),
-            too_long=lifetime.days > MAX_LIFETIME_DAYS,
-        )
+        with warnings.catch_warnings():
+            # What the library is going to refuse one day is a server's business, and not the operator's terminal's.
+            warnings.simplefilter("ignore")
+            return _look_at(chain, host, now)
     except IndexError:
         raise Unanswered(Answer.FAILED, "no certificate") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, *_UNREADABLE):
         raise Unanswered(Answer.FAILED, "a certificate that cannot be read") from None
+
+
+def _look_at(chain: tuple[bytes, ...], host: str, now: dt.datetime) -> CertificateLooks:
+    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    leaf = certificates[0]
+    kind, bits = _key_of(leaf)
+    lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    self_signed = _is_signed_by(leaf, leaf)
+    is_early = now < leaf.not_valid_before_utc
+    return CertificateLooks(
+        days_left=-1 if is_early else (leaf.not_valid_after_utc - now).days,
+        key_kind=kind,
+        key_bits=bits,
+        signature=_signature_of(leaf),
+        self_signed=self_signed,
+        chain_complete=self_signed or _is_chain(certificates),
+        name_matches=_matches(host, leaf),
+        serial_bits=leaf.serial_number.bit_length(),
+        too_long=lifetime.days > MAX_LIFETIME_DAYS,
+    )
 
 
 def strange_identity(now: dt.datetime, *, expired: bool) -> Identity:

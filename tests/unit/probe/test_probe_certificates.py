@@ -113,6 +113,15 @@ def test_a_certificate_with_a_byte_wrong_is_read_or_refused(at: int, value: int)
 WHOLE = named("pacs.example", "*.example")
 
 
+def test_every_byte_of_a_certificate_may_be_wrong() -> None:
+    """Some faults are found by the library only when a field is looked at, and some are warnings of its."""
+    for at in range(len(WHOLE)):
+        for value in (0x00, 0x83, 0xA3):
+            raw = bytearray(WHOLE)
+            raw[at] = value
+            assert refusal_of(bytes(raw)) in ("", Answer.FAILED), at
+
+
 def refusal_of(raw: bytes) -> str:
     try:
         look_at((raw,), "pacs.example", NOW)
