@@ -8,7 +8,6 @@ questions may go over one connection, each when it is due: the rate of a run is 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -240,18 +239,6 @@ class HttpClient:
         except Unanswered:
             self._close()
             raise
-
-    def ask_all(self, requests: Iterable[Request]) -> list[tuple[Request, Response | Unanswered]]:
-        """Ask one after the other, and stop at the first that costs as much as all others: no answer in time."""
-        found: list[tuple[Request, Response | Unanswered]] = []
-        for request in requests:
-            try:
-                found.append((request, self.ask(request)))
-            except Unanswered as error:
-                found.append((request, error))
-                if error.answer in (Answer.TIMEOUT, Answer.UNREACHABLE, Answer.NOT_ASKED, Answer.HOSTILE):
-                    break
-        return found
 
     def _open(self) -> Line:
         limits = replace(self._session.limits, connection_s=max(self._session.limits.connection_s, MAX_CONNECTION_S))
