@@ -13,7 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness import probe_lures, probe_products
+from harness import probe_hostile, probe_lures, probe_planted, probe_products
+from harness.postgres import free_port
 from harness.probe_certificates import Issuer, Pair, Subject
 from harness.probe_dcmtk import (
     ARCHIVE_AET,
@@ -28,7 +29,7 @@ from harness.probe_dcmtk import (
 )
 from harness.probe_dicom import Conduct, scp
 from harness.probe_http import Page, Site, web
-from harness.probe_listener import listening_sockets
+from harness.probe_listener import listening, listening_sockets
 from harness.probe_neighbours import neighbours
 from harness.probe_nginx import (
     REFLECTING_CORS,
@@ -83,7 +84,8 @@ class Estate:
 
     def certificate(self, address: str, name: str = "", **more: Any) -> Pair:
         """A certificate for an address."""
-        return self.issuer.issue(name or address, Subject(address, (address,), rsa_bits=2048, **more))
+        kind = {"rsa_bits": 2048, "until_days": 200, **more}
+        return self.issuer.issue(name or address, Subject(address, (address,), **kind))
 
     def add(self, name: str, address: str, **keys: Any) -> None:
         """Note a server that runs."""
@@ -131,6 +133,7 @@ def toolkits(estate: Estate) -> None:
     opened = enter(dcmqrscp(folder / "dcmqrscp-open"))
     store_files(opened.port, ARCHIVE_AET, samples)
     target("dcmqrscp-open", opened.port, ARCHIVE_AET)
+    estate.add("dcmqrscp-guessed", estate.address(), dicom_ports=[opened.port])
     closed = enter(dcmqrscp(folder / "dcmqrscp-closed", peers="known"))
     target("dcmqrscp-closed", closed.port, ARCHIVE_AET)
     target("dcmqrscp-known", closed.port, ARCHIVE_AET, calling_title=KNOWN_PEER)
@@ -140,6 +143,10 @@ def toolkits(estate: Estate) -> None:
         options = tls_options(estate.certificate(address), client_certificate=how)
         port = enter(storescp(folder / name, *options)).port
         target(name, port, STORE_AET, address=address, **estate.known_client())
+    address = estate.address()
+    options = tls_options(estate.certificate(address, "both"))
+    ports = [enter(storescp(folder / "both-tls", *options)).port, enter(storescp(folder / "both-plain")).port]
+    estate.add("storescp-both", address, dicom_ports=ports, **estate.known_client())
     target("wlmscpfs", enter(wlmscpfs(folder / "wlmscpfs")).port, WORKLIST_AET)
     address = estate.address()
     archive = enter(qrscp(folder / "qrscp", address=address))
@@ -171,6 +178,14 @@ def fronts(estate: Estate) -> None:
     target("nginx-weak", WEAK_TLS + REFLECTING_CORS + proxy_to(viewer))
     target("nginx-expired", STRONG_TLS + SAFE_HEADERS + behind, from_days=-40, until_days=-10)
     target("nginx-self-signed", STRONG_TLS + SAFE_HEADERS + behind, self_signed=True)
+    address = estate.address()
+    pair = estate.certificate(address)
+    secure = free_port()
+    blocks = (
+        Server(redirect_to(f"https://{address}:{secure}$request_uri"), address=address),
+        Server(STRONG_TLS + SAFE_HEADERS + behind, pair, secure, address),
+    )
+    estate.add("nginx-redirect", address, http_ports=list(enter(nginx(folder / "nginx-redirect", *blocks)).ports))
     target("nginx-listing", files_of(images, listing=True), tls=False)
     target("nginx-no-listing", files_of(images, listing=False), tls=False)
     target("nginx-elsewhere", redirect_to("https://elsewhere.example/pacs/"), tls=False)
@@ -195,12 +210,22 @@ def mocks(estate: Estate) -> None:
         "yes-to-all": probe_lures.yes_to_all(),
         "write-only": Conduct(statuses={0x0020: 0x0122, 0x0010: 0x0122, 0x0021: 0x0122}),
         "called-title-guessed": Conduct(called=frozenset({"DCM4CHEE"})),
+        "called-title-secret": Conduct(called=frozenset({"NOBODY-KNOWS"})),
+        "social-security": probe_planted.planted_scp(),
         "user-required": Conduct(user_required=True),
     }
     for name, conduct in conducts.items():
         address = estate.address()
         mock = estate.stack.enter_context(scp(conduct, sockets=listening_sockets([address])))
-        estate.add(name, address, dicom_ports=[mock.port])
+        nobody = [free_port()] if name == "called-title-secret" else []
+        estate.add(name, address, dicom_ports=[mock.port], neighbour_ports=nobody)
+    address = estate.address()
+    harm = listening(probe_hostile.DICOM["huge_pdu"], listening_sockets([address]))
+    estate.add("hostile", address, dicom_ports=[estate.stack.enter_context(harm).port])
+    address = estate.address()
+    unexpected = estate.stack.enter_context(scp(Conduct(), sockets=listening_sockets([address])))
+    estate.add("unexpected", address, dicom_ports=[unexpected.port], posture="closed")
+    estate.add("closed", estate.address(), dicom_ports=[free_port()], http_ports=[free_port()], posture="closed")
     address = estate.address()
     beside = estate.stack.enter_context(neighbours(("postgresql", "redis", "mllp"), address))
     page = estate.stack.enter_context(web(Site({"/": Page(200, "hello")}), sockets=listening_sockets([address])))

@@ -176,6 +176,8 @@ def qido(studies: Sequence[Mapping[str, Any]]) -> Callable[[Asked], Page]:
             date = str((study.get("00080020", {}).get("Value") or [""])[0])
             if ((first or "0") <= date <= (last or "99999999")) if dash else wanted in ("", date):
                 found.append(study)
+        if wanted := query.get("StudyInstanceUID", query.get("0020000D", "")):
+            found = [study for study in found if wanted in study.get("0020000D", {}).get("Value", ())]
         found = found[int(query.get("offset", "0") or 0) :]
         limit = query.get("limit", "")
         return json_page(found[: int(limit)] if limit.isdecimal() else found, "application/dicom+json")

@@ -5,18 +5,21 @@ Written from what each product documents about its own addresses, as small as a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.probe_http import Page, Site, json_page, qido
+from harness.probe_http import Asked, Page, Site, json_page, qido
 
 STUDIES: list[Mapping[str, Any]] = [
     {
         "00080020": {"vr": "DA", "Value": [f"2024010{number}"]},
         "00201208": {"vr": "IS", "Value": [10]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": f"{name}^MOCK"}]},
+        "00100020": {"vr": "LO", "Value": [f"MOCK{7 * number}"]},
         "0020000D": {"vr": "UI", "Value": [f"1.2.826.0.1.3680043.9.88.{number}"]},
     }
-    for number in range(1, 6)
+    for number, name in enumerate(("ALDERBROOK", "BYWATERS", "CRANMORE", "DUNSTABLE", "EVERTHORPE"), 1)
 ]
 EMPTY_MULTIPART = Page(400, "no parts")
 UNAUTHORISED = Page(401, "", headers={"WWW-Authenticate": 'Basic realm="images"'})
@@ -30,10 +33,28 @@ def _html(title: str, body: str = "", **headers: str) -> Page:
     )
 
 
+def _studies() -> Callable[[Asked], Page]:
+    """Search and store, for everybody: what is posted is there from then on."""
+    stored: list[Mapping[str, Any]] = []
+
+    def answer(asked: Asked) -> Page:
+        if asked.method != "POST":
+            return qido([*STUDIES, *stored])(asked)
+        # The UIDs of the probe's objects; a real server reads the data set.
+        uids = [uid.decode() for uid in re.findall(rb"2\.25\.\d{30,39}", asked.body)]
+        if b"DICM" not in asked.body or not uids:
+            return EMPTY_MULTIPART
+        stored.extend({"0020000D": {"vr": "UI", "Value": [uid]}} for uid in dict.fromkeys(uids))
+        references = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in dict.fromkeys(uids)]
+        return json_page({"00081199": {"vr": "SQ", "Value": references}}, "application/dicom+json")
+
+    return answer
+
+
 def dicomweb(root: str) -> dict[str, Any]:
     """The pages of an open DICOMweb service below ``root``."""
     return {
-        f"{root}/studies": qido(STUDIES),
+        f"{root}/studies": _studies(),
         f"{root}/patients": json_page([], "application/dicom+json"),
         f"{root}/studies/*": Page(404, "no such object"),
     }
@@ -107,8 +128,11 @@ OPEN: dict[str, Site] = {
             **dicomweb("/dicom-web"),
         }
     ),
-    "Microsoft": Site(dicomweb("/v2"), {"api-supported-versions": "v1, v2", "Server": "Kestrel"}),
-    "Google": Site(dicomweb("/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb")),
+    "Microsoft": Site(
+        {**dicomweb("/v2"), "/health/check": json_page({"overallStatus": "Healthy", "details": []})},
+        {"api-supported-versions": "v1, v2", "Server": "Kestrel"},
+    ),
+    "Google": Site(dicomweb("/dicomWeb")),
     "S3": Site(
         {
             "/": Page(
