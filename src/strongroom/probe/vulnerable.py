@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Any, Final
 
 SEVERITIES: Final = ("low", "medium", "high", "critical")
-BACKPORTS: Final = "A distribution may have patched it without changing the version's name."
 
 _VERSION: Final = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9}){0,5})(?:[-_.+~ ]?([a-z]{1,9}).*)?")
 _UNRELEASED: Final = ("alpha", "beta", "dev", "pre", "preview", "rc", "snapshot")
