@@ -18,11 +18,11 @@ from harness.probe_http import Page, Site, json_page, qido
 
 FAMILY, GIVEN = "PLANTEDSENTINEL", "ZEBEDIAH"
 NAME = f"{FAMILY}^{GIVEN}"
-SSN, PLAIN_SSN = "219-37-4581", "219374581"
+SSN, PLAIN_SSN, DOTTED_SSN = "219-37-4581", "219374581", "219.37.4581"
 BIRTH_DATE = "19310427"
 ADDRESS = "77 SENTINELLANE"
 ACCESSION = "ACCSENTINEL42"
-PLANTED = (FAMILY, GIVEN, NAME, SSN, PLAIN_SSN, BIRTH_DATE, ADDRESS, ACCESSION)
+PLANTED = (FAMILY, GIVEN, NAME, SSN, PLAIN_SSN, DOTTED_SSN, BIRTH_DATE, ADDRESS, ACCESSION)
 """Every string that was planted somewhere."""
 
 STUDY_DATE, STUDY_TIME, ACCESSION_NUMBER, REFERRING = 0x00080020, 0x00080030, 0x00080050, 0x00080090
@@ -101,7 +101,7 @@ def planted_scp(count: int = 5) -> Conduct:
         answers=tuple(study(number) for number in range(count)),
         statuses={0x0021: 0xA801, 0x0010: 0xA702, 0x0001: 0x0124},
         comment=f"no room for {NAME} {SSN}".encode(),
-        implementation=(b"1.2.826.0.1.3680043.9.77", GIVEN.encode() + b"_1"),
+        implementation=(b"1.2.826.0.1.219374581", b"DCMTK_" + DOTTED_SSN.encode()[:10]),
         titles=(FAMILY.encode(), PLAIN_SSN.encode()),
     )
 
@@ -126,13 +126,20 @@ def planted_site(count: int = 5) -> Site:
     resource = {"ID": PLAIN_SSN, "MainDicomTags": tags, "PatientMainDicomTags": tags}
     pages: Mapping[str, Any] = {
         "/": Page(200, f"<html><head><title>Worklist of {NAME}</title></head><body>{SSN} {ADDRESS}</body></html>"),
-        "/system": json_page({"ApiVersion": 17, "DicomAet": FAMILY, "Name": f"PACS of {GIVEN}", "Version": "1.10.1"}),
+        "/system": json_page({"ApiVersion": 17, "DicomAet": FAMILY, "Name": f"PACS of {GIVEN}", "Version": DOTTED_SSN}),
         "/statistics": json_page({"CountPatients": count, "CountStudies": count, "CountInstances": 120 * count}),
         "/patients": json_page([resource] * count),
         "/studies": json_page([resource] * count),
         "/instances": json_page([PLAIN_SSN]),
         "/modalities": json_page({FAMILY: {"AET": FAMILY, "Host": "127.0.0.1", "Port": 104}}),
         "/app/explorer.html": Page(200, f"<title>Orthanc Explorer</title><h1>{NAME}</h1>"),
+        "/version": json_page({"version": DOTTED_SSN}),
+        "/dcm4chee-arc/aets": json_page([{"dicomAETitle": FAMILY, "dicomDescription": NAME}]),
+        "/dcm4chee-arc/ui2/": Page(302, "", headers={"Location": f"/patients/{PLAIN_SSN}/{FAMILY}"}),
+        "/pacs/home.php": Page(200, f"<title>PacsOne Server {DOTTED_SSN}</title>{NAME}"),
+        "/cgi-bin/dgate*": Page(200, f"<title>Conquest DICOM server</title>version: {DOTTED_SSN} {NAME}"),
+        "/dicom/": Page(200, f'<title>Index of /dicom/</title><h1>Index of</h1><a href="{NAME}.dcm">{SSN}.dcm</a>'),
+        "/images/": Page(401, "", headers={"WWW-Authenticate": f'Basic realm="images of {NAME} {SSN}"'}),
         "/dicom-web/studies": qido(studies),
         "/dicom-web/patients": json_page(studies, "application/dicom+json"),
         "/dicom-web/*": Page(404, json_page({"Message": f"unknown study of {NAME}", "Details": SSN}).body),

@@ -6,6 +6,7 @@ Nothing is guessed: a page that has no mark is of no product, and a version is w
 from __future__ import annotations
 
 import re
+import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from strongroom.probe.httpclient import Response
 from strongroom.probe.pages import asks_for_login, json_of, title_of
-from strongroom.probe.shown import shown
+from strongroom.probe.shown import is_version, shown
 
 KINDS: Final = ("interface", "viewer", "login", "service")
 _PRODUCT_KEYS: Final = frozenset({"name", "kind", "marks", "hints", "pages"})
@@ -210,7 +211,9 @@ def _version(response: Response, page: Page) -> str:
     if page.version is None:
         return ""
     found = page.version.search(response.body[:200_000].decode("utf-8", "replace"))
-    return found.group(1).rstrip(".") if found else ""
+    version = found.group(1).rstrip(".") if found else ""
+    # Who writes the page could put a number of a person there.
+    return version if is_version(version.rstrip(string.ascii_lowercase)) else ""
 
 
 def _keys_of(response: Response) -> set[str]:

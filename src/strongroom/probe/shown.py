@@ -62,7 +62,7 @@ def shown(text: str, known_words: frozenset[str]) -> str:
             is_known = token.lower() in known_words
             out.append(token if is_known else shape_of(token))
         elif token[0].isascii() and token[0].isdigit():
-            out.append(token if is_known and _is_version(token) else shape_of(token))
+            out.append(token if is_known and is_version(token) else shape_of(token))
             is_known = False
         else:
             is_known &= token in _BEFORE_VERSION
@@ -70,6 +70,7 @@ def shown(text: str, known_words: frozenset[str]) -> str:
     return "".join(out)
 
 
-def _is_version(number: str) -> bool:
+def is_version(number: str) -> bool:
+    """Return whether numbers between points can be a version and no date, telephone number or identifier."""
     digits = sum(character.isdigit() for character in number)
     return bool(_VERSION.fullmatch(number)) and digits <= _MAX_VERSION_DIGITS and not _DATE.fullmatch(number)

@@ -58,10 +58,11 @@ def test_a_version_is_what_its_pattern_finds_and_nothing_longer() -> None:
     found = recognise(system, page("/system"))
     assert found is not None
     assert (found.name, found.version, found.open) == ("Orthanc", "1.12.3", True)
-    strange = answered('{"ApiVersion": 25, "DicomAet": "X", "Version": "Doe^Jane 1970"}')
-    found = recognise(strange, page("/system"))
-    assert found is not None
-    assert found.version == ""
+    for text in ("Doe^Jane 1970", "219.37.4581", "19700101", "01.02.70", "219374581"):
+        strange = answered(f'{{"ApiVersion": 25, "DicomAet": "X", "Version": "{text}"}}')
+        found = recognise(strange, page("/system"))
+        assert found is not None
+        assert found.version == ""
 
 
 def test_a_realm_tells_the_product_behind_a_login() -> None:
