@@ -65,6 +65,7 @@ class Authenticator:
         """
         fields = headers.getlist("authorization")
         if not fields and not certificate_der:
+            self._record("no-credentials", b"", address)  # whoever tries the doors is to be seen in the trail
             raise Unauthenticated("no-credentials")
         now = self._sources.clock()
         credential = sha256("\n".join(fields).encode("utf-8", "surrogatepass") if fields else certificate_der).digest()

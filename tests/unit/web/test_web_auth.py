@@ -89,10 +89,12 @@ def test_so_is_one_of_a_subject_under_a_ca() -> None:
     assert refusal(World(peers={"CT1": replace(peer, certificate="B")}), certificate=b"f7") == "certificate-of-no-peer"
 
 
-def test_nobody_is_nobody_and_no_news() -> None:
+def test_whoever_shows_nothing_is_seen_at_the_door() -> None:
     world = World()
     assert refusal(world) == "no-credentials"
-    assert world.events == []
+    assert [(event.outcome, event.principal.address, event.details) for event in world.events] == [
+        (Outcome.REFUSED, ADDRESS, {"reason": "no-credentials"})
+    ]
 
 
 # --- who is not
