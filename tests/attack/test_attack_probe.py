@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from harness.probe_certificates import Issuer, Subject
 from harness.probe_dicom import scp
 from harness.probe_http import Page, Site, web
 from harness.probe_listener import Listener, listening, listening_sockets, most_at_once, too_fast
+from harness.probe_processes import requires
 from harness.probe_runs import Operator, Ran, operator
 from strongroom.probe.signing import signature_path
 
@@ -166,6 +168,23 @@ def test_no_file_lies_outside_of_the_output_directory(hostile: Hostile) -> None:
     expected = {"run.jsonl", "run.key", "scope.toml", "report.json", "report.txt", "report.sarif", "report.html"}
     assert {path.name for path in ran.folder.iterdir()} - {"cleanup.txt"} == expected
     assert all(path.stat().st_mode & 0o077 == 0 for path in ran.folder.iterdir())
+
+
+def test_no_file_is_written_anywhere_else_as_the_kernel_sees_it(prober: Operator, tmp_path: Path) -> None:
+    requires("strace")
+    calls = tmp_path / "calls"
+    prober.inside = ("strace", "-f", "-qq", "-y", "-e", "trace=%file", "-s", "300", "-o", str(calls))
+    handlers = [probe_hostile.DICOM["traversal"], probe_hostile.HTTP["hostile headers"]]
+    handlers.append(probe_hostile.HTTP["hostile versions"])
+    with ExitStack() as stack:
+        ports = [stack.enter_context(listening(handler)).port for handler in handlers]
+        ran = prober.probe(_target(ports[0], http_ports=ports[1:]), rates=RATES)
+    assert ran.code == 1
+    changing = re.compile(r"(O_WRONLY|O_RDWR|O_CREAT|\b(?:mkdir|rename|unlink|link|symlink|chmod|truncate)\w*\()")
+    written = [line for line in calls.read_text(errors="replace").splitlines() if changing.search(line)]
+    assert any(str(ran.folder) in line for line in written), "the control: what it does write is seen"
+    allowed = (str(ran.folder), "/dev/null", "/dev/tty", "ENOENT", "EEXIST")
+    assert not [line for line in written if not any(each in line for each in allowed)]
 
 
 # --- rates, budgets and scope, counted by the servers
