@@ -28,12 +28,12 @@ from harness.probe_runs import Operator, Ran, operator
 from strongroom.probe.signing import signature_path
 
 BUDGET = 40
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 192 << 20
 RATES = {
     "interval_s": 0.0,
     "connect_s": 2.0,
-    "answer_s": 1.0,
-    "connection_s": 3.0,
+    "answer_s": 2.5,
+    "connection_s": 8.0,
     "connections_per_target": BUDGET,
     "targets_at_once": 16,
     "max_received_bytes": 1 << 20,

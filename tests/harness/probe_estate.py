@@ -220,7 +220,7 @@ def mocks(estate: Estate) -> None:
         nobody = [free_port()] if name == "called-title-secret" else []
         estate.add(name, address, dicom_ports=[mock.port], neighbour_ports=nobody)
     address = estate.address()
-    harm = listening(probe_hostile.DICOM["huge_pdu"], listening_sockets([address]))
+    harm = listening(probe_hostile.DICOM["random_bytes"], listening_sockets([address]))
     estate.add("hostile", address, dicom_ports=[estate.stack.enter_context(harm).port])
     address = estate.address()
     unexpected = estate.stack.enter_context(scp(Conduct(), sockets=listening_sockets([address])))

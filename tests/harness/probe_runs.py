@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,27 +66,25 @@ class Running:
 
     def wait(self, timeout_s: float = RUN_TIMEOUT_S) -> Ran:
         """Wait for its end. Kills it, and raises AssertionError, if it does not come."""
-        deadline = time.monotonic() + timeout_s
-        usage = None
-        while usage is None:
-            pid, status, took = os.wait4(self.process.pid, os.WNOHANG)
-            if pid:
-                self.process.returncode, usage = os.waitstatus_to_exitcode(status), took
-            elif time.monotonic() > deadline:
+        deadline, pause, peak_bytes = time.monotonic() + timeout_s, threading.Event(), 0
+        while self.process.poll() is None:
+            peak_bytes = max(peak_bytes, self._peak_bytes())
+            if time.monotonic() > deadline:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"the probe did not end within {timeout_s} s")
-            else:
-                _pause()
+            pause.wait(0.01)
         out, err = (path.read_text("utf-8", "surrogateescape") for path in self._streams)
         seconds = time.monotonic() - self.began_s
-        return Ran(self.process.returncode, out, err, self.folder, seconds, usage.ru_maxrss * 1024)
+        return Ran(self.process.returncode, out, err, self.folder, seconds, peak_bytes)
 
-
-def _pause() -> None:
-    import threading
-
-    threading.Event().wait(0.02)
+    def _peak_bytes(self) -> int:
+        """Of the program that runs: getrusage would tell of the tests' own memory, which it was forked with."""
+        with suppress(OSError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return 0
 
 
 @dataclass

@@ -30,7 +30,7 @@ OPEN_ARCHIVES, CLOSED_ARCHIVES = range(10, 34), range(40, 52)
 OPEN_WEB, LOCKED_WEB = range(60, 70), range(70, 76)
 ANSWERING = (*OPEN_ARCHIVES, *CLOSED_ARCHIVES, *OPEN_WEB, *LOCKED_WEB)
 INTERVAL_S, BUDGET, AT_ONCE = 0.1, 40, 32
-MEMORY_BYTES = 200 << 20
+MEMORY_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ RATES = {
     "interval_s": INTERVAL_S,
     "connections_per_target": BUDGET,
     "targets_at_once": AT_ONCE,
-    "connect_s": 1.0,
-    "answer_s": 5.0,
-    "connection_s": 20.0,
+    "connect_s": 5.0,
+    "answer_s": 30.0,
+    "connection_s": 120.0,
 }
 
 
