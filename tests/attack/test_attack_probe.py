@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from harness import probe_hostile, probe_planted
+from harness import probe_hostile, probe_planted, probe_products
 from harness.archives import strongroom_command
 from harness.probe_certificates import Issuer, Subject
 from harness.probe_dicom import scp
@@ -240,6 +240,31 @@ def test_no_level_asks_for_more_than_it_may(prober: Operator, level: str, asked:
         assert not studies
     assert page.methods <= {"GET", "HEAD", "OPTIONS", "POST"}
     assert not [each for each in page.asked if each.method == "POST" and b"DICM" in each.body]
+
+
+def test_only_canaries_are_written_and_each_is_named_for_removal(prober: Operator) -> None:
+    with scp() as mock, web(probe_products.OPEN["OHIF"]) as page:
+        ran = prober.probe(_target(mock.port, http_ports=[page.port]))
+    cleanup = (ran.folder / "cleanup.txt").read_text()
+    assert mock.stored
+    assert all(uid in cleanup for uid in mock.stored)
+    posted = [each.body for each in page.asked if each.method == "POST" and b"DICM" in each.body]
+    assert posted
+    assert all(b"ZZ-AUDIT-CANARY" in data for data in (*posted, *(d for each in mock.stored.values() for d in each)))
+    uids = {uid.decode() for body in posted for uid in re.findall(rb"2\.25\.\d{30,39}", body)}
+    assert any(uid in cleanup for uid in uids)
+
+
+def test_nothing_is_written_without_consent(prober: Operator) -> None:
+    consent = dict.fromkeys(("private_addresses", "guess_titles", "default_credentials"), True)
+    with scp() as mock, web(probe_products.OPEN["OHIF"]) as page:
+        target = _target(mock.port, http_ports=[page.port])
+        assert prober.run(prober.scope(target, level="L3", consent=consent)).code == 2
+        assert not mock.listener.visits
+        prober.probe(target, level="L2", consent=consent)
+    assert mock.requests("C-FIND")
+    assert not mock.stored
+    assert not [each for each in page.asked if b"DICM" in each.body]
 
 
 def test_nothing_is_ever_deleted_or_run(prober: Operator) -> None:
