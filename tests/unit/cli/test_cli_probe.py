@@ -125,6 +125,7 @@ def test_without_a_signature_that_counts_no_packet_leaves(
             "not at this time of day",
         ),
     ],
+    ids=["over", "to come", "another time of day"],
 )
 def test_out_of_its_window_no_packet_leaves(
     strongroom: Shell, work: Path, listener: Listener, times: str, says: str
