@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import ssl
 import struct
 import threading
 import time
@@ -229,9 +231,24 @@ class _Association:
                 wanted = {tag: each.get(tag, b"") for tag in identifier} | {LEVEL: identifier.get(LEVEL, b"")}
                 if not self.visit.send(response(context_id, request, PENDING, wanted)):
                     return
+                if not self.conduct.endless and self._is_cancelled():
+                    self.visit.send(response(context_id, request, CANCELLED))
+                    return
             if not self.conduct.endless:
                 break
         self.visit.send(response(context_id, request, SUCCESS))
+
+
+    def _is_cancelled(self) -> bool:
+        """Whether a C-CANCEL has come in the meantime; nothing else may come while a query is answered."""
+        sock = self.visit.sock
+        pending = isinstance(sock, ssl.SSLSocket) and sock.pending()
+        if not pending and not select.select([sock], [], [], 0)[0]:
+            return False
+        pdu_type, body = self._read()
+        if pdu_type == P_DATA_TF:
+            self.note("C-CANCEL")
+        return pdu_type != 0 or not body
 
 
 def _is_asked_for(answer: Identifier, asked: Mapping[int, bytes]) -> bool:

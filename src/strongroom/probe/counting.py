@@ -46,8 +46,9 @@ MAX_DIGITS: Final = 7
 
 _EVERYTHING: Final = ("", "")
 _LIMITS: Final = ScanLimits(max_element_depth=4, max_element_count=256, max_kept_bytes=65_536)
-_MAX_MESSAGES: Final = 2 * MAX_ANSWERS + 1
-"""As many as the cap, and once more what may be on its way when the query is cancelled."""
+_MAX_MESSAGES: Final = MAX_ANSWERS + 20_000
+"""As many as the cap, and what may be on its way when the query is cancelled: a fast server has filled its buffers, and
+all that is on its way is dropped unread. ``max_received_bytes`` ends the connection of one that does not stop."""
 
 _MAX_SHAPED: Final = 10 * MAX_LOOKED_AT
 """The same of the query that brings identifying values: a server that goes on sending them is cut off soon."""
