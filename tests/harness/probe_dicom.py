@@ -238,7 +238,6 @@ class _Association:
                 break
         self.visit.send(response(context_id, request, SUCCESS))
 
-
     def _is_cancelled(self) -> bool:
         """Whether a C-CANCEL has come in the meantime; nothing else may come while a query is answered."""
         sock = self.visit.sock

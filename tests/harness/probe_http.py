@@ -25,6 +25,8 @@ class Asked:
     target: str
     headers: Mapping[str, str]
     body: bytes = field(repr=False, default=b"")
+    all: Sequence[Asked] = field(repr=False, compare=False, default=())
+    """Everything that the same server was asked, this one included."""
 
     @property
     def path(self) -> str:
@@ -154,6 +156,7 @@ def web(site: Site | Callable[[Web], Site], **where: Any) -> Iterator[Web]:
         asked = read_request(visit)
         if asked is None:
             return
+        asked = replace(asked, all=holder[0].asked)
         holder[0].asked.append(asked)
         known = site(holder[0]) if callable(site) else site
         visit.send(known.answer(asked).raw(head_only=asked.method == "HEAD"))

@@ -6,7 +6,7 @@ Written from what each product documents about its own addresses, as small as a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from harness.probe_http import Asked, Page, Site, json_page, qido
@@ -33,28 +33,28 @@ def _html(title: str, body: str = "", **headers: str) -> Page:
     )
 
 
-def _studies() -> Callable[[Asked], Page]:
+def _uids(asked: Asked) -> list[str]:
+    """The UIDs of the probe's objects in what is posted; a real server reads the data set."""
+    if asked.method != "POST" or b"DICM" not in asked.body:
+        return []
+    return list(dict.fromkeys(uid.decode() for uid in re.findall(rb"2\.25\.\d{30,39}", asked.body)))
+
+
+def _studies(asked: Asked) -> Page:
     """Search and store, for everybody: what is posted is there from then on."""
-    stored: list[Mapping[str, Any]] = []
-
-    def answer(asked: Asked) -> Page:
-        if asked.method != "POST":
-            return qido([*STUDIES, *stored])(asked)
-        # The UIDs of the probe's objects; a real server reads the data set.
-        uids = [uid.decode() for uid in re.findall(rb"2\.25\.\d{30,39}", asked.body)]
-        if b"DICM" not in asked.body or not uids:
-            return EMPTY_MULTIPART
-        stored.extend({"0020000D": {"vr": "UI", "Value": [uid]}} for uid in dict.fromkeys(uids))
-        references = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in dict.fromkeys(uids)]
-        return json_page({"00081199": {"vr": "SQ", "Value": references}}, "application/dicom+json")
-
-    return answer
+    if asked.method != "POST":
+        stored = [{"0020000D": {"vr": "UI", "Value": [uid]}} for each in asked.all for uid in _uids(each)]
+        return qido([*STUDIES, *stored])(asked)
+    references = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in _uids(asked)]
+    if not references:
+        return EMPTY_MULTIPART
+    return json_page({"00081199": {"vr": "SQ", "Value": references}}, "application/dicom+json")
 
 
 def dicomweb(root: str) -> dict[str, Any]:
     """The pages of an open DICOMweb service below ``root``."""
     return {
-        f"{root}/studies": _studies(),
+        f"{root}/studies": _studies,
         f"{root}/patients": json_page([], "application/dicom+json"),
         f"{root}/studies/*": Page(404, "no such object"),
     }
