@@ -73,7 +73,7 @@ def test_dcmqrscp_asks_for_its_own_title_and_nothing_else(tmp_path: Path) -> Non
     with dcmqrscp(tmp_path / "archive") as server:
         store_files(server.port, ARCHIVE_AET, files)
         made = run(server.port, called=ARCHIVE_AET)
-    assert table(made, "named") == {
+    assert table(made, "knows-title") == {
         "associate": "done",
         "echo": "done",
         "user_identity": "done",
@@ -95,17 +95,20 @@ def test_dcmqrscp_asks_for_its_own_title_and_nothing_else(tmp_path: Path) -> Non
         "called_title": "refused (called title)",
         "calling_title": "done",
     }
-    assert detail(made, "services", "accepted", "named") == ("echo", "find", "move", "get", "store")
-    assert (detail(made, "find_count", "studies", "named"), detail(made, "find_count", "patients", "named")) == (2, 2)
-    assert detail(made, "find_count", "capped", "named") is False
-    assert detail(made, "overwrite_canary", "overwritten", "named") is True
+    assert detail(made, "services", "accepted", "knows-title") == ("echo", "find", "move", "get", "store")
+    assert (
+        detail(made, "find_count", "studies", "knows-title"),
+        detail(made, "find_count", "patients", "knows-title"),
+    ) == (2, 2)
+    assert detail(made, "find_count", "capped", "knows-title") is False
+    assert detail(made, "overwrite_canary", "overwritten", "knows-title") is True
 
 
 def test_dcmqrscp_for_one_peer_alone(tmp_path: Path) -> None:
     with dcmqrscp(tmp_path / "archive", peers="known") as server:
         made = run(server.port, called=ARCHIVE_AET)
         known = run(server.port, called=ARCHIVE_AET, calling=KNOWN_PEER)
-    assert table(made, "named") == {"associate": "refused (called title)"}
+    assert table(made, "knows-title") == {"associate": "refused (called title)"}
     assert table(known, "named")["find_empty"] == table(known, "named")["store_canary"] == "done"
 
 
@@ -128,10 +131,10 @@ def test_storescp_takes_writes_from_strangers_and_gives_nothing(tmp_path: Path) 
 def test_a_worklist_tells_strangers_who_comes(tmp_path: Path) -> None:
     with wlmscpfs(tmp_path / "worklist") as server:
         made = run(server.port, called=WORKLIST_AET)
-    assert table(made, "named")["worklist"] == "done (FF00)"
-    assert detail(made, "worklist", "pending", "named") == 1
-    assert detail(made, "services", "accepted", "named") == ("echo", "worklist")
-    assert table(made, "named")["find_empty"] == table(made, "named")["store_canary"] == "refused"
+    assert table(made, "knows-title")["worklist"] == "done (FF00)"
+    assert detail(made, "worklist", "pending", "knows-title") == 1
+    assert detail(made, "services", "accepted", "knows-title") == ("echo", "worklist")
+    assert table(made, "knows-title")["find_empty"] == table(made, "knows-title")["store_canary"] == "refused"
 
 
 def test_procedure_steps_and_commitment_of_strangers() -> None:
@@ -206,7 +209,7 @@ def test_strongroom_holds_the_certificate_against_the_titles(tmp_path: Path) -> 
             certificate=str(peer.certificate),
             certificate_key=str(peer.key),
         )
-    for identity in ("stranger", "named"):
+    for identity in ("stranger", "knows-title", "named"):
         assert set(table(made, identity, "tls").values()) <= {"closed", "refused"}
     assert table(made, "certificate", "tls") == {
         "associate": "done",

@@ -1,4 +1,4 @@
-"""As whom the probe asks: a stranger, the titles of the scope, a guessed title, a junk user, a client certificate."""
+"""As whom the probe asks: a stranger, one who knows a title, a junk user, one who has a client certificate."""
 
 from __future__ import annotations
 
@@ -35,8 +35,15 @@ def is_named(session: Session) -> bool:
 
 def callers(session: Session, port: int, channel: Channel) -> Iterator[Caller]:
     """Yield the identities that need no guessing, a stranger first."""
-    yield Caller(port, channel, Identity.STRANGER, STRANGER_TITLES)
-    if is_named(session):
+    stranger = Caller(port, channel, Identity.STRANGER, STRANGER_TITLES)
+    yield stranger
+    is_known_caller = session.titles.calling != STRANGER_TITLES.calling
+    # Who is let in by any name needs no title; where a calling title is named that leaves nothing to ask.
+    if is_named(session) and not (is_known_caller and _has_done(session, "dicom.associate", stranger)):
+        titles = replace(STRANGER_TITLES, called=session.titles.called)
+        if titles != STRANGER_TITLES:
+            yield Caller(port, channel, Identity.KNOWS_TITLE, titles)
+    if is_known_caller:
         yield Caller(port, channel, Identity.NAMED, session.titles)
     if channel is Channel.TLS and session.target.certificate:
         yield Caller(port, channel, Identity.CERTIFICATE, session.titles)
@@ -97,8 +104,9 @@ def junk_caller(session: Session, port: int, channel: Channel) -> Caller:
     )
     best = best_caller(session, port, channel)
     if best is None:
-        named = Identity.NAMED if is_named(session) else Identity.JUNK_USER
-        return Caller(port, channel, named, session.titles, user)
+        most = [each for each in callers(session, port, channel) if each.identity is not Identity.CERTIFICATE][-1]
+        identity = most.identity if is_named(session) else Identity.JUNK_USER
+        return replace(most, identity=identity, user=user)
     identity = Identity.JUNK_USER if best.identity is Identity.STRANGER else best.identity
     return replace(best, identity=identity, user=user)
 

@@ -54,7 +54,9 @@ _MAX_SHAPED: Final = 10 * MAX_LOOKED_AT
 """The same of the query that brings identifying values: a server that goes on sending them is cut off soon."""
 
 # Who needs nothing that is secret, the one who knows least first; whoever has a certificate may see patients.
-_COUNTED_AS: Final = (Identity.STRANGER, Identity.JUNK_USER, Identity.GUESSED, Identity.NAMED)
+_COUNTED_AS: Final = (
+    Identity.STRANGER, Identity.JUNK_USER, Identity.KNOWS_TITLE, Identity.GUESSED, Identity.NAMED,
+)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -43,8 +43,11 @@ class Identity(StrEnum):
 
     STRANGER = "stranger"
     """Titles that nobody could know, no certificate, no user."""
+    KNOWS_TITLE = "knows-title"
+    """The called title that the scope names, under a calling title that nobody has registered: a server's own title is
+    on every modality's screen."""
     NAMED = "named"
-    """The application entity titles that the scope names."""
+    """The application entity titles that the scope names, where a calling title is one of them."""
     GUESSED = "guessed"
     """A title of the list that every vendor's documents print."""
     JUNK_USER = "junk-user"
@@ -56,9 +59,9 @@ class Identity(StrEnum):
 
 
 NEEDS_NO_SECRET: Final = frozenset(
-    {Identity.STRANGER, Identity.GUESSED, Identity.JUNK_USER, Identity.DEFAULT_CREDENTIALS}
+    {Identity.STRANGER, Identity.KNOWS_TITLE, Identity.GUESSED, Identity.JUNK_USER, Identity.DEFAULT_CREDENTIALS}
 )
-"""Who can do what anybody can: titles and passwords that vendors print are no secrets."""
+"""Who can do what anybody can: a server's own title is no secret, nor is a title or a password that vendors print."""
 
 
 class Answer(StrEnum):

@@ -49,6 +49,7 @@ _CELLS: Final = {
 }
 _IDENTITY_WORDS: Final = {
     "stranger": "Stranger",
+    "knows-title": "Who knows its own title",
     "named": "With the right titles",
     "guessed": "With a guessed title",
     "junk-user": "With a user nobody has",

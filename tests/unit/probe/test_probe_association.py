@@ -12,10 +12,12 @@ from pynetdicom import AE
 from harness.probe_certificates import Issuer, Pair, Subject
 from harness.probe_dicom import Conduct, Scp, scp
 from harness.probe_listener import listening, listening_sockets
+from harness.probe_observed import judged
 from harness.probe_session import FAST, Probed, probed, target_with
 from strongroom.probe import association, services
 from strongroom.probe.callers import accepted_callers
 from strongroom.probe.connecting import connect
+from strongroom.probe.findings import Verdict
 from strongroom.probe.model import Answer, Channel, Identity, Level, Observation
 from strongroom.probe.transport import handshakes
 
@@ -67,6 +69,24 @@ def test_a_server_that_compares_both_titles() -> None:
     assert [each.identity for each in accepted_callers(made.session)] == [Identity.NAMED]
     # A junk user under titles that are needed is nobody who knows nothing.
     assert list(made.session.all_found("dicom.user_identity", identity=Identity.JUNK_USER)) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        ({"called": "PACS"}, [Identity.KNOWS_TITLE]),
+        ({"called": "PACS", "calling": "CT1"}, [Identity.KNOWS_TITLE, Identity.NAMED]),
+    ],
+)
+def test_who_knows_the_title_of_a_server_is_nobody_it_knows(named: dict[str, str], asked: list[Identity]) -> None:
+    with scp(Conduct(called=frozenset({"PACS"}))) as server:
+        made = run(server, **named)
+        assert [each.identity for each in accepted_callers(made.session)] == asked
+        assert {each.calling for each in server.requests("associate")} >= {"STRONGROOM-PRB"}
+    found = judged(list(made.session.known))
+    wrong = {each.check_id: each for each in found.findings if each.verdict is Verdict.FAIL}
+    assert {"SP-002", "SP-006", "SP-042"} <= set(wrong)
+    assert "knows the server's own title" in wrong["SP-042"].says
 
 
 def test_what_is_closed_to_everybody_is_asked_only_once() -> None:

@@ -150,7 +150,7 @@ def test_an_answer_that_never_came_may_mean_that_it_was_kept() -> None:
 def test_dcmqrscp_lets_everybody_overwrite(tmp_path: Path) -> None:
     with dcmqrscp(tmp_path / "archive") as server:
         made = run(server.port, called=ARCHIVE_AET)
-    assert seen(made, "dicom.store_canary").identity is Identity.NAMED
+    assert seen(made, "dicom.store_canary").identity is Identity.KNOWS_TITLE
     assert dict(seen(made, "dicom.read_canary").details) == {"status": 0, "found": True, "same_pixels": True}
     assert seen(made, "dicom.overwrite_canary").details["overwritten"] is True
     assert seen(made, "dicom.cross_study_canary").answer is Answer.DONE
