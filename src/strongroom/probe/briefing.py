@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from strongroom.probe.model import Level
@@ -44,10 +44,10 @@ def describe(scope: Scope) -> Iterator[str]:
     if scope.level is Level.CANARY:
         yield "  IT WRITES: synthetic objects are stored in the archives, and have to be removed afterwards"
     for target in scope.targets:
-        yield from _describe_target(target)
+        yield from _describe_target(target, scope.tested_as(target))
 
 
-def _describe_target(target: ScopeTarget) -> Iterator[str]:
+def _describe_target(target: ScopeTarget, tested_as: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
     number = sum(network.num_addresses for network in target.networks)
     addresses = ", ".join(
         str(network.network_address) if network.num_addresses == 1 else str(network) for network in target.networks
@@ -66,6 +66,10 @@ def _describe_target(target: ScopeTarget) -> Iterator[str]:
     )
     if target.titles_named:
         yield f"    called {target.called}, calling {target.calling}"
+    for earlier, ports in tested_as.items():
+        yield f"    at addresses that {earlier} has too, {_ports(ports)} tested as {earlier} and not again"
+    if tested_as and {port for ports in tested_as.values() for port in ports} == set(target.ports):
+        yield "    NOTHING IS LEFT to test there: name other ports, or put this target before the others"
 
 
 def _ports(ports: tuple[int, ...]) -> str:
@@ -85,6 +89,7 @@ def plan_json(scope: Scope, targets: tuple[ScopeTarget, ...]) -> dict[str, objec
                 "excluded": [str(network) for network in target.excluded],
                 "ports": list(target.ports),
                 "neighbour_ports": list(target.neighbour_ports),
+                "tested_as": {name: list(ports) for name, ports in scope.tested_as(target).items()},
             }
             for target in targets
         ],

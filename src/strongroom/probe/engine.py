@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from strongroom.errors import BudgetSpent, OutOfScope, RunStopped
@@ -28,7 +29,7 @@ Addressed = tuple[ScopeTarget, str]
 
 @dataclass(slots=True)
 class Address:
-    """What the log says of one address. Observations of a stage that was not finished are not among them."""
+    """What the log says of one address of a target. Observations of an unfinished stage are not among them."""
 
     stages: set[str] = field(default_factory=set)
     connections: int = 0
@@ -41,9 +42,9 @@ class Address:
 
 @dataclass(slots=True)
 class Before:
-    """What a run has done so far, by address."""
+    """What a run has done so far, by name of the target and address."""
 
-    addresses: dict[str, Address] = field(default_factory=dict)
+    addresses: dict[tuple[str, str], Address] = field(default_factory=dict)
 
     def take(self, entry: Entry) -> None:
         """Take an entry of the log, in order."""
@@ -53,7 +54,7 @@ class Before:
                 address.unfinished, address.written = [], []
         if "address" not in entry:
             return
-        address = self.addresses.setdefault(entry["address"], Address())
+        address = self.addresses.setdefault((entry["target"], entry["address"]), Address())
         match entry["kind"]:
             case "connect":
                 address.connections += 1
@@ -82,7 +83,7 @@ class Outcome:
     """Addresses of ranges at which no port answered; nothing more is kept of them."""
     connections: int = 0
     stages: int = 0
-    """Step functions done or left out, of ``stages_per_address`` for each address."""
+    """Step functions done or left out, of ``stages_per_address`` for each address of each target."""
     how: str = COMPLETE
     faults: list[tuple[str, str]] = field(default_factory=list)
 
@@ -112,8 +113,11 @@ class Engine:
             session.interrupt()
 
     def probe(self, addresses: Iterable[Addressed], total: int) -> Outcome:
-        """Probe the ``total`` addresses and return what came of it. Raises StorageUnavailable if the log is not."""
-        waiting = iter(addresses)
+        """Probe ``total`` addresses and return what came of it. Raises StorageUnavailable if the log is not.
+
+        Targets that share an address stand beside each other, and have it one after the other.
+        """
+        waiting = (list(sharing) for _, sharing in groupby(addresses, key=lambda addressed: addressed[1]))
         threads = [
             threading.Thread(target=self._work, args=(waiting,), name=f"probe-{number}", daemon=True)
             for number in range(min(self._run.scope.rates.targets_at_once, total))
@@ -128,21 +132,24 @@ class Engine:
             self._outcome.how = STOPPED
         return self._outcome
 
-    def _work(self, waiting: Iterator[Addressed]) -> None:
+    def _work(self, waiting: Iterator[list[Addressed]]) -> None:
         try:
             while not self._run.stop.is_set():
                 with self._lock:
-                    addressed = next(waiting, None)
-                if addressed is None:
+                    sharing = next(waiting, None)
+                if sharing is None:
                     return
-                self._probe(*addressed)
+                earlier: Session | None = None
+                for target, address in sharing:
+                    if not self._run.stop.is_set():
+                        earlier = self._probe(target, address, earlier)
         except Exception as error:  # the log cannot be written, or a fault of the engine: nothing may go on unlogged
             self._broken = error
             self.stop()
 
-    def _probe(self, target: ScopeTarget, address: str) -> None:
-        before = self._before.addresses.pop(address, None) or Address()
-        session = Session(self._run, target, address, connections=before.connections)
+    def _probe(self, target: ScopeTarget, address: str, earlier: Session | None = None) -> Session:
+        before = self._before.addresses.pop((target.name, address), None) or Address()
+        session = Session(self._run, target, address, connections=before.connections, earlier=earlier)
         session.known.extend((*before.observations, *before.written))
         self._sessions.add(session)
         taken = 0
@@ -161,12 +168,13 @@ class Engine:
             self._sessions.discard(session)
         silent = is_silent(session) or (before.is_done and not before.observations)
         with self._lock:
-            self._outcome.addresses += 1
+            self._outcome.addresses += earlier is None
             self._outcome.connections += session.connections
             self._outcome.stages += len(self._steps) - taken
             self._outcome.silent += silent
             self._outcome.observations.extend([] if silent else session.known)
             self._on_progress(self._outcome)
+        return session
 
     def _take_steps(self, session: Session, done: set[str]) -> int:
         """Take all steps that are not ``done``, and return how many were counted."""
@@ -231,8 +239,10 @@ def _name_of(step: StepFunction) -> str:
 
 def _leave_out_rest(session: Session) -> None:
     """Say of every step that was not taken that the budget was spent."""
-    port = next((seen.endpoint.port for seen in session.all_found("tcp.connect") if seen.answer is Answer.DONE), None)
+    answered = (seen.endpoint.port for seen in session.all_found("tcp.connect") if seen.answer is Answer.DONE)
+    # Where another target of the same address has spent it all, no port has been tried.
+    port = next(answered, session.target.ports[0])
     known = {seen.step for seen in session.known}
     for step in STEPS.values():
-        if port is not None and step.level <= session.level and step.name not in known:
+        if step.level <= session.level and step.name not in known:
             session.skip(step.name, port, "budget")

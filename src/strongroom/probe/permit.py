@@ -53,7 +53,7 @@ class Permit:
     only: tuple[str, ...] = ()
 
     def addresses(self) -> Iterator[tuple[ScopeTarget, str]]:
-        """Yield what may be probed, each address once."""
+        """Yield what may be probed: each address with its targets, one after the other."""
         yield from _addresses(self.scope, self.resolved, self.only)
 
 
@@ -98,13 +98,18 @@ def require_permitted(
     wanted = require_inside(scope, only)
     resolved = {target.name: _resolve(target, sources) for target in wanted if target.host}
     proofs = []
+    whole = {target.name: target for target in scope.targets}
     for target, address in _addresses(scope, resolved, only):
         if reach_of(ip_network(address)) is Reach.PUBLIC:
-            _require_owned(target, address, signed.signer, sources)
+            # The token may lie at a port that is probed as that of another target.
+            _require_owned(whole[target.name], address, signed.signer, sources)
             proofs.append(Proof(target.name, address, target.ownership))
     permit = Permit(scope, signed, resolved, tuple(proofs), only)
     if next(permit.addresses(), None) is None:
-        raise OutOfScope("nothing of what was asked for can be probed: its name leads to other addresses of the scope")
+        raise OutOfScope(
+            "nothing of what was asked for can be probed: its name leads to other addresses of the scope, or its ports"
+            " are those of a target before it"
+        )
     return permit
 
 

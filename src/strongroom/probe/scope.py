@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
@@ -124,13 +124,24 @@ class ScopeTarget:
 
     @property
     def titles_named(self) -> bool:
-        """Whether the scope names a title: then asking with them is asking as ``Identity.NAMED``."""
+        """Whether the scope names a title: then it is asked with them besides (``callers.callers``)."""
         return (self.called, self.calling) != (CALLED_DEFAULT, CALLING_DEFAULT)
 
     def covers(self, address: Address) -> bool:
         """Whether ``address`` is one of this target's."""
         return any(address in network for network in self.networks) and not any(
             address in network for network in self.excluded
+        )
+
+    def without(self, earlier: ScopeTarget) -> ScopeTarget:
+        """This target without the ports of ``earlier``, for an address that both have."""
+        return replace(
+            self,
+            dicom_ports=tuple(port for port in self.dicom_ports if port not in earlier.ports),
+            http_ports=tuple(port for port in self.http_ports if port not in earlier.ports),
+            neighbour_ports=tuple(
+                port for port in self.neighbour_ports if port not in (*earlier.ports, *earlier.neighbour_ports)
+            ),
         )
 
     def addresses(self) -> Iterator[Address]:
@@ -204,8 +215,35 @@ class Scope:
     reference: str = ""
 
     def addresses(self) -> Iterator[tuple[ScopeTarget, Address]]:
-        """Every address once: it belongs to the first target that covers it."""
+        """Every address with its targets, one after the other: each of its ports belongs to the first that has it.
+
+        Of a target whose ports all are those of earlier ones there nothing is left, and it is not among them.
+        """
         for index, target in enumerate(self.targets):
             for address in target.addresses():
                 if not any(earlier.covers(address) for earlier in self.targets[:index]):
                     yield target, address
+                    yield from self._others_at(address, index)
+
+    def tested_as(self, target: ScopeTarget) -> dict[str, tuple[int, ...]]:
+        """Return the ports of ``target`` that belong to targets before it, by their names, where they share addresses.
+
+        Ports of a range are told of even if the two have only one address in common.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        for earlier in self.targets[: self.targets.index(target)]:
+            shared = tuple(port for port in target.ports if port in earlier.ports)
+            if shared and any(one.overlaps(other) for one in earlier.networks for other in target.networks):
+                found[earlier.name] = shared
+        return found
+
+    def _others_at(self, address: Address, first: int) -> Iterator[tuple[ScopeTarget, Address]]:
+        at_address = [self.targets[first]]
+        for target in self.targets[first + 1 :]:
+            if target.covers(address):
+                left = target
+                for earlier in at_address:
+                    left = left.without(earlier)
+                if left.ports:
+                    yield left, address
+                at_address.append(target)

@@ -73,7 +73,7 @@ idle = false
 # Write synthetic objects into the archive. Level L3 needs it.
 write_canary = false
 
-# One table for each system. An address that is in two targets belongs to the first.
+# One table for each system. Two may have one address: a port that is in both belongs to the first.
 [[target]]
 name = "this host"
 # Addresses and ranges: ["10.0.0.5", "10.0.1.0/24", "fd00::5"].

@@ -61,12 +61,16 @@ class Run:
 class Session:
     """One address. Not thread-safe: a thread has it for itself, so that there is one connection to it at a time."""
 
-    def __init__(self, run: Run, target: ScopeTarget, address: str, *, connections: int = 0) -> None:
-        """``connections`` were opened to this address before, if the run is a resumed one."""
+    def __init__(
+        self, run: Run, target: ScopeTarget, address: str, *, connections: int = 0, earlier: Session | None = None
+    ) -> None:
+        """``connections`` were opened before, if the run is a resumed one; ``earlier`` is another target's session with
+        the same address, which has one pace and one budget for all of them."""
         rates = run.scope.rates
         self._run = run
         self._line: Line | None = None
-        self._last = float("-inf")
+        self._last: float = earlier._last if earlier else float("-inf")
+        self._connections_as_others = earlier.connections_in_all if earlier else 0
         self._entries: list[int] = []
         self._interrupted = False
         self._told = False  # whether an observation has named these entries: those of a new line are others
@@ -87,6 +91,11 @@ class Session:
     def host(self) -> str:
         """What goes into SNI and the Host header: the target's name, or the address."""
         return self.target.host or self.address
+
+    @property
+    def connections_in_all(self) -> int:
+        """How many connections have been opened to the address, as this target and as those before it."""
+        return self._connections_as_others + self.connections
 
     def endpoint(self, port: int) -> Endpoint:
         """The port of this address."""
@@ -245,8 +254,8 @@ class Session:
             raise RunStopped("the run was ended")
         if port not in (*self.target.ports, *self.target.neighbour_ports):
             raise LocalProtocolError(f"port {port} is none of the target's")
-        if self.connections >= self._run.scope.rates.connections_per_target:
-            raise BudgetSpent(f"{self.connections} connections to {self.target.name}")
+        if self.connections_in_all >= self._run.scope.rates.connections_per_target:
+            raise BudgetSpent(f"{self.connections_in_all} connections to {self.address}")
 
     def _wait(self, pause_s: float) -> float:
         """Wait for the turn of this address, and return the seconds that are left of the window."""

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -293,6 +294,57 @@ def test_an_observation_is_the_same_when_it_is_read_again() -> None:
         "dicom.services", 104, Channel.TLS, Identity.NAMED, Answer.DONE, accepted=("echo",), storage_classes=3
     )
     assert observation_of(json.loads(made.log.splitlines()[-1])) == seen
+
+
+def test_targets_that_share_an_address_have_it_one_after_the_other_and_its_budget_together(steps: Steps) -> None:
+    lock, inside, seen = threading.Lock(), [], []
+
+    def step(session: Session) -> None:
+        with lock:
+            assert session.address not in inside
+            inside.append(session.address)
+        with suppress(Unanswered):
+            for port in session.target.ports:
+                session.line(port)
+        with lock:
+            seen.append((session.target.name, session.address))
+            inside.remove(session.address)
+        note(session)
+
+    steps.use(step)
+    one, two = target_with(dicom_ports=(104, 105)), target_with(name="other", dicom_ports=(106,))
+    shared = [(target, f"127.0.0.{number}") for number in range(2, 9) for target in (one, two)]
+    run = run_with(rates=Rates(interval_s=0.0, connections_per_target=1, targets_at_once=4))
+    outcome = probe(run, shared)
+    assert (outcome.addresses, outcome.connections) == (7, 7)
+    assert sorted(seen) == [("test", f"127.0.0.{number}") for number in range(2, 9)]
+    left_out = {each.endpoint for each in outcome.observations if each.details.get("reason") == "budget"}
+    assert {(each.target, each.port) for each in left_out} == {("other", 106)}
+    assert len(left_out) == 7
+
+
+def test_each_of_two_targets_on_one_address_goes_on_where_it_stopped(steps: Steps) -> None:
+    taken: list[str] = []
+
+    def step(session: Session) -> None:
+        taken.append(session.target.name)
+        session.connections += 1
+        session._note("connect", 104, {})
+        note(session)
+        if taken == ["test", "other"]:
+            raise KeyboardInterrupt
+
+    file = io.BytesIO()
+    steps.use(step)
+    both = [(ONE, "127.0.0.1"), (replace(ONE, name="other"), "127.0.0.1")]
+    engine = Engine(run_with(file=file), Before(), lambda _: None)
+    earlier = engine._probe(*both[0])
+    with pytest.raises(KeyboardInterrupt):
+        engine._probe(*both[1], earlier)
+    outcome = probe(resumed(file), both, before_of(file))
+    assert taken == ["test", "other", "other"]
+    assert (outcome.addresses, outcome.connections) == (1, 3)
+    assert [seen.endpoint.target for seen in outcome.observations] == ["test", "other"]
 
 
 def test_silence_is_a_matter_of_ranges_and_of_what_was_tried() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.probe_session import scope_text
 from strongroom.errors import ConfigError
+from strongroom.probe.briefing import describe, plan_json
 from strongroom.probe.model import Level
 from strongroom.probe.scope import DICOM_PORTS, HTTP_PORTS, NEIGHBOUR_PORTS, Rates, Reach, Window, reach_of
 from strongroom.probe.scopefile import KEYS, MAX_SCOPE_BYTES, parse_scope
@@ -199,12 +200,34 @@ def test_whose_an_address_can_be(network: str, reach: Reach) -> None:
     assert reach_of(ip_network(network)) is reach
 
 
-def test_an_address_in_two_targets_is_probed_once_as_the_first() -> None:
+def test_a_port_in_two_targets_is_probed_once_as_the_first() -> None:
     raw = scope_text(
         "addresses = ['127.0.0.4']\n[[target]]\nname = 'rest'\naddresses = ['127.0.0.0/29']\nno_modalities = true"
     )
-    found = [(target.name, str(address)) for target, address in parse_scope(raw).addresses()]
+    scope = parse_scope(raw)
+    found = [(target.name, str(address)) for target, address in scope.addresses()]
     assert found == [("pacs", "127.0.0.4"), *(("rest", f"127.0.0.{n}") for n in (1, 2, 3, 5, 6))]
+    assert "NOTHING IS LEFT" in "\n".join(describe(scope))
+
+
+def test_two_systems_on_one_address_are_probed_each_with_its_ports_and_the_signer_is_told_of_those_they_share() -> None:
+    raw = scope_text(
+        "addresses = ['127.0.0.1']\ndicom_ports = [104, 30304]\nhttp_ports = []\n"
+        "neighbour_ports = [389, 30242]\n[[target]]\nname = 'orthanc'\n"
+        "addresses = ['127.0.0.1', '127.0.0.2']\ndicom_ports = [30204]\nhttp_ports = [104, 30242]\n"
+        "neighbour_ports = [389, 5432, 30304]"
+    )
+    scope = parse_scope(raw)
+    found = [(each.name, str(at), each.ports, each.neighbour_ports) for each, at in scope.addresses()]
+    assert found == [
+        ("pacs", "127.0.0.1", (104, 30304), (389, 30242)),
+        ("orthanc", "127.0.0.1", (30204, 30242), (5432,)),
+        ("orthanc", "127.0.0.2", (30204, 104, 30242), (389, 5432, 30304)),
+    ]
+    told = "\n".join(describe(scope))
+    assert "at addresses that pacs has too, 104 tested as pacs and not again" in told
+    assert "NOTHING IS LEFT" not in told
+    assert [each["tested_as"] for each in plan_json(scope, scope.targets)["targets"]] == [{}, {"pacs": [104]}]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
