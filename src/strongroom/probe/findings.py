@@ -35,6 +35,8 @@ class Verdict(StrEnum):
 
 
 BAD_NEWS = frozenset({Verdict.FAIL, Verdict.WARN})
+CLOSED = "closed"
+"""The posture of a target of which the scope expects that nothing answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A to F, or ``-`` where there was nothing to grade; ``rests_on`` says what the letter takes for granted."""
+    """A to F, or ``-`` where there was nothing to grade; ``rests_on`` says what the letter takes for granted.
+
+    ``is_enough``: whether ``-`` is all that was wanted: silence that the scope expects, or a level that asks nothing.
+    """
 
     letter: str
     reasons: tuple[str, ...]
     rests_on: tuple[str, ...] = ()
+    is_enough: bool = False
 
     @property
     def is_good(self) -> bool:
-        """Whether it is B or better, or there was nothing to grade."""
-        return self.letter in ("A", "B", "-")
+        """Whether it is B or better, or ``-`` and that is enough: silence where an answer was expected is not good."""
+        return self.letter in ("A", "B") or self.is_enough
 
 
 class Access(StrEnum):
@@ -191,8 +197,20 @@ class Judgement:
     @property
     def exit_status(self) -> int:
         """0 if every target has B or better and nothing of medium severity or worse was found, else 1."""
-        good = all(each.grade.is_good and not any(f.counts for f in each.findings) for each in self.targets)
-        return 0 if good else 1
+        return 0 if self.is_tested and not self.is_weak else 1
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether anything has C or worse, or a finding of medium severity or worse."""
+        return any(each.grade.letter in "CDF" or any(f.counts for f in each.findings) for each in self.targets)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether all in the report answered; if nothing is in it, whether all of the scope is expected to be shut."""
+        if self.targets:
+            return all(each.grade.letter != "-" or each.grade.is_enough for each in self.targets)
+        names = self.facts.calling
+        return bool(names) and all(self.facts.postures.get(name) == CLOSED for name in names)
 
 
 def number_of(seen: Observation, detail: str) -> int:

@@ -7,7 +7,8 @@ C  there is a gate, but what passes it is in the clear, or under encryption that
 B  encrypted and gated, with something of medium severity or worse left, or neither certificate nor verified user
 A  encrypted; nobody gets an association without a client certificate or a verified user, no web operation is answered
    without a login, and nothing of medium severity or worse was found
--  there was nothing to grade, or the level was too low to tell
+-  nothing answered, or not in time, or the level was too low to tell. It is no good news, unless the scope expects the
+   target to be closed and no port of it answered, or the level asks nothing
 
 From where was tested does not soften a letter: a stranger in the house is one. A run that asks for no more than an
 association (L1) can earn an A, because who gets none can neither search nor store. What the letter rests on is said
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from strongroom.probe.findings import Finding, Grade, Severity, Verdict
+from strongroom.probe.findings import CLOSED, Finding, Grade, Severity, Verdict
 from strongroom.probe.model import NEEDS_NO_SECRET, REACHED, Answer, Level, Observation
 
 _OPEN: Final = (
@@ -31,13 +32,18 @@ _IN_THE_CLEAR: Final = ("SP-002", "SP-003", "SP-004", "SP-030")
 _FALSE_ENCRYPTION: Final = ("SP-038", "SP-039")
 _READ_OR_WRITE: Final = frozenset({"find", "get", "move", "store", "worklist"})
 _SPOKE: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
+_SAID_SOMETHING: Final = frozenset({Answer.CLOSED, Answer.OTHER, Answer.HOSTILE})
+_SERVICES: Final = ("dicom.", "http.")
 
 
-def grade(findings: Sequence[Finding], observations: Sequence[Observation], level: Level) -> Grade:
-    """Return the grade of one subject from its findings, and from the associations that were seen."""
+def grade(findings: Sequence[Finding], observations: Sequence[Observation], level: Level, posture: str = "") -> Grade:
+    """Return the grade of one subject from its findings, and from the associations that were seen.
+
+    ``posture`` is what the scope expects; it changes no letter. Silence is good only where that is expected.
+    """
     verdicts = {finding.check_id: finding for finding in findings}
-    if not any(each.step.startswith(("dicom.", "http.")) and each.answer in _SPOKE for each in observations):
-        return Grade("-", (_nothing(observations, level),))
+    if not any(each.step.startswith(_SERVICES) and each.answer in _SPOKE for each in observations):
+        return _nothing(observations, level, posture)
     for letter, reasons in (
         ("F", _failing(verdicts, _OPEN)),
         ("D", _weak_door(verdicts, observations)),
@@ -49,12 +55,26 @@ def grade(findings: Sequence[Finding], observations: Sequence[Observation], leve
     return Grade("A", tuple(_why_a(observations)), _not_looked_at(verdicts, level))
 
 
-def _nothing(observations: Sequence[Observation], level: Level) -> str:
+def _nothing(observations: Sequence[Observation], level: Level, posture: str) -> Grade:
+    """Why there is no letter, and whether that is what was wanted."""
     if not any(each.answer in REACHED for each in observations):
-        return "Nothing answered: the server is shut to this vantage point, or off. From here that looks the same."
+        if posture == CLOSED and any(each.answer is Answer.UNREACHABLE for each in observations):
+            return Grade("-", ("Nothing answered, as the scope expects.",), is_enough=True)
+        words = "Not tested: nothing answered. The server is shut to this vantage point, or off: that looks the same."
+        return Grade("-", (words,))
     if level is Level.CONNECT:
-        return "Ports answer. Level L0 asks nothing of them, which is too little for a grade."
-    return "Ports answer, and none of them speaks DICOM or HTTP as far as was tried."
+        words = "Ports answer. Level L0 asks nothing of them, which is too little for a grade."
+        return Grade("-", (words,), is_enough=True)
+    asked = [each for each in observations if each.step.startswith(_SERVICES) and each.answer is not Answer.NOT_ASKED]
+    if any(each.answer in _SAID_SOMETHING for each in asked):
+        return Grade("-", ("Not tested: ports answer, and none of them speaks DICOM or HTTP as far as was tried.",))
+    ports = sorted({each.endpoint.port for each in observations if each.answer in REACHED})
+    where = f"port{'s' * (len(ports) > 1)} {', '.join(map(str, ports))}"
+    if asked:
+        return Grade(
+            "-", (f"Not tested: no answer in time. Connections were taken, and no question answered, {where}.",)
+        )
+    return Grade("-", (f"Not tested: connections are taken, and nothing was asked, {where}.",))
 
 
 def _failing(verdicts: Mapping[str, Finding], checks: Iterable[str], at_least: Severity = Severity.INFO) -> list[str]:
@@ -103,7 +123,7 @@ def _not_looked_at(verdicts: Mapping[str, Finding], level: Level) -> tuple[str, 
     """What somebody who relies on the letter has to know."""
     words = [f"The run was {level}: see the checks that were not tested."]
     noticed = verdicts.get("SP-035")
-    if noticed is None or noticed.verdict is not Verdict.PASS:
+    if noticed is None or noticed.verdict is Verdict.NOT_TESTED:
         words.append("That the server's log shows the probe was not tested (strongroom probe noticed).")
     words.append("That somebody is told in time is not seen from outside.")
     words.append("What those may do who have a certificate or a login was not judged.")

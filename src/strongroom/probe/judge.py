@@ -59,7 +59,7 @@ def _judge_subject(subject: Subject, observations: Sequence[Observation], facts:
     findings = _findings(subject, observations, case_facts, facts.level)
     return TargetJudgement(
         subject,
-        grade(findings, observations, facts.level),
+        grade(findings, observations, facts.level, case_facts["posture"]),
         findings,
         matrix_of(observations),
         estimate(observations),

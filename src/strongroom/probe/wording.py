@@ -20,7 +20,7 @@ GRADES: Final = {
     "C": "There is a gate, and what passes it can be read or changed on the way.",
     "D": "The gate holds nobody back who knows a name, or it lets strangers in part of the way.",
     "F": "Open: a stranger can read or write.",
-    "-": "Not graded.",
+    "-": "Not graded: see why.",
 }
 LETTERS: Final = "FDCBA-"
 """Worst first."""
@@ -219,4 +219,18 @@ def summary(judgement: Judgement) -> str:
     letters = (
         ", ".join(f"{counts[letter]} x {letter}" for letter in LETTERS if letter in counts) or "no target answered"
     )
-    return f"{letters}: {'good' if judgement.exit_status == 0 else 'something is open or weak'}"
+    return f"{letters}: {' '.join(_verdict(judgement))}"
+
+
+def _verdict(judgement: Judgement) -> Iterator[str]:
+    """What the letters come to. What nobody could test is never called good."""
+    if judgement.facts.stopped:
+        yield "not complete,"
+    if judgement.is_weak:
+        yield "something is open or weak" + (", and not all answered" if not judgement.is_tested else "")
+    elif not judgement.is_tested:
+        yield "not tested, for there was no answer that says anything"
+    elif judgement.facts.level is Level.CONNECT:
+        yield "nothing weak was seen, and L0 asks nothing"
+    else:
+        yield "good"

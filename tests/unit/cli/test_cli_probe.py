@@ -204,6 +204,19 @@ def test_a_run_is_signed_at_its_end_and_the_report_has_three_forms(strongroom: S
     assert "signed, but by nobody in the list" in ran.out
 
 
+def test_who_does_not_answer_was_not_tested(strongroom: Shell, work: Path) -> None:
+    with listening(lambda visit: None) as listener:
+        port = listener.port
+    codes = {}
+    for posture in ("mutual-tls", "closed"):
+        scope = signed(strongroom, scope_at(port, target=f"posture = '{posture}'"), f"{posture}.toml")
+        ran = strongroom("probe", "--scope", scope, "--out", posture)
+        codes[posture] = ran.code, ran.out.splitlines()[0].partition(": ")[2]
+    assert codes["mutual-tls"][0] == 1
+    assert "not tested" in codes["mutual-tls"][1]
+    assert codes["closed"] == (0, "1 x -: good")
+
+
 def test_a_directory_holds_one_run_of_one_scope(strongroom: Shell, work: Path) -> None:
     with scp() as mock:
         scope = signed(strongroom, scope_at(mock.port, head="level = 'L0'"))

@@ -48,6 +48,8 @@ def grade_of(*observations: Observation, level: Level = Level.COUNT) -> Grade:
     [
         ("F", [seen("dicom.find_empty", status=0)]),
         ("F", [seen("dicom.get_nothing", status=0)]),
+        ("F", [seen("dicom.associate", REFUSED), seen("dicom.find_empty", DONE, Identity.KNOWS_TITLE, status=0)]),
+        ("D", [seen("dicom.associate", REFUSED), seen("dicom.associate", DONE, Identity.KNOWS_TITLE)]),
         ("F", [seen("dicom.worklist", pending=1)]),
         ("F", [seen("dicom.store_canary", status=0)]),
         ("F", [seen("http.qido", status=200)]),
@@ -114,3 +116,30 @@ def test_connections_alone_earn_no_letter() -> None:
     found = grade_of(PORT, level=Level.CONNECT)
     assert found.letter == "-"
     assert "L0" in found.reasons[0]
+
+
+SILENT = seen("tcp.connect", Answer.UNREACHABLE, reason="timeout")
+HUNG = (PORT, seen("dicom.associate", Answer.TIMEOUT), seen("http.root", Answer.TIMEOUT))
+
+
+@pytest.mark.parametrize("posture", ["", "open", "titles", "tls", "mutual-tls"])
+@pytest.mark.parametrize("observations", [[SILENT], HUNG], ids=["absent", "hung"])
+def test_silence_where_an_answer_is_expected_is_not_tested_and_not_good(
+    observations: Sequence[Observation], posture: str
+) -> None:
+    found = judged(observations, postures={"archive": posture} if posture else {}).grade
+    assert found.letter == "-"
+    assert found.reasons[0].startswith("Not tested")
+    assert not found.is_good
+
+
+def test_silence_is_good_where_the_scope_expects_it() -> None:
+    assert judged([SILENT], postures={"archive": "closed"}).grade.is_good
+    assert not judged(HUNG, postures={"archive": "closed"}).grade.is_good
+    unasked = seen("tcp.connect", Answer.NOT_ASKED, reason="window")
+    assert not judged([unasked], postures={"archive": "closed"}).grade.is_good
+
+
+def test_who_hangs_is_not_said_to_speak_something_else() -> None:
+    assert "no answer in time" in judged(HUNG).grade.reasons[0]
+    assert "speaks DICOM or HTTP" in judged([PORT, seen("dicom.associate", Answer.OTHER)]).grade.reasons[0]

@@ -22,6 +22,7 @@ from strongroom.probe.catalogue import catalogue
 from strongroom.probe.findings import TargetJudgement, Verdict
 from strongroom.probe.judge import judge
 from strongroom.probe.model import Answer, Identity, Level, Observation
+from strongroom.probe.wording import summary
 
 REFUSED_AT_THE_DOOR = (
     seen("dicom.associate", REFUSED, rejection="calling title"),
@@ -286,8 +287,38 @@ def _rest(seen_: Observation) -> tuple[object, ...]:
     [
         ([seen("dicom.find_empty", status=0)], 1),
         ([*MTLS, seen("tcp.connect")], 0),
-        ([seen("tcp.connect", Answer.UNREACHABLE)], 0),
+        ([seen("tcp.connect", Answer.UNREACHABLE)], 1),
+        ([seen("tcp.connect"), seen("dicom.associate", Answer.TIMEOUT)], 1),
+        ([], 1),
     ],
 )
 def test_the_exit_status_is_bad_news_or_good(observations: Sequence[Observation], status: int) -> None:
     assert judge(observations, facts()).exit_status == status
+
+
+@pytest.mark.parametrize(
+    ("postures", "status"), [({"archive": "closed"}, 1), ({"archive": "closed", "pacs": "closed"}, 0)]
+)
+def test_a_range_that_is_silent_is_good_only_where_all_of_the_scope_is_to_be_closed(
+    postures: dict[str, str], status: int
+) -> None:
+    assert judge([], facts(postures=postures, calling={"archive": "", "pacs": ""})).exit_status == status
+
+
+@pytest.mark.parametrize(
+    ("observations", "level", "words"),
+    [
+        ([seen("tcp.connect", Answer.UNREACHABLE)], Level.COUNT, "1 x -: not tested"),
+        ([*MTLS, seen("tcp.connect")], Level.COUNT, "1 x A: good"),
+        ([seen("tcp.connect")], Level.CONNECT, "1 x -: nothing weak was seen"),
+        ([seen("dicom.find_empty", status=0)], Level.COUNT, "1 x F: something is open or weak"),
+    ],
+)
+def test_the_headline_calls_good_only_what_was_tested(
+    observations: Sequence[Observation], level: Level, words: str
+) -> None:
+    assert summary(judge(observations, facts(level))).startswith(words)
+
+
+def test_the_headline_of_a_run_that_was_stopped_says_so() -> None:
+    assert "not complete" in summary(judge(MTLS, facts(stopped="the operator ended it")))
