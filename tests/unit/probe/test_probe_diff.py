@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.probe_observed import DONE, FAILED, REFUSED, facts, seen
+from harness.probe_observed import DONE, FAILED, REFUSED, TLS, facts, seen
 from strongroom.errors import ConfigError
 from strongroom.probe.diff import Change, compare, difference_json, difference_text, parse_report
 from strongroom.probe.judge import judge
-from strongroom.probe.model import Level, Observation
+from strongroom.probe.model import Answer, Level, Observation
 from strongroom.probe.report_json import report_json
 
 OPEN = [seen("dicom.associate"), seen("dicom.find_empty", status=0)]
@@ -94,9 +94,53 @@ def test_json_says_the_same() -> None:
     [
         b"", b"[]", b"{}", b"null", b'{"format": "other/1"}', b'{"format": "strongroom-probe-report/1"}',
         b'{"format": "strongroom-probe-report/1", "run": {"level": "L1"}, "targets": [{"target": "x"}]}',
+        b'{"format": "strongroom-probe-report/1", "targets": [], '
+        b'"run": {"level": "L1", "stopped": "", "postures": []}}',
         b"[" * 100_000, b"\xff",
     ],
 )  # fmt: skip
 def test_what_is_no_report_is_refused(bad: bytes) -> None:
     with pytest.raises(ConfigError):
         parse_report(bad)
+
+
+HUNG = [seen("tcp.connect"), seen("dicom.associate", Answer.TIMEOUT), seen("dicom.find_empty", Answer.TIMEOUT)]
+GONE = [seen("tcp.connect", Answer.UNREACHABLE, reason="refused")]
+IN_THE_CLEAR = [seen("tcp.connect"), *SHUT]
+
+
+@pytest.mark.parametrize("now", [HUNG, GONE], ids=["hung", "gone"])
+@pytest.mark.parametrize("before", [OPEN, SHUT, IN_THE_CLEAR])
+def test_nothing_is_good_of_what_is_out_of_sight(before: Sequence[Observation], now: Sequence[Observation]) -> None:
+    difference = compare(parse_report(raw(before)), parse_report(raw(now)))
+    assert {each.change for each in difference.changes} == {Change.BAD}
+    assert difference.exit_status == 1
+
+
+def test_who_falls_silent_as_the_scope_expects_is_good() -> None:
+    closed = report_json(judge(GONE, facts(postures={"archive": "closed"}))).encode()
+    difference = compare(parse_report(raw(OPEN)), parse_report(closed))
+    assert Change.GOOD in {each.change for each in difference.changes}
+    assert "as the scope expects" in difference_text(difference)
+
+
+def test_what_a_lower_level_could_not_have_seen_is_not_called_new() -> None:
+    offered = [seen("tcp.connect"), seen("dicom.associate"), seen("dicom.find_empty", REFUSED, status=0x0124)]
+    stored = [*offered, seen("dicom.store_canary", status=0)]
+    found = changes(raw(offered, Level.COUNT), raw(stored, Level.CANARY))
+    assert found["SP-017"] is Change.BAD
+    assert found[""] is Change.BAD
+
+
+def test_a_run_that_was_stopped_is_no_measure() -> None:
+    stopped = report_json(judge(OPEN, facts(stopped="the operator ended it"))).encode()
+    text = difference_text(compare(parse_report(stopped), parse_report(raw(OPEN, Level.CANARY))))
+    assert text.startswith("the run before is not complete: the operator ended it")
+
+
+def test_what_was_mended_is_good_at_a_level_that_gives_no_letter() -> None:
+    old, new = (
+        [seen("tcp.connect"), seen("tls.versions", over=TLS, accepted=versions, preferred="TLS 1.2")]
+        for versions in (("TLS 1.0", "TLS 1.2"), ("TLS 1.2",))
+    )
+    assert changes(raw(old, Level.CONNECT), raw(new, Level.CONNECT))["SP-038"] is Change.GOOD
