@@ -39,7 +39,8 @@ ONLY_SHOWN: dict[str, str] = {
     "estimated_images": "estimates says it beside the bound",
     "same_pixels": "of the canary, found judges", "read": "of the canary over the web, stored judges",
     "scheme": "the channel again", "authenticate": "how one may log in", "location_host": "where a redirect leads",
-    "title": "of a page, masked", "login": "open judges", "root": "which root", "rare_storage_classes": "storage_classes judges", "answers": "done judges",
+    "title": "of a page, masked", "login": "open judges", "root": "which root",
+    "rare_storage_classes": "storage_classes judges", "answers": "done judges",
     "shapes": "of patient IDs, masked",
 }  # fmt: skip
 """Details that no rule reads: each stands in the evidence of the reports, and why it is kept."""
