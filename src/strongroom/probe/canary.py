@@ -24,11 +24,12 @@ from strongroom.probe.dialogue import BOTH_PLAIN, Caller, Dialogue, Outcome, Wan
 from strongroom.probe.model import Answer, Detail, Observation
 from strongroom.probe.services import accepted_model, sop_class_of
 from strongroom.probe.session import Session
+from strongroom.probe.shapes import CANARY
 from strongroom.types import Uid
 from strongroom.ul import RoleSelection
 
-PATIENT_ID: Final = "ZZ-AUDIT-CANARY"
-OTHER_PATIENT_ID: Final = "ZZ-AUDIT-CANARY-2"
+PATIENT_ID: Final = CANARY
+OTHER_PATIENT_ID: Final = f"{CANARY}-2"
 CONSENT: Final = "write_canary"
 
 SECONDARY_CAPTURE: Final = Uid("1.2.840.10008.5.1.4.1.1.7")

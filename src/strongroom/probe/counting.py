@@ -28,7 +28,7 @@ from strongroom.probe.dialogue import BOTH_PLAIN, Caller, Dialogue, Outcome, Wan
 from strongroom.probe.model import Answer, Detail, Identity
 from strongroom.probe.services import accepted_model, sop_class_of
 from strongroom.probe.session import Session
-from strongroom.probe.shapes import LOOKED_AT_TAGS, MAX_LOOKED_AT, SPECIFIC_CHARACTER_SET, Answered, looked_at
+from strongroom.probe.shapes import CANARY, LOOKED_AT_TAGS, MAX_LOOKED_AT, SPECIFIC_CHARACTER_SET, Answered, looked_at
 from strongroom.types import Uid
 
 MAX_ANSWERS: Final = 1000
@@ -67,6 +67,8 @@ class Tally:
     studies: dict[bytes, int] = field(default_factory=dict, repr=False)
     patients: set[bytes] = field(default_factory=set, repr=False)
     answers: int = 0
+    canaries: int = 0
+    """Answers of what the probe itself has written: they are nobody's, and not counted among the others."""
     without_images: int = 0
     malformed: int = 0
 
@@ -77,6 +79,9 @@ class Tally:
 
     def add(self, values: Mapping[int, str]) -> tuple[bool, int]:
         """Count one answer; return whether it is a study not seen before, and how many images it says it has."""
+        if values.get(_PATIENT_ID, "").startswith(CANARY):
+            self.canaries += 1
+            return False, 0
         self.answers += 1
         if not values.get(_STUDY_UID):
             self.malformed += 1
@@ -110,6 +115,13 @@ class Slice:
     images: int
     status: int
     is_capped: bool
+    canaries: int = 0
+    """How many of ``answers`` the probe itself has written."""
+
+    @property
+    def studies(self) -> int:
+        """Answers that are of somebody else's studies."""
+        return self.answers - self.canaries
 
 
 def week_slices(today: dt.date) -> list[tuple[str, str]]:
@@ -126,7 +138,7 @@ def estimate(weeks: Sequence[Slice]) -> tuple[int, int]:
 
     What a capped week had beyond its cap is not in it, so that this is low rather than high.
     """
-    studies = sum(each.answers for each in weeks) * 365 // DAYS_OF_A_SLICE
+    studies = sum(each.studies for each in weeks) * 365 // DAYS_OF_A_SLICE
     return studies, sum(each.images for each in weeks) * 365 // DAYS_OF_A_SLICE
 
 
@@ -157,6 +169,7 @@ class Count:
             _STUDY_INSTANCES: None,
         }
         answers = new_studies = images = status = 0
+        canaries_before = self.tally.canaries
         found = scu.find(self.sop_class, encode_values(keys, self.syntax, ()))
         for response, raw in found:
             status = response.status
@@ -168,7 +181,8 @@ class Count:
                 self.is_cancelled = True
                 break
         found.close()
-        self.slices.append(Slice(first, last, answers, new_studies, images, status, is_pending(status)))
+        canaries = self.tally.canaries - canaries_before
+        self.slices.append(Slice(first, last, answers, new_studies, images, status, is_pending(status), canaries))
         return Outcome(Answer.DONE, {"status": status}) if is_pending(status) else of_status(status)
 
     def _take(self, raw: bytes) -> tuple[bool, int]:
@@ -194,7 +208,7 @@ def count(session: Session) -> None:
         details = counted(made.tally, made.slices, ignores_dates=ignores_dates)
         if made.is_cancelled:
             details["cancelled"] = "ignored" if is_lost else "kept"
-        answer = Outcome(Answer.DONE, outcome.details) if made.tally.answers else outcome
+        answer = Outcome(Answer.DONE, outcome.details) if made.tally.answers + made.tally.canaries else outcome
         keep(session, "dicom.find_count", caller, answer, **details)
 
 
@@ -252,8 +266,10 @@ def _oddities(tally: Tally, slices: Sequence[Slice], *, ignores_dates: bool) -> 
     found = {
         "dates ignored": ignores_dates,
         "no image counts": bool(tally.answers) and tally.without_images == tally.answers,
+        "some without image counts": 0 < tally.without_images < tally.answers,
+        "canaries left out": bool(tally.canaries),
         "no patient IDs": bool(tally.answers) and not tally.patients,
-        "studies repeated": any(each.answers > each.new_studies for each in slices[:1]),
+        "studies repeated": any(each.studies > each.new_studies for each in slices[:1]),
         "malformed answers": bool(tally.malformed),
     }
     return tuple(word for word, is_so in found.items() if is_so)

@@ -39,10 +39,14 @@ def estimate(observations: Sequence[Observation]) -> tuple[Estimate, ...]:
 
 def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimate]:
     counts: list[Estimate] = []
+    # A server's own count has the probe's canaries in it: it is no match for one to the end that left them out.
+    left_out = any(_says(seen, "canaries left out") and seen.details.get("capped") is False for seen in observations)
     for step, how, names in _COUNTED:
         for seen in observations:
             number = seen.details.get(names[what])
             if seen.step != step or seen.answer is not Answer.DONE or not isinstance(number, int):
+                continue
+            if (left_out and step == "http.rest") or (what == "images" and _says(seen, "no image counts")):
                 continue
             if number or seen.details.get("capped") is not True:
                 counts.append(_bounded(what, number, how, seen))
@@ -54,10 +58,31 @@ def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimat
     yield best
 
 
+def _says(seen: Observation, oddity: str) -> bool:
+    """Whether a count says this of itself (``counting.counted``)."""
+    keys = seen.details.get("keys")
+    return isinstance(keys, tuple) and oddity in keys
+
+
+def _explained(what: str, number: int, seen: Observation) -> str:
+    """What the reader has to know of a number beside how it was counted."""
+    studies = seen.details.get("studies")
+    more = ""
+    if what == "patients" and isinstance(studies, int) and number > studies:
+        more += " More than studies: some study is said to be of several Patient IDs."
+    if what == "studies" and _says(seen, "no image counts"):
+        more += " The server does not say how many images they have."
+    if what == "images" and _says(seen, "some without image counts"):
+        more += " Of some studies the server does not say how many images they have."
+    if _says(seen, "canaries left out"):
+        more += " The synthetic objects of the probe's own are not in it."
+    return more
+
+
 def _bounded(what: str, number: int, how: str, seen: Observation) -> Estimate:
     low, high = seen.details.get("from_date"), seen.details.get("to_date")
     days = f", study dates {low} to {high}" if low and high else ""
-    port = f" on port {seen.endpoint.port}"
+    port, told = f" on port {seen.endpoint.port}", _explained(what, number, seen)
     if seen.identity not in NEEDS_NO_SECRET:
         port += f" as {seen.identity}, which strangers are not"
     if seen.details.get("capped") is True:
@@ -67,8 +92,9 @@ def _bounded(what: str, number: int, how: str, seen: Observation) -> Estimate:
             if isinstance(more, int) and more > number
             else ""
         )
-        return Estimate(what, number, None, f"Counted {how}{port}{days}, cancelled at the cap{guess}.")
-    return Estimate(what, number, number, f"Counted {how}{port}{days}, to the end.")
+        return Estimate(what, number, None, f"Counted {how}{port}{days}, cancelled at the cap{guess}.{told}")
+    is_least = what == "images" and _says(seen, "some without image counts")
+    return Estimate(what, number, None if is_least else number, f"Counted {how}{port}{days}, to the end.{told}")
 
 
 def _ssn_shaped(observations: Sequence[Observation], studies: Estimate | None) -> Iterable[Estimate]:

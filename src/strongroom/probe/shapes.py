@@ -27,6 +27,9 @@ MAX_VALUE_CHARS: Final = 1024
 
 MAX_SHAPES: Final = 8
 
+CANARY: Final = "ZZ-AUDIT-CANARY"
+"""How the Patient IDs begin that the probe itself writes (``canary``): of an earlier run some may be left."""
+
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 STUDY_INSTANCE_UID: Final = 0x0020000D
 _NAME, _PATIENT_ID, _BIRTH_DATE, _PHYSICIAN = 0x00100010, 0x00100020, 0x00100030, 0x00080090
@@ -66,6 +69,11 @@ class Answered:
             return cls({})
         found = {tag: _json_text(answer.get(f"{tag:08X}")) for tag in LOOKED_AT_TAGS}
         return cls({tag: text for tag, text in found.items() if text})
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is an object of the probe's own."""
+        return self.values.get(_PATIENT_ID, "").startswith(CANARY)
 
     def text_of(self, tag: int) -> str:
         """Return the value as it is compared: compatibility forms made plain, dashes and spaces of one kind."""
@@ -198,12 +206,15 @@ def looked_at(answers: Iterable[Answered]) -> dict[str, Detail]:
     """Return what is seen in the first ``MAX_LOOKED_AT`` answers, as the details of an observation.
 
     Each number counts answers. ``ssn_bare`` are those of ``ssn_shaped`` whose only sign is a Patient ID of nine digits
-    in a row, which may be a number of another kind; ``shapes`` are masked shapes of Patient IDs, commonest first.
+    in a row, which may be a number of another kind; ``shapes`` are masked shapes of Patient IDs, commonest first. What
+    the probe itself has written is left out.
     """
     counts: Counter[str] = Counter()
     shapes: Counter[str] = Counter()
     seen: set[tuple[str, ...]] = set()
     for answer, _ in zip(answers, range(MAX_LOOKED_AT), strict=False):
+        if answer.is_canary:
+            continue
         counts["looked_at"] += 1
         _count(answer, counts)
         patient_id = answer.text_of(_PATIENT_ID)

@@ -63,6 +63,7 @@ class Search:
         """Count the studies of the days from ``first`` to ``last`` (VR DA), or all. Raises Unanswered."""
         query = f"&includefield=00201208{f'&StudyDate={first}-{last}' if first else ''}"
         answers = new = images = 0
+        canaries_before = self.tally.canaries
         is_capped = False
         while True:
             response, found, is_cut = self.ask(query, PAGE, answers)
@@ -75,7 +76,8 @@ class Search:
             # A page of nothing but what was seen before: the server takes no notice of the offset.
             if is_capped or len(found) < PAGE or new == before:
                 break
-        self.slices.append(Slice(first, last, answers, new, images, 0, is_capped))
+        canaries = self.tally.canaries - canaries_before
+        self.slices.append(Slice(first, last, answers, new, images, 0, is_capped, canaries))
         return response
 
 

@@ -19,6 +19,7 @@ from harness.probe_planted import STUDY_DATE, STUDY_INSTANCES, STUDY_UID, leaks,
 from harness.probe_session import NOW, Probed, probed, target_with
 from harness.wire import C_FIND_RQ
 from strongroom.probe import association, counting, services
+from strongroom.probe.canary import OTHER_PATIENT_ID, PATIENT_ID
 from strongroom.probe.connecting import connect
 from strongroom.probe.counting import (
     DAYS_OF_A_SLICE,
@@ -189,6 +190,35 @@ def test_a_number_of_images_is_a_number_or_nothing(told: str, images: int) -> No
     assert tally.add({0x0020000D: "1.2", 0x00201208: told}) == (True, images)
     assert tally.add({0x0020000D: "1.2", 0x00201208: told}) == (False, images)
     assert tally.images == images
+
+
+def test_what_the_probe_wrote_itself_is_no_patient() -> None:
+    own: list[Identifier] = [
+        {
+            STUDY_DATE: b"20261121",
+            STUDY_UID: b"2.25.1",
+            0x00100010: name + b"^SYNTHETIC",
+            0x00100020: name,
+            STUDY_INSTANCES: b"2",
+        }
+        for name in (PATIENT_ID.encode(), OTHER_PATIENT_ID.encode(), PATIENT_ID.encode() + b" ")
+    ]
+    with scp(Conduct(answers=tuple(own))) as server:
+        made = run(server)
+    found = seen(made, "dicom.find_count")
+    assert found.answer is Answer.DONE
+    assert [found.details[each] for each in ("studies", "patients", "images", "capped")] == [0, 0, 0, False]
+    assert found.details["keys"] == ("canaries left out",)
+    assert seen(made, "dicom.find_shape").details["looked_at"] == 0
+    others = archive(7)
+    found = counted(replace(others, answers=(*others.answers, *own)))
+    assert [found.details[each] for each in ("studies", "patients", "images")] == [7, 4, 21]
+    assert found.details["keys"] == ("canaries left out",)
+
+
+def test_canaries_stand_for_no_year_of_studies() -> None:
+    weeks = [Slice("20250101", "20250107", 5, 2, 6, 0, is_capped=False, canaries=3)]
+    assert estimate(weeks) == (2 * 365 // 7, 6 * 365 // 7)
 
 
 def test_an_answer_that_names_no_study_is_none() -> None:

@@ -52,6 +52,30 @@ def test_a_count_that_got_nowhere_says_nothing() -> None:
     assert estimate([seen("dicom.find_count", studies=0, capped=True)]) == ()
 
 
+def test_where_the_server_says_no_number_of_images_none_is_made_up() -> None:
+    counted = seen("dicom.find_count", studies=3, patients=3, images=0, capped=False, keys=("no image counts",))
+    assert [each.what for each in estimate([counted])] == ["patients", "studies"]
+    assert "does not say how many images" in found("studies", counted).how
+    some = seen("dicom.find_count", studies=3, images=7, capped=False, keys=("some without image counts",))
+    assert (found("images", some).low, found("images", some).high) == (7, None)
+    assert "does not say how many images" in found("images", some).how
+
+
+def test_more_patients_than_studies_are_explained() -> None:
+    counted = found("patients", seen("dicom.find_count", studies=1, patients=2, capped=False))
+    assert "some study is said to be of several Patient IDs" in counted.how
+    assert "several" not in found("patients", seen("dicom.find_count", studies=2, patients=2, capped=False)).how
+
+
+def test_a_count_without_the_probes_own_objects_stands_for_the_servers_own() -> None:
+    own = seen("http.rest", studies=9, patients=4, instances=11)
+    counted = seen("http.qido_count", studies=7, patients=2, images=5, capped=False, keys=("canaries left out",))
+    assert found("studies", own, counted).low == 7
+    assert "probe's own are not in it" in found("patients", own, counted).how
+    capped = seen("http.qido_count", studies=7, capped=True, keys=("canaries left out",))
+    assert found("studies", own, capped).low == 9
+
+
 def test_a_refused_count_is_none() -> None:
     assert estimate([seen("dicom.find_count", REFUSED)]) == ()
 

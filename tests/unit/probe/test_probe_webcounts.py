@@ -16,7 +16,7 @@ from harness.probe_http import Asked, Page, Site, Web, json_page, qido, web
 from harness.probe_planted import FAMILY, NAME, PLAIN_SSN, SSN
 from harness.probe_session import FAST, Probed, probed, target_with
 from strongroom.probe import transport, webcanary, webcounts
-from strongroom.probe.canary import cleanup
+from strongroom.probe.canary import PATIENT_ID, cleanup
 from strongroom.probe.connecting import connect
 from strongroom.probe.model import Answer, Observation
 from strongroom.probe.web import look
@@ -77,6 +77,16 @@ def test_a_small_archive_is_counted_to_the_end() -> None:
     counted = one_of(made, "http.qido_count").details
     assert (counted["studies"], counted["images"], counted["capped"]) == (23, 69, False)
     assert counted["root"] == ROOT
+
+
+def test_what_the_probe_wrote_itself_is_nobody() -> None:
+    own = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": f"{PATIENT_ID}^SYNTHETIC"}]}}
+    canaries = [{**study, **own, "00100020": {"vr": "LO", "Value": [PATIENT_ID]}} for study in studies(2)]
+    made, _ = asked_of(archive(canaries))
+    counted = one_of(made, "http.qido_count").details
+    assert (counted["studies"], counted["patients"], counted["images"]) == (0, 0, 0)
+    assert counted["keys"] == ("canaries left out",)
+    assert one_of(made, "http.qido_shape").details["looked_at"] == 0
 
 
 def test_a_large_archive_is_cut_at_the_cap_and_estimated_from_weeks() -> None:
