@@ -17,6 +17,8 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from strongroom.archive.model import Action, Detail, Outcome
+from strongroom.archive.refusals import reason_of
 from strongroom.config import LimitsSection
 from strongroom.dicom.elements import ScanLimits
 from strongroom.dicom.metadata import MetadataLimits
@@ -67,12 +69,19 @@ async def store_instances(call: Call) -> Response:
         return plain_problem(408, "The body did not come in time", extra={"limit": "message_timeout_s"})
     except StrongroomError as error:
         stored = sum(fate.is_stored for fate in intake.fates)
+        if not intake.fates:  # whoever tried to store something is to be seen, though no instance ever began
+            await call.services.run_storing(_record_refusal, call, error)
         if not stored:
             raise
         return _broken_off(error, stored)
     finally:
         intake.release()
     return await call.services.run_storing(_report, call, intake.fates, answer_type)
+
+
+def _record_refusal(call: Call, error: StrongroomError) -> None:
+    details: dict[str, Detail] = {"reasons": (reason_of(error),), "objects": 0}
+    call.services.reader.ended(call.principal, Action.STORE, Outcome.REFUSED, details)
 
 
 def _report(call: Call, fates: Sequence[Fate], answer_type: str) -> Response:

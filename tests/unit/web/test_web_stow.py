@@ -109,6 +109,11 @@ def test_one_file_may_be_the_whole_body(running: RunningHttps, client: Client) -
     assert stores(running)[1] == (Outcome.REFUSED, "('not-dicom',)")
 
 
+def test_a_body_of_which_no_instance_ever_began_is_recorded_too(running: RunningHttps, client: Client) -> None:
+    assert client.request("POST", "/studies", multipart([]), content_type=STORE_TYPE).status == 400
+    assert stores(running) == [(Outcome.REFUSED, "('MalformedRequest',)")]
+
+
 @pytest.mark.parametrize("chunk_bytes", [1, 1000, 100_000])
 def test_any_chunking_stores_the_same(running: RunningHttps, client: Client, chunk_bytes: int) -> None:
     samples = [Sample(1), Sample(2, pixel_bytes=600 if chunk_bytes == 1 else LARGE_PIXELS)]
