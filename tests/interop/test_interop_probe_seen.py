@@ -82,13 +82,17 @@ def test_the_trail_of_strongroom_shows_the_probe(prober: Operator, tmp_path: Pat
         own = target.credentials
         known = {"client_certificate": str(own.certificate), "client_key": str(own.key)}
         keys = {"called_title": "STRONGROOM", "calling_title": PEER, **known}
-        ran = prober.probe(_target("strongroom", dicom_ports=[target.dicom_port], **keys), level="L1")
+        ports = {"dicom_ports": [target.dicom_port], "http_ports": [target.https_port]}
+        ran = prober.probe(_target("strongroom", **ports, **keys), level="L3")
         trail = tmp_path / "trail.jsonl"
         home = target.archive.home.root
         command = strongroom_command("trail", "export", "--home", home, "--out", trail)
         subprocess.run(command, check=True, capture_output=True, timeout=60)
     code, finding, said = _noticed(ran, trail, "strongroom")
     assert (code, finding["verdict"]) == (0, "pass"), said
+    assert "MISSED" not in said
+    (told,) = json.loads((ran.folder / "report.json").read_text())["targets"]
+    assert told["grade"]["letter"] == "A"
 
 
 # --- idling

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,22 @@ from strongroom.errors import ConfigError
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
 from strongroom.probe.judge import judge
-from strongroom.probe.noticed import contacts_of, match, noticed_json, noticed_text, verdicts
+from strongroom.probe.noticed import (
+    Contact,
+    contacts_of,
+    match,
+    near,
+    noticed_json,
+    noticed_text,
+    sources,
+    suggested,
+    verdicts,
+)
 from strongroom.probe.report_json import parse_run
 from strongroom.probe.reports import reports
 from strongroom.probe.run import write_report
 from strongroom.probe.runlog import read_entries
-from strongroom.probe.serverlogs import LogKind, Reading, sightings
+from strongroom.probe.serverlogs import LogKind, Reading, Sighting, sightings, why_untellable
 
 REPORT = "report.json"
 
@@ -61,15 +72,15 @@ def noticed(
     """
     raw = _read(folder)
     facts, observations = parse_run(raw)
-    contacts = tuple(
-        each for each in contacts_of(read_entries(folder), facts) if not target or each.subject.split(" (")[0] == target
-    )
-    if not contacts:
-        raise ConfigError(f"{folder} has no association and no request{f' of {target}' if target else ''}")
+    addresses = _addresses(source or ())
+    contacts = _of_one_target(contacts_of(read_entries(folder), facts), folder, target)
     titles = frozenset(each.title for each in contacts if each.title)
     year = dt.datetime.fromtimestamp(contacts[0].begun_us // 1_000_000, dt.UTC).year
     reading = Reading(kind, titles, _zone(zone), year)
-    found = match(contacts, sightings(_lines(log), reading), frozenset(source or ()))
+    if why := why_untellable(_lines(log), reading):
+        raise ConfigError(f"{log}: {why}")
+    seen = near(contacts, sightings(_lines(log), reading))
+    found = match(contacts, seen, addresses or _known(contacts, seen))
     told = verdicts(found)
     write_report(folder, "noticed.json", json.dumps(noticed_json(found), indent=1) + "\n")
     for name, text in reports(judge(observations, replace(facts, noticed={**facts.noticed, **told}))).items():
@@ -77,8 +88,39 @@ def noticed(
     print(json.dumps(noticed_json(found), indent=1) if output is Format.JSON else noticed_text(found).rstrip("\n"))
     if set(told.values()) != {"all"}:
         logs = catalogue().remedies["logs"]
-        print(f"{logs.general} {logs.products.get(kind, '')}".rstrip(), file=sys.stderr)
+        remedy = f"{logs.general} {logs.products.get(kind, '')}".rstrip()
+        print(f"What was missed (SP-035) would be in the log with this: {remedy}", file=sys.stderr)
         raise typer.Exit(BAD_NEWS)
+
+
+def _of_one_target(contacts: tuple[Contact, ...], folder: Path, target: str) -> tuple[Contact, ...]:
+    """Raises ConfigError if there are none, or of several targets, which one log is not about."""
+    chosen = tuple(each for each in contacts if target in ("", each.subject.split(" (")[0]))
+    if not any(each.is_attempt for each in chosen):
+        raise ConfigError(f"{folder} has no association and no request{f' of {target}' if target else ''}")
+    names = sorted({each.subject.split(" (")[0] for each in chosen})
+    if len(names) > 1:
+        raise ConfigError(f"the run has several targets: say with --target whose log it is: {', '.join(names)}")
+    return chosen
+
+
+def _known(contacts: tuple[Contact, ...], seen: tuple[Sighting, ...]) -> frozenset[str]:
+    """Return the addresses that the log names with the probe. Raises ConfigError if there are none, and others called
+    while it was at work: one of them may be the probe's, and guessing would be as wrong as saying that it is not."""
+    known = sources(seen)
+    if not known and (others := suggested(contacts, seen)):
+        raise ConfigError(
+            f"no line names the probe, and at its times some have {', '.join(others)}: say with --from which address "
+            f"it came from, for instance --from {others[0]}"
+        )
+    return known
+
+
+def _addresses(texts: Iterable[str]) -> frozenset[str]:
+    try:
+        return frozenset(str(ip_address(text)) for text in texts)
+    except ValueError as error:
+        raise ConfigError(f"--from: {error}") from None
 
 
 def _read(path: Path) -> bytes:

@@ -3,10 +3,14 @@
 A sighting belongs to the contact that was begun last before it, to the same server, if it names the probe: by its
 address, its title or its user agent, or if it names nobody and holds a path that was asked for. A log without times can
 still hold a title, and then says that but not when.
+
+A connection that touched nothing is looked for as the others are, and is not held against the server: on which no
+request was answered, or only looks for pages that are not there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -21,12 +25,16 @@ SLACK_US: Final = 2_000_000
 """How far the server's clock may lag behind the probe's, and a time that is cut to the second."""
 LATEST_US: Final = 300_000_000
 """A line that comes later than this after the contact is about something else."""
+LOOKS: Final = frozenset({"http.root", "http.cors", "http.methods", "http.paths", "http.listing"})
+"""Steps that look for pages. One that is not there, or leads elsewhere for anybody, is no attempt at a service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
     """One connection on which something was asked: an association or a request. ``title`` is "" if it was random;
-    ``paths`` are those that were asked for, as far as the run log has them."""
+    ``paths`` are those that were asked for, as far as the run log has them, ``roots`` those of services below which
+    more was asked for; ``ended_us`` is when its last answer was there. ``is_attempt``: something was asked of it that
+    the server has to be able to show."""
 
     subject: str
     begun_us: int
@@ -36,6 +44,9 @@ class Contact:
     title: str
     is_http: bool
     paths: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
+    ended_us: int = 0
+    is_attempt: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +68,10 @@ def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[
         elif entry["kind"] == "observation" and _asks(entry):
             for number in entry["entries"]:
                 if number in found:  # several steps may share a connection: the first one names it
-                    found[number] = replace(found[number], paths=found[number].paths | _paths(entry))
-                elif number in begun:
+                    found[number] = _joined(found[number], entry)
+                elif (
+                    number in begun and begun[number]["port"] == entry["port"]
+                ):  # what sent nothing names what was before
                     found[number] = _contact(begun[number], entry, facts)
     return tuple(sorted(found.values(), key=lambda each: each.begun_us))
 
@@ -66,6 +79,28 @@ def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[
 def _asks(entry: Mapping[str, Any]) -> bool:
     speaks = entry["step"].startswith(("dicom.", "http."))
     return speaks and Answer(entry["answer"]) in REACHED - {Answer.OTHER}
+
+
+def _joined(contact: Contact, entry: Mapping[str, Any]) -> Contact:
+    return replace(
+        contact,
+        paths=contact.paths | _paths(entry),
+        roots=contact.roots | _roots(entry),
+        ended_us=max(contact.ended_us, entry.get("at_us", 0)),
+        is_attempt=contact.is_attempt or _is_attempt(entry),
+    )
+
+
+def _is_attempt(entry: Mapping[str, Any]) -> bool:
+    answer, status = Answer(entry["answer"]), entry.get("details", {}).get("status", 0)
+    if entry["step"] in LOOKS:
+        return answer is Answer.REFUSED or (answer is Answer.DONE and not 300 <= status < 400)
+    # What is not HTTP to a server of HTTPS ends with its handshake: no request reached it.
+    return not entry["step"].startswith("http.") or answer in (Answer.DONE, Answer.REFUSED, Answer.FAILED)
+
+
+def _roots(entry: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({str(entry.get("details", {}).get("root", "")).rstrip("/")} - {""})
 
 
 def _paths(entry: Mapping[str, Any]) -> frozenset[str]:
@@ -85,19 +120,38 @@ def _contact(connect: Mapping[str, Any], entry: Mapping[str, Any], facts: RunFac
     elif entry["identity"] in (Identity.NAMED, Identity.CERTIFICATE):
         title = facts.calling.get(target, CALLING_DEFAULT)
     port, step, identity = entry["port"], entry["step"], entry["identity"]
-    return Contact(subject, connect["at_us"], port, step, identity, title, is_http, _paths(entry))
+    made = Contact(subject, connect["at_us"], port, step, identity, title, is_http, is_attempt=False)
+    return _joined(made, entry)
+
+
+def near(contacts: Sequence[Contact], seen: Iterable[Sighting]) -> tuple[Sighting, ...]:
+    """Return those of the time of the run, and those without a time."""
+    if not contacts:
+        return ()
+    first, last = contacts[0].begun_us - SLACK_US, contacts[-1].begun_us + LATEST_US
+    return tuple(each for each in seen if not each.at_us or first <= each.at_us <= last)
+
+
+def sources(seen: Iterable[Sighting]) -> frozenset[str]:
+    """Return the addresses that a log names together with a title or the user agent of the probe."""
+    return frozenset(address for each in seen if each.titles or each.is_agent for address in each.addresses)
+
+
+def suggested(contacts: Sequence[Contact], seen: Iterable[Sighting]) -> tuple[str, ...]:
+    """Return the addresses that called while contacts went on, of which the probe's may be one: the likeliest first,
+    three at most."""
+    hits: Counter[str] = Counter()
+    for each in seen:
+        if any(one.is_http == each.is_http and _is_during(one, each) for one in contacts if one.is_attempt):
+            hits.update(each.addresses)
+    return tuple(address for address, _ in hits.most_common(3))
 
 
 def match(contacts: Sequence[Contact], seen: Iterable[Sighting], addresses: frozenset[str]) -> tuple[Noticed, ...]:
     """Return for each contact whether it was seen. ``addresses`` are those that the probe came from, as the server
     sees them; empty: those that the log names together with a title or the user agent of the probe."""
-    if not contacts:
-        return ()
-    first, last = contacts[0].begun_us - SLACK_US, contacts[-1].begun_us + LATEST_US
-    sighted = tuple(each for each in seen if not each.at_us or first <= each.at_us <= last)
-    known = addresses or frozenset(
-        address for each in sighted if each.titles or each.is_agent for address in each.addresses
-    )
+    sighted = near(contacts, seen)
+    known = addresses or sources(sighted)
     by: dict[int, set[str]] = {}
     delays: dict[int, float] = {}
     for each in sighted:
@@ -115,6 +169,11 @@ def match(contacts: Sequence[Contact], seen: Iterable[Sighting], addresses: froz
     )
 
 
+def _is_during(contact: Contact, seen: Sighting) -> bool:
+    ended_us = max(contact.begun_us, contact.ended_us)
+    return contact.begun_us - SLACK_US <= seen.at_us <= ended_us + SLACK_US
+
+
 def _names(contact: Contact, seen: Sighting, known: frozenset[str]) -> frozenset[str]:
     """By what a line names a contact; empty if it does not, or is about something else."""
     if contact.is_http != seen.is_http or (seen.titles and contact.title and contact.title not in seen.titles):
@@ -124,9 +183,13 @@ def _names(contact: Contact, seen: Sighting, known: frozenset[str]) -> frozenset
         "address": bool(seen.addresses & known),
         "user agent": seen.is_agent,
         # A log that never says who called can at least hold what was asked for.
-        "path": not seen.addresses and seen.path in contact.paths,
+        "path": not seen.addresses and _has_path(contact, seen) and (not seen.at_us or _is_during(contact, seen)),
     }
     return frozenset(name for name, is_so in named.items() if is_so)
+
+
+def _has_path(contact: Contact, seen: Sighting) -> bool:
+    return seen.path in contact.paths or any(f"{seen.path}/".startswith(f"{root}/") for root in contact.roots)
 
 
 def _one_of(
@@ -140,18 +203,20 @@ def _one_of(
     if not seen.at_us:
         return next((number for number in candidates if number not in noticed), None)
     last_us = seen.at_us + (0 if seen.at_us % 1_000_000 else 999_999)
-    near = [n for n in candidates if seen.at_us - LATEST_US <= contacts[n].begun_us <= last_us + SLACK_US]
-    before = [n for n in near if contacts[n].begun_us < seen.at_us]
-    alike = [n for n in near if seen.at_us <= contacts[n].begun_us <= last_us]
+    close = [n for n in candidates if seen.at_us - LATEST_US <= contacts[n].begun_us <= last_us + SLACK_US]
+    before = [n for n in close if contacts[n].begun_us < seen.at_us]
+    alike = [n for n in close if seen.at_us <= contacts[n].begun_us <= last_us]
     if before and not any(n not in noticed for n in alike):
         return max((*before, *alike))
-    return next((n for n in (*alike, *near) if n not in noticed), None)
+    return next((n for n in (*alike, *close) if n not in noticed), None)
 
 
 def verdicts(noticed: Sequence[Noticed]) -> Mapping[str, str]:
-    """Return "all", "some" or "none" by subject."""
+    """Return "all", "some" or "none" by subject, of those of which anything was asked."""
     seen: dict[str, list[bool]] = {}
     for each in noticed:
+        if not each.contact.is_attempt:
+            continue
         seen.setdefault(each.contact.subject, []).append(bool(each.by))
     return {subject: "all" if all(was) else "some" if any(was) else "none" for subject, was in seen.items()}
 
@@ -161,8 +226,8 @@ def noticed_json(noticed: Sequence[Noticed]) -> dict[str, Any]:
     delays = [each.delay_s for each in noticed if each.delay_s is not None]
     return {
         "format": "strongroom-probe-noticed/1",
-        "contacts": len(noticed),
-        "noticed": sum(bool(each.by) for each in noticed),
+        "contacts": sum(each.contact.is_attempt for each in noticed),
+        "noticed": sum(each.contact.is_attempt and bool(each.by) for each in noticed),
         "delay_s": {"median": median(delays), "max": max(delays)} if delays else None,
         "targets": dict(verdicts(noticed)),
         "each": [
@@ -172,6 +237,7 @@ def noticed_json(noticed: Sequence[Noticed]) -> dict[str, Any]:
                 "step": each.contact.step,
                 "identity": each.contact.identity,
                 "begun_us": each.contact.begun_us,
+                "attempt": each.contact.is_attempt,
                 "noticed": bool(each.by),
                 "by": list(each.by),
                 "delay_s": each.delay_s,
@@ -186,7 +252,8 @@ def noticed_text(noticed: Sequence[Noticed]) -> str:
     lines = []
     for each in noticed:
         contact = each.contact
-        how = f"noticed by {' and '.join(each.by)}" if each.by else "MISSED"
+        missed = "MISSED" if contact.is_attempt else "not counted: it asked for nothing that is there"
+        how = f"noticed by {' and '.join(each.by)}" if each.by else missed
         delay = f", {each.delay_s:.1f} s after it began" if each.delay_s is not None else ""
         lines.append(
             f"{contact.subject} port {contact.port}  {contact.step:<24} as {contact.identity:<12} {how}{delay}"

@@ -69,6 +69,29 @@ def sightings(lines: Iterable[str], reading: Reading) -> Iterator[Sighting]:
             yield found
 
 
+def why_untellable(lines: Iterable[str], reading: Reading) -> str:
+    """Return why a log cannot tell whether somebody called: none of its lines is of its kind, or none says when or who.
+
+    Empty if it can; then no more lines are taken than it needs to see that.
+    """
+    is_read = False
+    for line in lines:
+        short = line[:MAX_LINE_CHARS]
+        if reading.kind is LogKind.STRONGROOM:
+            if _record(short, reading) is not None:
+                return ""
+            continue
+        if not _FORM[reading.kind].search(short):
+            continue
+        is_read = True
+        words = re.split(r"[^A-Za-z0-9_.-]+", short)
+        if _time(short, reading) or not reading.titles.isdisjoint(words) or any(_addresses(short)):
+            return ""
+    if is_read:
+        return "it has neither times nor addresses nor titles: whether the probe stands in it cannot be told"
+    return f"no line of it could be read as one of kind {reading.kind}"
+
+
 def _record(line: str, reading: Reading) -> Sighting | None:
     """A record of the trail (docs/trail-format.md)."""
     try:
@@ -127,6 +150,17 @@ _ORTHANC: Final = re.compile(r"^[A-Z]([0-9]{2})([0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-
 _COMBINED: Final = re.compile(r"\[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\]")
 _SYSLOG: Final = re.compile(r"\b([A-Z][a-z]{2}) {1,2}([0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})\b")
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
+
+
+_LEVEL: Final = re.compile(r"(?:^|\s)[FEWIDT]: |\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
+_FORM: Final[Mapping[LogKind, re.Pattern[str]]] = {
+    LogKind.ORTHANC: _ORTHANC,
+    LogKind.DCMTK: _LEVEL,
+    LogKind.PYNETDICOM: _LEVEL,
+    LogKind.NGINX: _COMBINED,
+    LogKind.TEXT: re.compile(r"[0-9]:[0-9]{2}:[0-9]{2}"),
+}
+"""What a line looks like, whatever it says, that is of a kind of log."""
 
 
 def _time(line: str, reading: Reading) -> int:

@@ -13,7 +13,7 @@ import pytest
 from harness.probe_observed import REFUSED, STARTED_US, facts, seen
 from harness.shell import Shell, shell
 from strongroom.probe.judge import judge
-from strongroom.probe.model import Level, Observation
+from strongroom.probe.model import Channel, Level, Observation
 from strongroom.probe.report_json import report_json
 from strongroom.probe.session import as_json
 
@@ -31,7 +31,12 @@ def run_in(folder: Path, observations: Sequence[Observation]) -> Path:
     with (folder / "run.jsonl").open("w") as log:
         for number, observation in enumerate(observations):
             connect, told = 2 * number + 1, replace(observation, entries=(2 * number + 1,))
-            entry = {"n": connect, "kind": "connect", "at_us": STARTED_US + 10_000_000 * number, "port": 11112}
+            entry = {
+                "n": connect,
+                "kind": "connect",
+                "at_us": STARTED_US + 10_000_000 * number,
+                "port": told.endpoint.port,
+            }
             log.write(json.dumps(entry) + "\n")
             log.write(json.dumps({"n": connect + 1, "kind": "observation", **as_json(told)}) + "\n")
     return folder
@@ -41,7 +46,7 @@ def log_of(folder: Path, *seconds: int, zone_h: int = 0) -> Path:
     """A server's log that names the probe at these seconds of the run."""
     times = (AT + dt.timedelta(seconds=second, hours=zone_h) for second in seconds)
     log = folder / "server.log"
-    log.write_text("".join(f"{at:%Y-%m-%d %H:%M:%S} 192.0.2.99 STRONGROOM-PRB association\n" for at in times))
+    log.write_text("".join(f"{at:%Y-%m-%d %H:%M:%S} I: 192.0.2.99 STRONGROOM-PRB association\n" for at in times))
     return log
 
 
@@ -92,6 +97,7 @@ def test_what_was_missed_is_bad_news_with_a_remedy(strongroom: Shell, tmp_path: 
     told = strongroom("probe", "noticed", folder, "--log", log, "--kind", "dcmtk", "--format", "json")
     assert told.code == 1
     assert [each["noticed"] for each in json.loads(told.out)["each"]] == [True, False]
+    assert told.err.startswith("What was missed (SP-035) would be in the log with this: ")
     assert "log configuration with time stamps" in told.err
 
 
@@ -119,7 +125,68 @@ def test_one_target_of_several(strongroom: Shell, tmp_path: Path) -> None:
     assert "no association and no request of other" in other.err
 
 
-@pytest.mark.parametrize("wrong", [("--zone", "noon"), ("--log", "/nonexistent")])
+def test_one_log_is_not_held_against_several_targets(strongroom: Shell, tmp_path: Path) -> None:
+    elsewhere = replace(OPEN[0], endpoint=replace(OPEN[0].endpoint, target="second", address="192.0.2.11"))
+    folder = run_in(tmp_path / "run", (*OPEN, elsewhere))
+    before = (folder / "report.json").read_bytes()
+    told = strongroom("probe", "noticed", folder, "--log", log_of(tmp_path, 1, 12))
+    assert told.code == 2
+    assert "say with --target whose log it is: archive, second" in told.err
+    assert (folder / "report.json").read_bytes() == before
+    assert strongroom("probe", "noticed", folder, "--log", log_of(tmp_path, 1, 12), "--target", "archive").code == 0
+
+
+def test_an_address_that_called_at_the_right_time_is_suggested_and_nothing_judged(
+    strongroom: Shell, tmp_path: Path
+) -> None:
+    folder = run_in(tmp_path / "run", OPEN)
+    before = (folder / "report.json").read_bytes()
+    log = tmp_path / "server.log"
+    log.write_text(f"{AT:%Y-%m-%d %H:%M:%S} refused 192.0.2.99\n{AT:%Y-%m-%d} 23:59:59 refused 192.0.2.7\n")
+    told = strongroom("probe", "noticed", folder, "--log", log)
+    assert told.code == 2
+    assert "for instance --from 192.0.2.99" in told.err
+    assert "192.0.2.7" not in told.err
+    assert (folder / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "why"),
+    [
+        ("text", "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n", "no line of it could be read"),
+        ("strongroom", "strongroom: refused\n", "no line of it could be read as one of kind strongroom"),
+        ("dcmtk", '192.0.2.9 - - [01/Mar/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 1\n', "of kind dcmtk"),
+        ("nginx", "2026-03-01 10:00:00 I: Association Received\n", "of kind nginx"),
+        ("orthanc", "", "of kind orthanc"),
+        ("dcmtk", "I: Association Received\n" * 37, "neither times nor addresses nor titles"),
+    ],
+)
+def test_a_log_that_cannot_tell_is_no_verdict(
+    strongroom: Shell, tmp_path: Path, kind: str, lines: str, why: str
+) -> None:
+    folder = run_in(tmp_path / "run", OPEN)
+    before = (folder / "report.json").read_bytes()
+    log = tmp_path / "server.log"
+    log.write_text(lines)
+    told = strongroom("probe", "noticed", folder, "--log", log, "--kind", kind, "--from", "192.0.2.99")
+    assert told.code == 2
+    assert why in told.err
+    assert (folder / "report.json").read_bytes() == before
+
+
+def test_the_grade_says_that_the_log_was_looked_at(strongroom: Shell, tmp_path: Path) -> None:
+    place = {"over": Channel.TLS, "port": 443, "status": 401}
+    login = [seen("http.root", REFUSED, hsts=True, **place), seen("http.qido", REFUSED, **place)]
+    folder = run_in(tmp_path / "run", [seen("tcp.connect", port=443), *login])
+    assert "That the server's log shows the probe was not tested" in (folder / "report.json").read_text()
+    log = tmp_path / "server.log"
+    log.write_text(f"{AT + dt.timedelta(seconds=11):%Y-%m-%d %H:%M:%S} GET / HTTP/1.1 401 192.0.2.99\n")
+    assert strongroom("probe", "noticed", folder, "--log", log, "--from", "192.0.2.99").code == 1
+    assert "Some of the probe stands in the server's log" in (folder / "report.json").read_text()
+    assert "That the server's log shows the probe was not tested" not in (folder / "report.json").read_text()
+
+
+@pytest.mark.parametrize("wrong", [("--zone", "noon"), ("--log", "/nonexistent"), ("--from", "bogus")])
 def test_noticed_needs_what_it_can_read(strongroom: Shell, tmp_path: Path, wrong: tuple[str, str]) -> None:
     folder = run_in(tmp_path / "run", OPEN)
     told = strongroom("probe", "noticed", folder, "--log", log_of(tmp_path, 1), *wrong)

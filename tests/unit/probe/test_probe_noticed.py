@@ -76,6 +76,44 @@ def test_a_log_that_names_nobody_can_still_hold_what_was_asked_for() -> None:
     assert match([asked], [request("/other")], frozenset())[0].by == ()
 
 
+def test_what_is_below_the_root_of_a_service_was_asked_for_while_it_was_asked() -> None:
+    asked = Contact("archive", STARTED_US, 8042, "http.qido", "stranger", "", True, roots=frozenset({"/dicom-web"}),
+                    ended_us=STARTED_US + 1_000_000)  # fmt: skip
+
+    def request(path: str, second: int) -> Sighting:
+        at_us = STARTED_US + second * 1_000_000
+        return Sighting(at_us, frozenset(), frozenset(), is_agent=False, is_http=True, path=path)
+
+    assert match([asked], [request("/dicom-web/studies", 1)], frozenset())[0].by == ("path", "time")
+    assert match([asked], [request("/dicom-webs", 1)], frozenset())[0].by == ()
+    assert match([asked], [request("/dicom-web/studies", 114)], frozenset())[0].by == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "status", "is_attempt"),
+    [
+        ("http.root", "closed", 0, False),  # plain HTTP to a port of HTTPS: no request reached it
+        ("http.root", "failed", 404, False),
+        ("http.root", "done", 301, False),
+        ("http.root", "done", 200, True),
+        ("http.paths", "refused", 401, True),
+        ("http.wado_rs", "failed", 404, True),
+        ("http.stow", "failed", 400, True),
+        ("dicom.associate", "closed", 0, True),
+    ],
+)
+def test_what_touches_nothing_is_no_attempt(step: str, answer: str, status: int, is_attempt: bool) -> None:
+    place = {"target": "archive", "address": "192.0.2.10", "port": 443, "at_us": STARTED_US}
+    told = {"step": step, "answer": answer, "identity": "stranger", "entries": [1], "details": {"status": status}}
+    log = [{"n": 1, "kind": "connect", **place}, {"n": 2, "kind": "observation", **place, **told}]
+    (found,) = contacts_of(log, facts())
+    assert found.is_attempt is is_attempt
+    missed = match([found], [], HERE)
+    assert verdicts(missed) == ({"archive (192.0.2.10)": "none"} if is_attempt else {})
+    assert ("MISSED" in noticed_text(missed)) is is_attempt
+    assert noticed_json(missed)["contacts"] == is_attempt
+
+
 def test_the_address_is_learnt_from_lines_that_name_the_title() -> None:
     random_title = contact(10, "dicom.calling_title", "")
     found = match([contact(0), random_title], [line(0), line(10, title="")], frozenset())
@@ -104,6 +142,7 @@ def test_contacts_are_the_connections_on_which_something_was_asked() -> None:
         entry(9, "connect"), observed(10, "dicom.associate", "unreachable", [9]),
         entry(11, "connect"), observed(12, "dicom.associate", "done", [11], "named"),
         entry(13, "connect"), observed(14, "http.root", "refused", [13]),
+        {**entry(15, "connect"), "port": 443}, observed(16, "dicom.move_nowhere", "refused", [15]),
     ]  # fmt: skip
     found = contacts_of(log, facts(calling={"archive": "CT1"}))
     assert [(each.step, each.title) for each in found] == [
