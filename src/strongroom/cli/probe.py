@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,12 +19,12 @@ from strongroom.cli import BAD_NEWS, new_group, probereports
 from strongroom.cli.options import Format, FormatOption
 from strongroom.cli.progress import State, Work, counted
 from strongroom.config import environment
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, OutOfScope
 from strongroom.probe.briefing import describe, plan_json, planned_steps
 from strongroom.probe.canary import cleanup
 from strongroom.probe.engine import COMPLETE, Engine, Outcome
 from strongroom.probe.judge import judge
-from strongroom.probe.permit import Permit, require_inside, require_permitted
+from strongroom.probe.permit import Permit, require_inside, require_open, require_permitted
 from strongroom.probe.reports import facts_of, reports
 from strongroom.probe.run import OpenRun, end_run, open_run, ran_of, write_report
 from strongroom.probe.runlog import Verified, verify_log
@@ -61,6 +61,9 @@ class ReportFormat(StrEnum):
     JSON = "json"
     SARIF = "sarif"
 
+
+_MANY: Final = 16
+"""Addresses after which it can be told how long the others take."""
 
 _REPORTS: Final = {
     ReportFormat.TEXT: "report.txt",
@@ -120,7 +123,8 @@ def _carry_out(permit: Permit, opened: OpenRun, signing_key: SigningKey | None, 
     Ctrl-C, SIGTERM and SIGHUP end the probing early and in order; the report is written whatever comes then.
     """
     total = sum(1 for _ in permit.addresses())
-    with Work("probe", "steps") as work:
+    # One step of one address takes no time, and another one most of the run.
+    with Work("probe", "steps", is_even=total >= _MANY) as work:
 
         def show(outcome: Outcome) -> None:
             work.show(State(outcome.stages, total * engine.stages_per_address))
@@ -237,6 +241,12 @@ def sign(
     for line in describe(parsed):
         print(line)
     print(f"signed: {written}")
+    # By day it is no news that a scope is for the night.
+    whole_days = replace(parsed, window=replace(parsed.window, daily_from=None, daily_until=None))
+    try:
+        require_open(whole_days, dt.datetime.now(dt.UTC))
+    except OutOfScope as error:
+        print(f"NOTE: nothing can be probed with it now: {error}", file=sys.stderr)
 
 
 @group.command("verify-log")

@@ -28,9 +28,12 @@ class State:
 class Work:
     """One long piece of work; a ``with`` block around it draws it. ``show`` and ``say`` from one thread at a time."""
 
-    def __init__(self, what: str, noun: str) -> None:
-        """``what`` is being done, to things of which ``noun`` is the plural."""
-        self._what, self._noun = what, noun
+    def __init__(self, what: str, noun: str, *, is_even: bool = True) -> None:
+        """``what`` is being done, to things of which ``noun`` is the plural.
+
+        Unless they take about the same time each, nothing is said of how fast they are and of what is left.
+        """
+        self._what, self._noun, self._is_even = what, noun, is_even
         self._started = self._shown = time.monotonic()
         self._interval = LINE_INTERVAL_S
         self._bar: Progress | None = None
@@ -43,8 +46,7 @@ class Work:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}"),
-                TimeRemainingColumn(),
-                TextColumn("left"),
+                *((TimeRemainingColumn(), TextColumn("left")) if self._is_even else ()),
                 console=Console(stderr=True),
                 redirect_stdout=sys.stdout.isatty(),
             )
@@ -72,11 +74,14 @@ class Work:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=max(total, 1), words=words)
             return
-        left = duration(elapsed * (total - done) / done) + " left" if 0 < done < total else ""
+        tells = self._is_even and 0 < done < total
+        left = duration(elapsed * (total - done) / done) + " left" if tells else ""
         print(f"{self._what}: {words}" + (f", {left}" if left else ""), file=sys.stderr, flush=True)
 
     def _words(self, state: State, elapsed: float) -> str:
-        words = f"{state.items} of {state.total_items} {self._noun}, {state.items / elapsed:.0f}/s"
+        words = f"{state.items} of {state.total_items} {self._noun}"
+        if self._is_even:
+            words += f", {state.items / elapsed:.0f}/s"
         if state.total_size:
             words += f", {size(state.size)} of {size(state.total_size)}, {size(state.size / elapsed)}/s"
         return words

@@ -134,6 +134,21 @@ def test_out_of_its_window_no_packet_leaves(
     require_refused(strongroom("probe", "--scope", scope, "--out", "run"), says, listener)
 
 
+def test_who_signs_is_told_of_a_window_that_is_not_open(strongroom: Shell, work: Path) -> None:
+    assert strongroom("probe", "new-key", "key").code == 0
+    late = (NOW + dt.timedelta(hours=2)).time().strftime("%H:%M:%S")
+    later = (NOW + dt.timedelta(hours=3)).time().strftime("%H:%M:%S")
+    nightly = f"{window()}\ndaily_from = {late}\ndaily_until = {later}"
+    for times, says in (
+        (window(-3, -1), "the scope has expired"), (window(1, 2), "the scope is not valid yet"),
+        (window(), ""), (nightly, ""),
+    ):  # fmt: skip
+        Path("scope.toml").write_bytes(scope_at(104, times=times))
+        ran = strongroom("probe", "sign", "scope.toml", "--key", "key")
+        assert ran.code == 0
+        assert ran.err.startswith(f"NOTE: nothing can be probed with it now: {says}") if says else ran.err == ""
+
+
 def test_a_target_that_is_not_in_the_scope_gets_no_packet(strongroom: Shell, work: Path, listener: Listener) -> None:
     scope = signed(strongroom, scope_at(listener.port))
     ran = strongroom("probe", "--scope", scope, "--out", "run", "--only", "127.0.0.2")

@@ -42,6 +42,15 @@ def test_without_a_terminal_a_line_comes_now_and_then(capsys: pytest.CaptureFixt
     assert lines[-1] == "import: 100 of 100 files, 5/s, 100 MB of 100 MB, 5 MB/s"
 
 
+def test_of_steps_that_take_all_sorts_of_time_it_is_not_told_when_the_last_is_done(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with Work("probe", "steps", is_even=False) as work:
+        clock.now += 9.0
+        work.show(State(1, 17))
+    assert capsys.readouterr().err == "probe: 1 of 17 steps\n"
+
+
 def test_work_that_ends_at_once_says_nothing(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
     with Work("delete", "files") as work:
         work.show(State(1, 1))
