@@ -111,7 +111,7 @@ _TABLE: Final = (
           f"{_HTTP} allow_origin allow_credentials", 2),
     _step("http.methods", 1, "OPTIONS at the DICOMweb root", f"{_HTTP} allow"),
     _step("http.paths", 1, "GET of the fixed paths of known products, none of which names a study",
-          f"{_HTTP} path product version open login kind", 40),
+          f"{_HTTP} path product version open login kind csp frame_options", 40),
     _step("http.listing", 1, "GET of paths at which files lie", f"{_HTTP} path listing dicom_files", 6),
     _step("http.credentials", 1, "one request with the user name and password that the product ships with",
           f"{_HTTP} product works", 4, "default_credentials"),

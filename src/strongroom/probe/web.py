@@ -173,7 +173,9 @@ def _root(door: Door, client: HttpClient) -> bool:
     if product is not None:
         details["product"] = product.name
         _keep_page(door, "/", product, shown)
-    details |= security_headers(response)
+    # A redirect is seen by nobody: what it leads to is judged, and the cookies of both.
+    details |= {**security_headers(response), **_page_headers(shown)}
+    details["body_kind"] = body_kind(shown) if shown.status < 300 else details["body_kind"]
     details |= {"login": login, "listing": bool(lists_files(shown)), "to_https": to_https}
     answer = Answer.REFUSED if login else answer_of(shown)
     if details["body_kind"] == "tls-wanted":
@@ -303,8 +305,14 @@ def _keep_page(door: Door, path: str, found: products.Recognised, response: Resp
     version = {"version": found.version} if found.version else {}
     door.keep(
         "http.paths", answer, **door.details(response), path=path, product=found.name, kind=found.kind,
-        open=found.open, login=found.login, **version,
+        open=found.open, login=found.login, **version, **_page_headers(response),
     )  # fmt: skip
+
+
+def _page_headers(response: Response) -> dict[str, Detail]:
+    """Whether the headers are there that protect a page from others' scripts and frames."""
+    found = security_headers(response)
+    return {"csp": found["csp"], "frame_options": found["frame_options"]}
 
 
 def _is_same(response: Response, nowhere: Response) -> bool:

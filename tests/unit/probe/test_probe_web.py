@@ -13,6 +13,7 @@ from harness.probe_certificates import Issuer, Subject
 from harness.probe_http import Asked, Page, Site, json_page, web
 from harness.probe_listener import Visit, listening
 from harness.probe_nginx import Server, nginx, redirect_to
+from harness.probe_observed import judged
 from harness.probe_products import LOCKED, OPEN
 from harness.probe_session import FAST, Probed, probed, target_with
 from strongroom.probe import transport
@@ -111,6 +112,16 @@ def test_what_a_server_calls_itself_is_shown_in_known_words_only() -> None:
     assert details["title"] == "AAA^AAA 999 AAA Aaaa"
     assert details["server"] == "AAA/9.9"
     assert NAME not in made.log
+
+
+def test_the_page_is_judged_that_a_redirect_leads_to() -> None:
+    policy = {"Content-Security-Policy": "default-src 'self'", "X-Frame-Options": "DENY"}
+    for headers, verdict in (({}, "warn"), (policy, "pass")):
+        page = Page(200, "<html><title>Orthanc Explorer</title></html>", headers=headers)
+        with web(Site({"/": Page(301, "", headers={"Location": "/app/", **policy}), "/app/": page})) as site:
+            made = looked_at(site.port)
+        (finding,) = [each for each in judged(list(made.session.known)).findings if each.check_id == "SP-031"]
+        assert str(finding.verdict) == verdict
 
 
 def test_a_redirect_is_followed_where_it_stays_and_nowhere_else() -> None:
