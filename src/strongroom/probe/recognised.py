@@ -45,8 +45,9 @@ def recognise(observations: Sequence[Observation]) -> Recognised:
             text = seen.details.get(detail)
             if seen.step in steps and isinstance(text, str):
                 found.update(dict.fromkeys(_products_in(text)))
-    if "dcmtk" in found and not found.keys() & {"orthanc"}:
-        found["orthanc"] = None  # it is built on DCMTK and says so of itself
+    has_web = any(seen.step.startswith("http.") and seen.answer in _TOLD for seen in observations)
+    if "dcmtk" in found and "orthanc" not in found and has_web:
+        found["orthanc"] = None  # it is built on DCMTK and says so of itself; DCMTK's own servers have no web interface
     versions = list(_versions(observations, tuple(found)))
     faults = tuple(dict.fromkeys(words for product, version in versions for words in _faults(product, version)))
     return Recognised(tuple(found), _verdict(observations, faults), faults)

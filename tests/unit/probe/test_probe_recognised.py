@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe_observed import DONE, REFUSED, TLS, seen
-from strongroom.probe.model import Identity
+from strongroom.probe.model import Answer, Identity
 from strongroom.probe.recognised import recognise
 
 
@@ -19,8 +19,14 @@ def test_a_page_says_more_than_an_implementation_uid() -> None:
 
 
 def test_what_is_built_on_dcmtk_may_be_orthanc() -> None:
-    found = recognise([seen("dicom.associate", implementation_uid="1.2.276.0.7230010.3.0.3 (DCMTK)")])
-    assert found.products == ("dcmtk", "orthanc")
+    said = seen("dicom.associate", implementation_uid="1.2.276.0.7230010.3.0.3 (DCMTK)")
+    assert recognise([said, seen("http.root", REFUSED, status=401)]).products == ("dcmtk", "orthanc")
+
+
+def test_what_is_built_on_dcmtk_and_has_no_web_interface_is_no_orthanc() -> None:
+    said = seen("dicom.associate", implementation_uid="1.2.276.0.7230010.3.0.3 (DCMTK)")
+    assert recognise([said]).products == ("dcmtk",)
+    assert recognise([said, seen("http.root", Answer.UNREACHABLE)]).products == ("dcmtk",)
 
 
 @pytest.mark.parametrize(
