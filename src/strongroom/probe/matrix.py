@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroom.probe.findings import Access, Cell
-from strongroom.probe.model import Answer, Identity, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Identity, Observation
 
 DIMSE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "C-ECHO": ("echo", ("dicom.echo",)),
@@ -34,6 +34,8 @@ IDENTITIES: Final = tuple(Identity)
 
 _DOOR: Final = ("dicom.associate", "dicom.services")
 _RANK: Final = {Access.NOT_TESTED: 0, Access.REFUSED: 1, Access.NEGOTIATED: 2, Access.ALLOWED: 3}
+_UNKNOWN_DESTINATION: Final = 0xA801
+"""Status of a C-MOVE (PS3.4 C.4.2.1.5) that was refused for where it leads: whether its sender may move is not told."""
 _NOT_THERE: Final = frozenset({Answer.UNREACHABLE, Answer.NOT_ASKED, Answer.OTHER, Answer.TIMEOUT, Answer.HOSTILE})
 
 
@@ -75,6 +77,8 @@ def _dimse_access(seen: Observation) -> Access:
         return Access.NOT_TESTED
     if seen.step == "dicom.read_canary":
         return Access.ALLOWED if seen.details.get("found") is True else Access.REFUSED
+    if seen.details.get("status") == _UNKNOWN_DESTINATION and seen.identity not in NEEDS_NO_SECRET:
+        return Access.NEGOTIATED
     if seen.answer is Answer.DONE or (seen.answer is Answer.FAILED and not seen.step.endswith("_canary")):
         return Access.ALLOWED
     return Access.REFUSED

@@ -53,6 +53,14 @@ def test_the_worst_of_all_ports_counts() -> None:
     assert cell("C-FIND", "stranger", shut, seen("dicom.find_empty", port=11112)) == "allowed"
 
 
+def test_a_move_refused_for_where_it_leads_does_not_say_that_its_sender_may_not() -> None:
+    nowhere = seen("dicom.move_nowhere", REFUSED, Identity.CERTIFICATE, status=0xA801)
+    assert cell("C-MOVE", "certificate", nowhere) == "negotiated"
+    forbidden = seen("dicom.move_nowhere", REFUSED, Identity.CERTIFICATE, status=0x0124)
+    assert cell("C-MOVE", "certificate", forbidden) == "refused"
+    assert cell("C-MOVE", "stranger", seen("dicom.move_nowhere", REFUSED, status=0xA801)) == "refused"
+
+
 def test_identities_are_kept_apart() -> None:
     both = (seen("dicom.find_empty", REFUSED), seen("dicom.find_empty", DONE, Identity.CERTIFICATE))
     assert cell("C-FIND", "stranger", *both) == "refused"
