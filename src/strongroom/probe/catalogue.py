@@ -33,7 +33,7 @@ FACT_WORDS: Final = ("faults", "reasons")
 
 _CHECK_KEYS: Final = frozenset({
     "id", "rows", "title", "severity", "level", "about", "steps", "sends", "evidence", "why", "remedy", "clauses",
-    "untested", "rule", "could", "web_remedy",
+    "untested", "rule", "could", "web_remedy", "together",
 })  # fmt: skip
 _RULE_KEYS: Final = frozenset({"verdict", "severity", "says", "all", "any", "none"})
 
@@ -71,7 +71,8 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Check:
     """One row of the catalogue. ``untested`` is the reason why it never says anything, if it never does; ``could`` is
-    what a stranger could do if it fails."""
+    what a stranger could do if it fails. ``together``: after the first rule that is bad news, others that hold are
+    said as well."""
 
     id: str
     rows: tuple[str, ...]
@@ -88,6 +89,7 @@ class Check:
     clauses: tuple[str, ...]
     untested: str
     could: str
+    together: bool
     rules: tuple[Rule, ...]
 
 
@@ -182,6 +184,7 @@ def _check(row: Mapping[str, Any], earlier: Sequence[str], remedies: Mapping[str
         clauses=tuple(row["clauses"]),
         untested=untested,
         could=str(row.get("could", "")),
+        together=bool(row.get("together", False)),
         rules=rules,
     )
 

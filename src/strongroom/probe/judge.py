@@ -13,10 +13,18 @@ from strongroom.probe.catalogue import FACT_WORDS, Catalogue, Check, Rule, catal
 from strongroom.probe.classify import classify
 from strongroom.probe.conditions import Case
 from strongroom.probe.estimates import estimate
-from strongroom.probe.findings import Finding, Judgement, RunFacts, Subject, TargetJudgement, Verdict
+from strongroom.probe.findings import (
+    BAD_NEWS,
+    Finding,
+    Judgement,
+    RunFacts,
+    Subject,
+    TargetJudgement,
+    Verdict,
+)
 from strongroom.probe.grade import grade
 from strongroom.probe.matrix import matrix_of
-from strongroom.probe.model import Answer, Detail, Level, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Channel, Detail, Level, Observation
 from strongroom.probe.recognised import recognise
 
 _LEVEL_WORDS: Final = {
@@ -83,14 +91,35 @@ def _findings(
 
 
 def _finding(check: Check, subject: Subject, case: Case, level: Level) -> Finding:
+    held = _that_hold(check, case)
+    if not held:
+        verdict, words = _silence(check, case, level)
+        return Finding(check.id, subject, verdict, check.severity, words)
+    rule, evidence = held[0]
+    severity = check.severity if rule.severity is None else rule.severity
+    said = [_says(rule, evidence, case.facts)]
+    if check.together and rule.verdict in BAD_NEWS:
+        more = [each for each in held[1:] if each[0].verdict in BAD_NEWS]
+        said += [_says(other, rests_on, case.facts) for other, rests_on in more]
+        evidence = tuple({id(each): each for _, seen in (held[0], *more) for each in seen}.values())
+    return Finding(check.id, subject, rule.verdict, severity, " ".join(said), evidence)
+
+
+def _that_hold(check: Check, case: Case) -> list[tuple[Rule, tuple[Observation, ...]]]:
+    """Return the rules that hold with what each rests on; the first decides.
+
+    Of a server that never spoke DICOM nothing good is said for it: who hangs up without a word has refused nobody.
+    """
+    never_spoke = check.about == "dicom" and not _speaks_dicom(case.observations)
+    held = []
     for rule in check.rules:
         evidence = rule.evidence(case)
-        if evidence is not None:
-            severity = check.severity if rule.severity is None else rule.severity
-            evidence = evidence or _of_steps(check, case)
-            return Finding(check.id, subject, rule.verdict, severity, _says(rule, evidence, case.facts), evidence)
-    verdict, words = _silence(check, case, level)
-    return Finding(check.id, subject, verdict, check.severity, words)
+        if evidence is None:
+            continue
+        of_dicom = all(each.step.startswith("dicom.") for each in evidence)
+        if not (never_spoke and of_dicom and rule.verdict not in BAD_NEWS):
+            held.append((rule, evidence or _of_steps(check, case)))
+    return held
 
 
 def _silence(check: Check, case: Case, level: Level) -> tuple[Verdict, str]:
@@ -106,16 +135,46 @@ def _silence(check: Check, case: Case, level: Level) -> tuple[Verdict, str]:
         names = {"dicom": "DICOM", "http": "HTTP", "tls": "TLS"}
         silent = [each for each in case.observations if each.answer in (Answer.TIMEOUT, Answer.HOSTILE)]
         if not silent and any(each.step == "tcp.connect" for each in case.observations):
-            return Verdict.NOT_APPLICABLE, f"No {names[check.about]} was found on the ports that were tried."
+            beside = _beside(case.observations) if check.about == "dicom" else ""
+            return Verdict.NOT_APPLICABLE, f"No {names[check.about]} was found on the ports that were tried{beside}."
     reasons = dict.fromkeys(
         str(each.details.get("reason", "")) or "left out" for each in seen if each.answer is Answer.NOT_ASKED
     )
     if reasons:
         return Verdict.NOT_TESTED, f"Not asked: {', '.join(reasons)}."
-    answers = dict.fromkeys(f"{each.answer} on port {each.endpoint.port}" for each in seen)
-    if answers:
-        return Verdict.NOT_TESTED, f"The answers prove nothing either way: {_some(tuple(answers))}."
+    if seen:
+        return Verdict.NOT_TESTED, _proves_nothing(seen)
     return Verdict.NOT_TESTED, "Not asked: nothing was found that it could be asked of."
+
+
+def _proves_nothing(seen: Sequence[Observation]) -> str:
+    """Say what is missing in answers that no rule speaks of."""
+    if not any(each.identity in NEEDS_NO_SECRET for each in seen):
+        return f"Asked only as {_some(sorted({each.identity for each in seen}))}: of strangers it says nothing."
+    ports = _some(tuple(dict.fromkeys(str(each.endpoint.port) for each in seen if each.answer is Answer.DONE)))
+    if ports:
+        return f"What port {ports} answered leaves it open: there was nothing to look at, or to read back."
+    answers = dict.fromkeys(f"{each.answer} on port {each.endpoint.port}" for each in seen)
+    return f"No answer that tells: {_some(tuple(answers))}."
+
+
+def _beside(observations: Sequence[Observation]) -> str:
+    """Say what else is spoken on ports that DICOM was looked for on, as the end of a sentence."""
+    other = dict.fromkeys(
+        f"port {each.endpoint.port} speaks {each.details.get('reason', 'another protocol')}"
+        for each in observations
+        if each.step == "dicom.associate" and each.channel is Channel.PLAIN and each.answer is Answer.OTHER
+    )
+    return f": {_some(tuple(other))}" if other else ""
+
+
+def _speaks_dicom(observations: Sequence[Observation]) -> bool:
+    """Whether DICOM was spoken; over TLS a close is the way to say that a certificate is missing."""
+    return any(
+        each.step.startswith("dicom.")
+        and (each.answer in _SPOKE - {Answer.HOSTILE} or (each.answer is Answer.CLOSED and each.channel is Channel.TLS))
+        for each in observations
+    )
 
 
 def _is_there(about: str, observations: Sequence[Observation]) -> bool:

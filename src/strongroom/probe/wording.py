@@ -86,12 +86,21 @@ def what_a_stranger_could_do(target: TargetJudgement) -> tuple[str, ...]:
     offered = [
         words
         for service, words in _OFFERED.items()
-        if any(
-            cell.access is Access.NEGOTIATED for who, cell in target.matrix[service].items() if who in NEEDS_NO_SECRET
+        if max(
+            (cell.access for who, cell in target.matrix[service].items() if who in NEEDS_NO_SECRET),
+            key=(Access.NOT_TESTED, Access.REFUSED, Access.NEGOTIATED, Access.ALLOWED).index,
+            default=Access.NOT_TESTED,
         )
+        is Access.NEGOTIATED
     ]
     probably = [f"probably {words}: it is offered to anybody, and was not asked for" for words in offered]
     return (*probably, *shown) if target.grade.letter == "D" else (*shown, *probably)
+
+
+def worst(target: TargetJudgement) -> str:
+    """Return the worst of a target in a few words: what a stranger could do, or why it has its letter."""
+    could = what_a_stranger_could_do(target)
+    return f"a stranger could {'; '.join(could[:2])}" if could else target.grade.reasons[0]
 
 
 def what_to_do_first(target: TargetJudgement) -> tuple[FirstStep, ...]:

@@ -22,7 +22,7 @@ from strongroom.probe.catalogue import catalogue
 from strongroom.probe.findings import TargetJudgement, Verdict
 from strongroom.probe.judge import judge
 from strongroom.probe.model import Answer, Identity, Level, Observation
-from strongroom.probe.wording import summary
+from strongroom.probe.wording import summary, what_a_stranger_could_do
 
 REFUSED_AT_THE_DOOR = (
     seen("dicom.associate", REFUSED, rejection="calling title"),
@@ -242,6 +242,46 @@ def test_no_key_exchange_is_not_a_small_one() -> None:
 )
 def test_what_goes_on_for_ever_is_told(observations: Sequence[Observation]) -> None:
     assert verdict_of("SP-051", judged(observations)) is Verdict.WARN
+
+
+def test_who_hangs_up_without_a_word_has_refused_nobody() -> None:
+    target = judged([seen("tcp.connect"), seen("dicom.associate", Answer.CLOSED)])
+    of_dicom = [each.id for each in catalogue().checks if each.about == "dicom" and not each.untested]
+    assert {verdict_of(each, target) for each in of_dicom} == {Verdict.NOT_APPLICABLE}
+    assert "No DICOM was found" in words_of("SP-006", target)
+    # Over TLS it is how a missing certificate is told.
+    assert verdict_of("SP-006", judged([CLOSED_IN_THE_CLEAR, seen("dicom.associate", Answer.CLOSED, over=TLS)])) is (
+        Verdict.PASS
+    )
+
+
+def test_what_else_a_dicom_port_speaks_is_told() -> None:
+    target = judged([seen("tcp.connect"), seen("dicom.associate", Answer.OTHER, reason="HTTP")])
+    assert words_of("SP-002", target) == "No DICOM was found on the ports that were tried: port 11112 speaks HTTP."
+
+
+def test_an_answer_that_proves_nothing_says_what_is_missing() -> None:
+    overwritten = seen("dicom.overwrite_canary", status=0)
+    assert "nothing to look at, or to read back" in words_of("SP-018", judged([LET_IN, overwritten]))
+    by_a_friend = seen("dicom.overwrite_canary", DONE, Identity.CERTIFICATE, overwritten=True)
+    assert "Asked only as certificate" in words_of("SP-021", judged([
+        LET_IN, seen("dicom.mpps_nothing", DONE, Identity.CERTIFICATE, status=0), by_a_friend,
+    ]))  # fmt: skip
+
+
+def test_all_that_is_wrong_with_a_certificate_is_said() -> None:
+    wrong = {**CERTIFICATE, "days_left": 19, "self_signed": True, "name_matches": False}
+    said = words_of("SP-040", judged([seen("tls.certificate", over=TLS, **wrong)]))
+    assert all(words in said for words in ("ends in 19 days", "does not name the host", "signed by itself"))
+    ended = words_of("SP-040", judged([seen("tls.certificate", over=TLS, **{**CERTIFICATE, "days_left": -3})]))
+    assert ended == "The certificate has ended."
+
+
+def test_what_is_offered_and_was_shown_is_said_once() -> None:
+    shown = seen("dicom.store_canary", DONE, Identity.JUNK_USER, status=0)
+    offered = seen("dicom.services", DONE, Identity.STRANGER, accepted=("store",), refused=(), storage_classes=9)
+    words = what_a_stranger_could_do(judged([LET_IN, offered, shown]))
+    assert len([each for each in words if "put images into it" in each]) == 1
 
 
 def test_what_is_not_there_is_not_applicable() -> None:
