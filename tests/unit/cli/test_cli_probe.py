@@ -202,6 +202,27 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(strongroom: Shell, 
     assert not listener.visits
 
 
+def test_two_systems_on_one_address_are_both_in_the_report(strongroom: Shell, work: Path) -> None:
+    with scp() as first, scp() as second:
+        table = f"[[target]]\nname = 'second'\naddresses = ['127.0.0.1']\ndicom_ports = [{second.port}, {first.port}]"
+        raw = scope_at(first.port, target=f"addresses = ['127.0.0.1']\n{table}\nhttp_ports = []\nneighbour_ports = []")
+        scope = signed(strongroom, raw)
+        plan = strongroom("probe", "--scope", scope, "--dry-run").out
+        both = strongroom("probe", "--scope", scope, "--out", "both", "--format", "json")
+        one = strongroom("probe", "--scope", scope, "--out", "one", "--format", "json", "--only", "second")
+        refused = strongroom("probe", "--scope", scope, "--out", "none", "--only", "127.0.0.2")
+    assert f"at addresses that pacs has too, {first.port} tested as pacs and not again" in plan
+    told = json.loads(both.out)
+    assert [(target["target"], target["address"]) for target in told["targets"]] == [
+        ("pacs", "127.0.0.1"),
+        ("second", "127.0.0.1"),
+    ]
+    assert len({target["grade"]["letter"] for target in told["targets"]} - {"-"}) == 1
+    assert re.search("connections to 1 address$", both.err, re.MULTILINE)
+    assert [target["target"] for target in json.loads(one.out)["targets"]] == ["second"]
+    assert refused.code == 2
+
+
 def test_a_run_is_signed_at_its_end_and_the_report_has_three_forms(strongroom: Shell, work: Path) -> None:
     with scp() as mock:
         scope = signed(strongroom, scope_at(mock.port))
