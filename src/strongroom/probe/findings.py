@@ -205,6 +205,11 @@ class Judgement:
         return any(each.grade.letter in "CDF" or any(f.counts for f in each.findings) for each in self.targets)
 
     @property
+    def may_be_breach(self) -> bool:
+        """Whether it shows anything by which somebody's data might be reached: not if nothing answered, or all is A."""
+        return self.is_weak or any(each.grade.letter == "B" for each in self.targets)
+
+    @property
     def is_tested(self) -> bool:
         """Whether all in the report answered; if nothing is in it, whether all of the scope is expected to be shut."""
         if self.targets:

@@ -16,8 +16,9 @@ from importlib.resources import files
 from typing import Final
 
 from strongroom.probe.catalogue import catalogue
-from strongroom.probe.findings import Access, Finding, Judgement, TargetJudgement, Verdict
+from strongroom.probe.findings import Access, Finding, Judgement, RunFacts, TargetJudgement, Verdict
 from strongroom.probe.model import NEEDS_NO_SECRET
+from strongroom.probe.posture import held_against
 from strongroom.probe.wording import (
     CLOCK_WARNING,
     GRADES,
@@ -34,6 +35,7 @@ from strongroom.probe.wording import (
     visible,
     what_a_stranger_could_do,
     what_to_do_first,
+    worst,
     written_words,
 )
 
@@ -92,13 +94,12 @@ def _body(judgement: Judgement) -> Iterator[str]:
         yield f'<p class="notice"><strong>This run is not complete:</strong> {escape(facts.stopped)}.</p>\n'
     few = len(judgement.targets) <= _FEW
     if few:
-        yield from (words for target in judgement.targets for words in _card(target))
+        yield from (words for target in judgement.targets for words in _card(target, judgement.facts))
     else:
         yield from _overview(judgement)
     if not judgement.targets:
         yield "<p>No address of the scope answered on any port that was tried.</p>\n"
-    is_good = judgement.exit_status == 0
-    if not is_good:
+    if judgement.may_be_breach:
         yield f'<p class="notice">{escape(CLOCK_WARNING)}</p>\n'
     if written := written_words(judgement):
         yield f'<p class="notice">{escape(written)}</p>\n'
@@ -106,9 +107,9 @@ def _body(judgement: Judgement) -> Iterator[str]:
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>\n" for name, words in head_rows(facts))
     yield "</dl>\n"
     for number, target in enumerate(judgement.targets, 1):
-        yield from _target(target, number, with_card=not few)
+        yield from _target(target, number, judgement.facts, with_card=not few)
     yield "<footer>\n<h3>What this says, and what it does not</h3>\n"
-    yield from (f"<p>{escape(words)}</p>\n" for words in (NO_BREACH, NO_CERTIFICATE, *[CLOCK_WARNING][:is_good]))
+    yield from (f"<p>{escape(words)}</p>\n" for words in (NO_BREACH, NO_CERTIFICATE))
     yield f'<p class="small">Run log head: <code>{escape(facts.log_head or "not known")}</code></p>\n</footer>\n'
 
 
@@ -118,15 +119,13 @@ def _overview(judgement: Judgement) -> Iterator[str]:
     letters = ", ".join(f"{counts[letter]} with {letter}" for letter in LETTERS if letter in counts)
     yield f'<p class="lead">{len(judgement.targets)} addresses: {escape(letters)}.</p>\n'
     yield '<div class="scroll"><table class="overview">\n<thead><tr><th>Grade</th><th>Target</th><th>Product</th>'
-    yield "<th>A stranger could</th></tr></thead>\n<tbody>\n"
+    yield "<th>The worst of it</th></tr></thead>\n<tbody>\n"
     numbered = sorted(enumerate(judgement.targets, 1), key=lambda each: LETTERS.index(each[1].grade.letter))
     for number, target in numbered:
-        could = what_a_stranger_could_do(target)
-        worst = "; ".join(could[:2]) or target.grade.reasons[0]
         letter = target.grade.letter
         yield f'<tr><td><span class="cell {_style_of(letter)}"><strong>{letter}</strong></span></td>'
         yield f'<td><a href="#t{number}">{escape(str(target.subject))}</a></td>'
-        yield f"<td>{escape(product_names(target))}</td><td>{escape(worst)}</td></tr>\n"
+        yield f"<td>{escape(product_names(target))}</td><td>{escape(worst(target))}</td></tr>\n"
     yield "</tbody>\n</table></div>\n"
 
 
@@ -134,7 +133,7 @@ def _style_of(letter: str) -> str:
     return "g-none" if letter == "-" else f"g-{letter.lower()}"
 
 
-def _card(target: TargetJudgement) -> Iterator[str]:
+def _card(target: TargetJudgement, facts: RunFacts) -> Iterator[str]:
     grade = target.grade
     letter = "–" if grade.letter == "-" else grade.letter
     yield f'<section class="card">\n<div class="letter {_style_of(grade.letter)}"><small>GRADE</small>{letter}</div>\n'
@@ -142,6 +141,8 @@ def _card(target: TargetJudgement) -> Iterator[str]:
     yield f'<div class="name">{escape(str(target.subject))}</div>\n'
     yield f"<p>{escape(GRADES[grade.letter])}"
     yield f' <span class="soft">Product: {escape(product_names(target))}.</span></p>\n'
+    if posture := facts.postures.get(target.subject.target):
+        yield f"<p>Expected: {escape(posture)}: {escape(held_against(posture, target))}.</p>\n"
     could = what_a_stranger_could_do(target)
     if could:
         yield f"<h3>A stranger could</h3>\n{_list(could)}"
@@ -158,10 +159,10 @@ def _card(target: TargetJudgement) -> Iterator[str]:
     yield "</div>\n</section>\n"
 
 
-def _target(target: TargetJudgement, number: int, *, with_card: bool) -> Iterator[str]:
+def _target(target: TargetJudgement, number: int, facts: RunFacts, *, with_card: bool) -> Iterator[str]:
     yield f'<section class="target" id="t{number}">\n<h2>{escape(str(target.subject))}</h2>\n'
     if with_card:
-        yield from _card(target)
+        yield from _card(target, facts)
     yield f"<h3>Why grade {escape(target.grade.letter)}</h3>\n{_list(target.grade.reasons[:_MAX_REASONS])}"
     yield from _matrix(target)
     yield from _estimates(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from strongroom.errors import ConfigError
@@ -10,6 +11,7 @@ from strongroom.probe.catalogue import catalogue
 from strongroom.probe.engine import observation_of
 from strongroom.probe.findings import Finding, Judgement, RunFacts, TargetJudgement
 from strongroom.probe.model import Level, Observation
+from strongroom.probe.posture import held_against
 from strongroom.probe.session import as_json
 from strongroom.probe.wording import remedies_of, remedy_name, what_a_stranger_could_do
 
@@ -31,7 +33,7 @@ def as_object(judgement: Judgement) -> JsonObject:
         "format": FORMAT,
         "run": _run(judgement.facts),
         "exit_status": judgement.exit_status,
-        "targets": [_target(target, index) for target in judgement.targets],
+        "targets": [_target(target, index, judgement.facts.postures) for target in judgement.targets],
         "observations": [as_json(seen) for seen in judgement.observations],
     }
 
@@ -60,7 +62,7 @@ def _run(facts: RunFacts) -> JsonObject:
     }
 
 
-def _target(target: TargetJudgement, index: dict[int, int]) -> JsonObject:
+def _target(target: TargetJudgement, index: dict[int, int], postures: Mapping[str, str]) -> JsonObject:
     return {
         "target": target.subject.target,
         "address": target.subject.address,
@@ -69,6 +71,7 @@ def _target(target: TargetJudgement, index: dict[int, int]) -> JsonObject:
             "reasons": list(target.grade.reasons),
             "rests_on": list(target.grade.rests_on),
         },
+        "posture": held_against(postures.get(target.subject.target, ""), target),
         "products": list(target.products),
         "a_stranger_could": list(what_a_stranger_could_do(target)),
         "class": {"kind": target.classification.kind, "reasons": list(target.classification.reasons)},

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from strongroom.probe.catalogue import catalogue
+from strongroom.probe.catalogue import Check, catalogue
 from strongroom.probe.findings import Access, Finding, Judgement, TargetJudgement, Verdict
 from strongroom.probe.model import NEEDS_NO_SECRET
+from strongroom.probe.posture import held_against
 from strongroom.probe.wording import (
     CLOCK_WARNING,
     GRADES,
+    LETTERS,
     NO_BREACH,
     NO_CERTIFICATE,
     entries_words,
@@ -25,6 +27,7 @@ from strongroom.probe.wording import (
     what_a_stranger_could_do,
     what_to_do_first,
     when,
+    worst,
     written_words,
 )
 
@@ -51,25 +54,52 @@ def _lines(judgement: Judgement) -> Iterator[str]:
     if written := written_words(judgement):
         yield ""
         yield from textwrap.wrap(written, WIDTH)
+    if len(judgement.targets) > 1:
+        yield ""
+        yield from _overview(judgement)
     for target in judgement.targets:
         yield ""
         yield "=" * WIDTH
-        yield from _target(target)
+        yield from _target(target, judgement.facts.postures.get(target.subject.target, ""))
     if not judgement.targets:
         yield ""
         yield "No address of the scope answered on any port that was tried."
+    yield from _never_tested(judgement)
     yield ""
     yield "=" * WIDTH
-    for words in (CLOCK_WARNING, NO_BREACH, NO_CERTIFICATE):
+    for words in (*[CLOCK_WARNING][: judgement.may_be_breach], NO_BREACH, NO_CERTIFICATE):
         yield from textwrap.wrap(words, WIDTH)
         yield ""
     yield f"Ended {when(judgement.facts.ended_us)}. Run log head {judgement.facts.log_head or 'not known'}."
 
 
-def _target(target: TargetJudgement) -> Iterator[str]:
+def _overview(judgement: Judgement) -> Iterator[str]:
+    """A line for each target, the worst first."""
+    yield "Grade  Target, product, and the worst of it"
+    for target in sorted(judgement.targets, key=lambda each: LETTERS.index(each.grade.letter)):
+        yield from _wrapped(
+            f"  {target.grade.letter}    ", f"{target.subject}, {product_names(target)}: {worst(target)}"
+        )
+
+
+def _never_tested(judgement: Judgement) -> Iterator[str]:
+    """The checks that no probe can make, once for all targets."""
+    checks = sorted((check for check in catalogue().checks if check.untested), key=lambda check: check.id)
+    if not judgement.targets or not checks:
+        return
+    yield ""
+    yield "=" * WIDTH
+    yield "Never tested by a probe, of any target"
+    for check in checks:
+        yield from _wrapped(f"  {check.id}  ", f"{check.title}: {check.untested}")
+
+
+def _target(target: TargetJudgement, posture: str) -> Iterator[str]:
     grade = target.grade
     yield f"{target.subject}   grade {grade.letter}   {GRADES[grade.letter]}"
     yield f"product: {product_names(target)}"
+    if posture:
+        yield from _wrapped("expected: ", f"{posture}: {held_against(posture, target)}.")
     for reason in grade.reasons:
         yield from _wrapped("  because  ", reason)
     for words in grade.rests_on:
@@ -154,19 +184,30 @@ def _remedy(finding: Finding, target: TargetJudgement, said: dict[str, str]) -> 
 
 
 def _rest(target: TargetJudgement) -> Iterator[str]:
+    """What is no bad news. Checks of which the same is said share a line; those never tested stand at the end."""
     for title, verdict in (
         ("Passed", Verdict.PASS),
         ("Not there", Verdict.NOT_APPLICABLE),
         ("Not tested, which is no good news", Verdict.NOT_TESTED),
     ):
-        found = [each for each in target.findings if each.verdict is verdict]
-        if found:
+        said: dict[str, list[Check]] = {}
+        for finding in target.findings:
+            check = catalogue().check(finding.check_id)
+            if finding.verdict is verdict and not check.untested:
+                said.setdefault(finding.says, []).append(check)
+        if said:
             yield ""
             yield title
-            for finding in found:
-                check = catalogue().check(finding.check_id)
-                words = finding.says if verdict is Verdict.PASS else f"{check.title}: {finding.says}"
-                yield from _wrapped(f"  {finding.check_id}  ", words)
+            for words, checks in said.items():
+                yield from _of_checks(checks, words, with_title=verdict is not Verdict.PASS)
+
+
+def _of_checks(checks: Sequence[Check], words: str, *, with_title: bool) -> Iterator[str]:
+    if len(checks) > 1:
+        yield from _wrapped("  ", f"{', '.join(check.id for check in checks)}: {words}")
+    else:
+        title = f"{checks[0].title}: " if with_title else ""
+        yield from _wrapped(f"  {checks[0].id}  ", f"{title}{words}")
 
 
 def _wrapped(begin: str, words: str) -> Iterator[str]:

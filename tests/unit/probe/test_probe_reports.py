@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from strongroom.errors import ConfigError
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.findings import Judgement, Verdict
 from strongroom.probe.judge import judge
-from strongroom.probe.model import Answer, Identity, Level
+from strongroom.probe.model import Answer, Endpoint, Identity, Level
 from strongroom.probe.report_html import report_html
 from strongroom.probe.report_json import parse_run, report_json
 from strongroom.probe.report_sarif import report_sarif
@@ -223,3 +224,49 @@ def test_not_tested_is_never_told_as_good() -> None:
     passed = text[text.index("Passed") : text.index("Not tested, which is no good news")]
     assert "SP-010" in {each.check_id for each in target.findings}
     assert not [check for check in untested if f"{check}  " in passed]
+
+
+@pytest.mark.parametrize(
+    ("observations", "warns"),
+    [
+        (OPEN, True),
+        ([seen("dicom.associate", REFUSED)], True),
+        ([seen("tcp.connect", Answer.UNREACHABLE, reason="refused")], False),
+        (
+            [
+                seen("tcp.connect"),
+                seen("http.root", REFUSED, over=TLS, port=443, status=401, hsts=True),
+                seen("http.qido", REFUSED, over=TLS, port=443, status=401),
+            ],
+            False,
+        ),
+    ],
+    ids=["F", "C", "nobody", "A"],
+)
+@pytest.mark.parametrize("name", ["report.txt", "report.html"])
+def test_the_clock_is_named_where_data_might_be_reached(name: str, observations: Any, warns: bool) -> None:
+    assert ("start a clock" in reports(judgement(*observations))[name]) is warns
+
+
+def two_targets() -> Judgement:
+    """One that is shut and one that is open."""
+    shut = (seen("tcp.connect"), seen("dicom.associate", REFUSED))
+    moved = [replace(each, endpoint=Endpoint("other", "192.0.2.11", 104)) for each in shut]
+    return judge((*moved, *OPEN), facts(Level.COUNT))
+
+
+def test_a_text_of_several_targets_begins_with_a_line_for_each_the_worst_first() -> None:
+    text = report_text(two_targets())
+    overview = text[: text.index("=" * WIDTH)]
+    assert overview.index("  F    archive (192.0.2.10)") < overview.index("  C    other (192.0.2.11)")
+    assert "a stranger could" in overview
+
+
+def test_what_is_alike_is_said_once() -> None:
+    text = report_text(two_targets())
+    for check in catalogue().checks:
+        if check.untested:
+            assert text.count(f"{check.id}  ") == 1, check.id
+    said = "No HTTP was found on the ports that were tried."
+    assert sum(each.says == said for target in two_targets().targets for each in target.findings) > 2
+    assert " ".join(text.split()).count(said) == 1
