@@ -66,14 +66,20 @@ def contacts_of(entries: Iterable[Mapping[str, Any]], facts: RunFacts) -> tuple[
         if entry["kind"] == "connect":
             begun[entry["n"]] = entry
         elif entry["kind"] == "observation" and _asks(entry):
-            for number in entry["entries"]:
+            for number in _connections(entry, begun):
                 if number in found:  # several steps may share a connection: the first one names it
                     found[number] = _joined(found[number], entry)
-                elif (
-                    number in begun and begun[number]["port"] == entry["port"]
-                ):  # what sent nothing names what was before
+                else:
                     found[number] = _contact(begun[number], entry, facts)
     return tuple(sorted(found.values(), key=lambda each: each.begun_us))
+
+
+def _connections(entry: Mapping[str, Any], begun: Mapping[int, Mapping[str, Any]]) -> Sequence[int]:
+    """Of which connections an observation tells. What sent nothing names those before it, of which another port is no
+    one's. Requests may go over several as the server closes them, and which took which is not said: the first stands
+    for them all."""
+    numbers = [n for n in entry["entries"] if n in begun and begun[n]["port"] == entry["port"]]
+    return numbers[:1] if entry["step"].startswith("http.") else numbers
 
 
 def _asks(entry: Mapping[str, Any]) -> bool:

@@ -142,12 +142,13 @@ def test_contacts_are_the_connections_on_which_something_was_asked() -> None:
         entry(9, "connect"), observed(10, "dicom.associate", "unreachable", [9]),
         entry(11, "connect"), observed(12, "dicom.associate", "done", [11], "named"),
         entry(13, "connect"), observed(14, "http.root", "refused", [13]),
+        entry(17, "connect"), entry(18, "connect"), observed(19, "http.paths", "refused", [17, 18]),
         {**entry(15, "connect"), "port": 443}, observed(16, "dicom.move_nowhere", "refused", [15]),
     ]  # fmt: skip
     found = contacts_of(log, facts(calling={"archive": "CT1"}))
     assert [(each.step, each.title) for each in found] == [
         ("dicom.associate", PROBE), ("dicom.calling_title", ""), ("dicom.calling_title", ""),
-        ("dicom.associate", "CT1"), ("http.root", ""),
+        ("dicom.associate", "CT1"), ("http.root", ""), ("http.paths", ""),
     ]  # fmt: skip
     assert {each.subject for each in found} == {"archive (192.0.2.10)"}
 
@@ -187,7 +188,8 @@ def test_a_record_of_a_refusal_is_of_the_service_whose_log_it_is(log: str, is_ht
     details = {"reason": "unknown-peer", "calling": PROBE}
     text = json.dumps({**record, "action": "association", "outcome": "refused", "details": details})
     (found,) = sightings([text], Reading(LogKind.STRONGROOM, frozenset({PROBE}), dt.UTC, AT.year))
-    assert (found.is_http, found.titles) == (is_http, {PROBE})
+    assert found.is_http is is_http
+    assert found.titles == {PROBE}
 
 
 def test_a_time_without_a_zone_is_in_the_zone_that_is_given() -> None:
