@@ -133,7 +133,10 @@ def toolkits(estate: Estate) -> None:
     opened = enter(dcmqrscp(folder / "dcmqrscp-open"))
     store_files(opened.port, ARCHIVE_AET, samples)
     target("dcmqrscp-open", opened.port, ARCHIVE_AET)
-    estate.add("dcmqrscp-guessed", estate.address(), dicom_ports=[opened.port])
+    # Not the same one: two who write at once into one index of dcmqrscp find each other's objects in it, or none.
+    guessed = enter(dcmqrscp(folder / "dcmqrscp-guessed"))
+    store_files(guessed.port, ARCHIVE_AET, samples)
+    estate.add("dcmqrscp-guessed", estate.address(), dicom_ports=[guessed.port])
     closed = enter(dcmqrscp(folder / "dcmqrscp-closed", peers="known"))
     target("dcmqrscp-closed", closed.port, ARCHIVE_AET)
     target("dcmqrscp-known", closed.port, ARCHIVE_AET, calling_title=KNOWN_PEER)
@@ -222,6 +225,10 @@ def mocks(estate: Estate) -> None:
     address = estate.address()
     harm = listening(probe_hostile.DICOM["random_bytes"], listening_sockets([address]))
     estate.add("hostile", address, dicom_ports=[estate.stack.enter_context(harm).port])
+    for name, conduct in (("hangs-up", "immediate_close"), ("web-on-dicom-port", "http_on_dicom")):
+        address = estate.address()
+        other = listening(probe_hostile.DICOM[conduct], listening_sockets([address]))
+        estate.add(name, address, dicom_ports=[estate.stack.enter_context(other).port])
     address = estate.address()
     unexpected = estate.stack.enter_context(scp(Conduct(), sockets=listening_sockets([address])))
     estate.add("unexpected", address, dicom_ports=[unexpected.port], posture="closed")

@@ -24,7 +24,7 @@ from strongroom.probe.findings import (
 )
 from strongroom.probe.grade import grade
 from strongroom.probe.matrix import matrix_of
-from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Channel, Detail, Level, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Channel, Detail, Level, Observation, speaks_dicom
 from strongroom.probe.recognised import recognise
 
 _LEVEL_WORDS: Final = {
@@ -110,7 +110,7 @@ def _that_hold(check: Check, case: Case) -> list[tuple[Rule, tuple[Observation, 
 
     Of a server that never spoke DICOM nothing good is said for it: who hangs up without a word has refused nobody.
     """
-    never_spoke = check.about == "dicom" and not _speaks_dicom(case.observations)
+    never_spoke = check.about == "dicom" and not speaks_dicom(case.observations)
     held = []
     for rule in check.rules:
         evidence = rule.evidence(case)
@@ -166,15 +166,6 @@ def _beside(observations: Sequence[Observation]) -> str:
         if each.step == "dicom.associate" and each.channel is Channel.PLAIN and each.answer is Answer.OTHER
     )
     return f": {_some(tuple(other))}" if other else ""
-
-
-def _speaks_dicom(observations: Sequence[Observation]) -> bool:
-    """Whether DICOM was spoken; over TLS a close is the way to say that a certificate is missing."""
-    return any(
-        each.step.startswith("dicom.")
-        and (each.answer in _SPOKE - {Answer.HOSTILE} or (each.answer is Answer.CLOSED and each.channel is Channel.TLS))
-        for each in observations
-    )
 
 
 def _is_there(about: str, observations: Sequence[Observation]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroom.probe.findings import Access, Cell
-from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Identity, Observation
+from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Identity, Observation, speaks_dicom
 
 DIMSE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "C-ECHO": ("echo", ("dicom.echo",)),
@@ -43,6 +43,8 @@ def matrix_of(observations: Sequence[Observation]) -> Mapping[str, Mapping[str, 
     """Return service to identity to cell, for every service, and for the identities that something was asked as."""
     asked = {each.identity for each in observations if each.answer is not Answer.NOT_ASKED and _is_service(each)}
     identities = [identity for identity in IDENTITIES if identity in asked]
+    if not speaks_dicom(observations):  # who hangs up without a word has refused nobody
+        observations = [each for each in observations if not each.step.startswith("dicom.")]
     return {
         service: {
             str(identity): _cell(service, [o for o in observations if o.identity is identity])

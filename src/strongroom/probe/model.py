@@ -7,7 +7,7 @@ through ``strongroom.probe.shown``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -115,3 +115,15 @@ class Observation:
     details: Mapping[str, Detail] = field(default_factory=dict)
     at_us: int = 0
     entries: tuple[int, ...] = ()
+
+
+_IN_DICOM: Final = frozenset({Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED})
+
+
+def speaks_dicom(observations: Iterable[Observation]) -> bool:
+    """Return whether DICOM was spoken. Over TLS a close counts: it is a way to say that a certificate is missing."""
+    return any(
+        each.step.startswith("dicom.")
+        and (each.answer in _IN_DICOM or (each.answer is Answer.CLOSED and each.channel is Channel.TLS))
+        for each in observations
+    )

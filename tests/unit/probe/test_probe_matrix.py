@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.probe_observed import DONE, FAILED, OPEN_SERVICES, REFUSED, seen
+from harness.probe_observed import DONE, FAILED, OPEN_SERVICES, REFUSED, TLS, seen
 from strongroom.probe.matrix import SERVICES, matrix_of
 from strongroom.probe.model import Answer, Identity, Observation
 
@@ -29,6 +29,8 @@ def test_every_service_has_a_row_and_only_who_asked_a_column() -> None:
         ("C-FIND", seen("dicom.associate", REFUSED), "refused"),
         ("C-FIND", seen("dicom.associate"), "not tested"),
         ("C-FIND", seen("dicom.services", **OPEN_SERVICES), "negotiated"),
+        ("C-FIND", seen("dicom.associate", Answer.CLOSED), "not tested"),
+        ("C-FIND", seen("dicom.associate", Answer.CLOSED, over=TLS), "refused"),
         ("C-STORE", seen("dicom.store_canary", FAILED, status=0xC000), "refused"),
         ("C-GET", seen("dicom.read_canary", DONE, found=True), "allowed"),
         ("C-GET", seen("dicom.read_canary", DONE, found=False), "refused"),
