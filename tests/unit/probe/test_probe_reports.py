@@ -270,3 +270,11 @@ def test_what_is_alike_is_said_once() -> None:
     said = "No HTTP was found on the ports that were tried."
     assert sum(each.says == said for target in two_targets().targets for each in target.findings) > 2
     assert " ".join(text.split()).count(said) == 1
+
+
+def test_what_was_shown_for_one_stranger_is_not_told_as_probable_for_another() -> None:
+    offered = seen("dicom.services", DONE, Identity.JUNK_USER, **OPEN_SERVICES)
+    text = report_text(judgement(offered, seen("dicom.store_canary", status=0), level=Level.CANARY))
+    assert "put images into it, as was shown" in text
+    assert "probably put images into it" not in text
+    assert "probably take images out of it" in text
