@@ -145,10 +145,13 @@ class ScopeTarget:
         )
 
     def addresses(self) -> Iterator[Address]:
-        """Every address, one at a time: a range may have 65,536."""
+        """Every address once, one at a time: a range may have 65,536."""
+        seen: set[tuple[int, int]] = set()  # by number: a zone ("::1%lo") makes no other address of one
         for network in self.networks:
             for address in network.hosts():  # without the addresses of the network itself and of its broadcast
-                if not any(address in excluded for excluded in self.excluded):
+                number = address.version, int(address)
+                if number not in seen and not any(address in excluded for excluded in self.excluded):
+                    seen.add(number)
                     yield address
 
 

@@ -231,6 +231,17 @@ def test_two_systems_on_one_address_are_probed_each_with_its_ports_and_the_signe
 
 
 @pytest.mark.parametrize(
+    "addresses",
+    ['"10.0.0.5", "10.0.0.5"', '"10.0.0.4/30", "10.0.0.5"', '"::1", "::1%lo"'],
+)
+def test_an_address_that_is_listed_twice_is_probed_once(addresses: str) -> None:
+    """Two sessions would be two connections at a time, and twice the budget."""
+    raw = scope_text(f"addresses = [{addresses}]\nno_modalities = true", consent="private_addresses = true")
+    found = [int(address) for _, address in parse_scope(raw).addresses()]
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
     ("time", "is_open"),
     [("21:59:59", False), ("22:00:00", True), ("23:30:00", True), ("04:59:59", True), ("05:00:00", False)],
 )
