@@ -131,8 +131,9 @@ def calling_title(session: Session) -> None:
             tried += 1
             asked = replace(caller, titles=replace(caller.titles, calling=session.new_title()))
             with Dialogue(session, asked, ECHO_ONLY) as dialogue:
-                outcome = dialogue.outcome
-            if not outcome.is_done:
+                # Who took one title that nobody has compares none, whatever becomes of the second.
+                outcome = outcome if outcome.is_done else dialogue.outcome
+            if not dialogue.outcome.is_done:
                 break
         keep(session, "dicom.calling_title", caller, outcome, tried=tried)
 
@@ -181,7 +182,7 @@ def user_identity(session: Session) -> None:
 
 def _is_without_certificate(seen: Observation) -> bool:
     """Return whether DICOM was spoken with somebody who showed none; a TLS alert is no DICOM, and has a reason."""
-    spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.ABORTED) and not seen.details.get("reason")
+    spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED) and not seen.details.get("reason")
     return spoke and seen.identity is not Identity.CERTIFICATE
 
 

@@ -277,18 +277,23 @@ _REJECTIONS: Final = {
 }
 
 
+_TOO_BUSY: Final = frozenset({"congestion", "local limit"})
+"""Rejections that are about the server and not about who asked: nobody was turned away for who they are."""
+
+
 def rejection(told: AssociateRejected) -> Outcome:
-    """Return an A-ASSOCIATE-RJ in words (PS3.8 9.3.4)."""
+    """Return an A-ASSOCIATE-RJ in words (PS3.8 9.3.4): refused, or failed if the server was only too busy."""
     source = RejectSource(told.source)
+    word = next(
+        (word for (known, reason), word in _REJECTIONS.items() if (known, reason) == (source, told.reason)),
+        "unknown reason",
+    )
     return Outcome(
-        Answer.REFUSED,
+        Answer.FAILED if word in _TOO_BUSY else Answer.REFUSED,
         {
             "result": "permanent" if told.result == 1 else "transient",
             "source": _SOURCES[source],
-            "rejection": next(
-                (word for (known, reason), word in _REJECTIONS.items() if (known, reason) == (source, told.reason)),
-                "unknown reason",
-            ),
+            "rejection": word,
         },
     )
 

@@ -87,7 +87,7 @@ def _dimse_access(seen: Observation) -> Access:
 
 
 def _negotiated(seen: Observation, word: str) -> Access:
-    if seen.answer in _NOT_THERE:
+    if seen.answer in _NOT_THERE or seen.answer is Answer.FAILED:  # too busy to say who may
         return Access.NOT_TESTED
     if seen.answer is not Answer.DONE:
         return Access.REFUSED

@@ -95,7 +95,7 @@ def doors(session: Session) -> Iterator[Door]:
         if seen is None or seen.answer is not Answer.DONE:
             continue
         dicom = session.found("dicom.associate", port, Channel.PLAIN)
-        if dicom is None or dicom.answer not in (Answer.DONE, Answer.REFUSED):
+        if dicom is None or dicom.answer not in (Answer.DONE, Answer.REFUSED, Answer.FAILED):
             yield Door(session, port, Channel.PLAIN, Identity.STRANGER)
         if not speaks_tls(session, port):
             continue

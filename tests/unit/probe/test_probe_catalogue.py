@@ -31,7 +31,7 @@ ONLY_SHOWN: dict[str, str] = {
     "suite": "tls.suites judges", "certificate_sha256": "which certificate, to tell it again",
     "alert": "how it refused",
     "refused": "of versions and services: what was tried in vain", "requested": "required judges",
-    "source": "who refused an association", "abort": "who ended it", "called": "under which title it was asked",
+    "source": "who refused an association", "result": "whether it may be asked again", "abort": "who ended it", "called": "under which title it was asked",
     "max_pdu_bytes": "what the server can take", "models": "of find and move, which information models",
     "tried": "how many", "pending": "how many answers came before the end", "cancelled": "whether the cap was kept",
     "keys": "what was asked for", "slices": "of dates", "sop_instance_uid": "to remove the canary",

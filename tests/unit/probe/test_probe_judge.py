@@ -218,6 +218,48 @@ def test_one_open_port_is_not_made_good_by_a_shut_one() -> None:
     assert [each.endpoint.port for each in finding.evidence] == [11112]
 
 
+def test_a_port_that_leads_to_https_does_not_excuse_one_that_does_not() -> None:
+    leads = seen("http.root", FAILED, port=80, status=301, to_https=True, body_kind="empty")
+    plain = seen("http.root", port=8042, status=200, to_https=False, body_kind="html")
+    secure = seen("http.root", over=TLS, port=443, status=200, hsts=True, body_kind="html")
+    assert verdict_of("SP-030", judged([leads, secure])) is Verdict.PASS
+    assert verdict_of("SP-030", judged([leads, secure, plain])) is Verdict.FAIL
+
+
+def test_a_certificate_that_the_web_wants_is_not_one_that_dicom_wants() -> None:
+    web = seen("tls.client_certificate", REFUSED, over=TLS, port=443, requested=True, required=True)
+    dicom = seen("dicom.associate", REFUSED, over=TLS, port=2762, result="permanent", rejection="calling title")
+    assert verdict_of("SP-041", judged([CLOSED_IN_THE_CLEAR, web, dicom])) is Verdict.FAIL
+
+
+@pytest.mark.parametrize("answer", [Answer.ABORTED, Answer.CLOSED])
+@pytest.mark.parametrize(
+    ("check_id", "step"),
+    [
+        ("SP-010", "dicom.find_empty"),
+        ("SP-014", "dicom.get_nothing"),
+        ("SP-016", "dicom.move_nowhere"),
+        ("SP-017", "dicom.store_canary"),
+        ("SP-020", "dicom.worklist"),
+    ],
+)
+def test_a_server_that_breaks_off_has_refused_nothing(check_id: str, step: str, answer: Answer) -> None:
+    offered = seen("dicom.services", **OPEN_SERVICES)
+    assert verdict_of(check_id, judged([LET_IN, offered, seen(step, answer)])) is Verdict.NOT_TESTED
+
+
+def test_a_server_that_is_too_busy_has_refused_nobody() -> None:
+    busy = seen("dicom.associate", FAILED, result="transient", source="presentation", rejection="local limit")
+    target = judged([busy])
+    for check_id in ("SP-006", "SP-008", "SP-010", "SP-014", "SP-017", "SP-020"):
+        assert verdict_of(check_id, target) is Verdict.NOT_TESTED, check_id
+
+
+def test_an_object_that_could_not_be_stored_was_not_refused() -> None:
+    target = judged([LET_IN, seen("dicom.services", **OPEN_SERVICES), seen("dicom.store_canary", FAILED, status=0xC000)])
+    assert verdict_of("SP-017", target) is Verdict.WARN
+
+
 def test_what_is_open_to_those_who_are_named_is_not_open_to_strangers() -> None:
     named = seen("dicom.find_empty", DONE, Identity.NAMED, status=0)
     assert verdict_of("SP-010", judged([REFUSED_AT_THE_DOOR[0], named])) is Verdict.PASS

@@ -63,6 +63,10 @@ def test_a_move_refused_for_where_it_leads_does_not_say_that_its_sender_may_not(
     assert cell("C-MOVE", "stranger", seen("dicom.move_nowhere", REFUSED, status=0xA801)) == "refused"
 
 
+def test_a_server_that_is_too_busy_refuses_nobody() -> None:
+    assert cell("C-FIND", "stranger", seen("dicom.services", FAILED, rejection="congestion")) == "not tested"
+
+
 def test_identities_are_kept_apart() -> None:
     both = (seen("dicom.find_empty", REFUSED), seen("dicom.find_empty", DONE, Identity.CERTIFICATE))
     assert cell("C-FIND", "stranger", *both) == "refused"
