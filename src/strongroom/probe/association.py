@@ -182,8 +182,8 @@ def user_identity(session: Session) -> None:
 
 def _is_without_certificate(seen: Observation) -> bool:
     """Return whether DICOM was spoken with somebody who showed none; a TLS alert is no DICOM, and has a reason."""
-    spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED) and not seen.details.get("reason")
-    return spoke and seen.identity is not Identity.CERTIFICATE
+    spoke = seen.answer in (Answer.DONE, Answer.REFUSED, Answer.FAILED, Answer.ABORTED)
+    return spoke and not seen.details.get("reason") and seen.identity is not Identity.CERTIFICATE
 
 
 def idle(session: Session) -> None:

@@ -86,11 +86,17 @@ class Seen:
         """Return whether there is one."""
         return any(self._fits(each) for each in case.observations)
 
-    def _fits(self, seen: Observation) -> bool:
+    def is_about(self, seen: Observation) -> bool:
+        """Return whether it is of such a step, identity and channel, whatever came of it."""
         return (
             (not self.steps or seen.step in self.steps)
             and (not self.identities or seen.identity in self.identities)
             and (not self.channels or seen.channel in self.channels)
+        )
+
+    def _fits(self, seen: Observation) -> bool:
+        return (
+            self.is_about(seen)
             and (not self.answers or seen.answer in self.answers)
             and all(test(seen.details.get(name)) for name, test in self.details)
         )

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Final
 
 from strongroom.errors import BudgetSpent, OutOfScope, RunStopped
-from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Observation
+from strongroom.probe.model import BUDGET, Answer, Channel, Detail, Endpoint, Identity, Level, Observation
 from strongroom.probe.plan import StepFunction, steps_for
 from strongroom.probe.runlog import Entry
 from strongroom.probe.scope import ScopeTarget
@@ -239,10 +239,17 @@ def _name_of(step: StepFunction) -> str:
 
 def _leave_out_rest(session: Session) -> None:
     """Say of every step that was not taken that the budget was spent."""
-    answered = (seen.endpoint.port for seen in session.all_found("tcp.connect") if seen.answer is Answer.DONE)
-    # Where another target of the same address has spent it all, no port has been tried.
-    port = next(answered, session.target.ports[0])
-    known = {seen.step for seen in session.known}
+    target = session.target
+    known = {(seen.step, seen.endpoint.port) for seen in session.known}
+    is_open = {seen.endpoint.port for seen in session.all_found("tcp.connect") if seen.answer is Answer.DONE}
+    if not known:  # another target of the same address has spent it all
+        is_open = {target.ports[0]}
+    ports = {"tcp": target.ports, "tls": target.ports, "dicom": target.dicom_ports, "http": target.http_ports}
     for step in STEPS.values():
-        if step.level <= session.level and step.name not in known:
-            session.skip(step.name, port, "budget")
+        if not is_open or step.level > session.level:
+            continue
+        for port in ports.get(step.name.partition(".")[0], target.neighbour_ports):
+            # Of a port that was never connected to, nothing is left out but that.
+            is_due = port in is_open or (step.level is Level.CONNECT and step.name.endswith(".connect"))
+            if is_due and (step.name, port) not in known:
+                session.skip(step.name, port, BUDGET)

@@ -11,7 +11,7 @@ from typing import Final
 
 from strongroom.probe.catalogue import FACT_WORDS, Catalogue, Check, Rule, catalogue, placeholders
 from strongroom.probe.classify import classify
-from strongroom.probe.conditions import Case
+from strongroom.probe.conditions import Case, Seen
 from strongroom.probe.estimates import estimate
 from strongroom.probe.findings import (
     BAD_NEWS,
@@ -24,7 +24,16 @@ from strongroom.probe.findings import (
 )
 from strongroom.probe.grade import grade
 from strongroom.probe.matrix import matrix_of
-from strongroom.probe.model import NEEDS_NO_SECRET, Answer, Channel, Detail, Level, Observation, speaks_dicom
+from strongroom.probe.model import (
+    BUDGET,
+    NEEDS_NO_SECRET,
+    Answer,
+    Channel,
+    Detail,
+    Level,
+    Observation,
+    speaks_dicom,
+)
 from strongroom.probe.recognised import recognise
 
 _LEVEL_WORDS: Final = {
@@ -40,6 +49,9 @@ _FOUND_BY: Final = {
     "tls": ("tls.handshake", "tls.versions"),
 }
 _MAX_WORDS: Final = 6
+_NO_ANSWER: Final = frozenset({Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE})
+_MAY_BE_SILENT: Final = frozenset({"tcp.connect", "neighbour.connect", "tls.handshake"})
+"""Steps of which no answer is one: nothing listens there, or nothing that speaks TLS."""
 
 
 def judge(observations: Sequence[Observation], facts: RunFacts) -> Judgement:
@@ -96,6 +108,8 @@ def _finding(check: Check, subject: Subject, case: Case, level: Level) -> Findin
         verdict, words = _silence(check, case, level)
         return Finding(check.id, subject, verdict, check.severity, words)
     rule, evidence = held[0]
+    if rule.verdict is Verdict.PASS and (doubt := _doubt(rule, case)):
+        return Finding(check.id, subject, Verdict.NOT_TESTED, check.severity, doubt, evidence)
     severity = check.severity if rule.severity is None else rule.severity
     said = [_says(rule, evidence, case.facts)]
     if check.together and rule.verdict in BAD_NEWS:
@@ -120,6 +134,39 @@ def _that_hold(check: Check, case: Case) -> list[tuple[Rule, tuple[Observation, 
         if not (never_spoke and of_dicom and rule.verdict not in BAD_NEWS):
             held.append((rule, evidence or _of_steps(check, case)))
     return held
+
+
+def _doubt(rule: Rule, case: Case) -> str:
+    """Say what good news does not know, "" if all that was asked for it was answered.
+
+    What one port refused says nothing of another that kept silent, went away, or was left out for the budget.
+    """
+    for condition in (*rule.all, *rule.any):
+        if not isinstance(condition, Seen) or not condition.steps:
+            continue
+        for seen in case.observations:
+            if seen.step in condition.steps and _is_unknown(seen, condition, case.observations):
+                left_out = seen.answer is Answer.NOT_ASKED
+                words = "the budget was spent before it was asked" if left_out else str(seen.answer)
+                return f"Not known of port {seen.endpoint.port}: {words}."
+    return ""
+
+
+def _is_unknown(seen: Observation, condition: Seen, observations: Sequence[Observation]) -> bool:
+    if seen.answer is Answer.NOT_ASKED:
+        return seen.details.get("reason") == BUDGET
+    if seen.answer not in _NO_ANSWER or seen.step in _MAY_BE_SILENT:
+        return False
+    if not condition.is_about(seen):
+        return False
+    # A port that speaks TLS need not answer who comes without.
+    return not any(
+        each.step == seen.step
+        and each.endpoint == seen.endpoint
+        and (seen.channel, each.channel) == (Channel.PLAIN, Channel.TLS)
+        and each.answer in _SPOKE | {Answer.CLOSED}
+        for each in observations
+    )
 
 
 def _silence(check: Check, case: Case, level: Level) -> tuple[Verdict, str]:

@@ -88,6 +88,9 @@ class Answer(StrEnum):
     """Left out, and ``reason`` says why: the level, the budget, the window, or something that has to be true first."""
 
 
+BUDGET: Final = "budget"
+"""The ``reason`` of what was not asked because as many connections had been opened as the scope allows."""
+
 REACHED: Final = frozenset(Answer) - {Answer.UNREACHABLE, Answer.NOT_ASKED}
 
 

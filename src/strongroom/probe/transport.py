@@ -25,6 +25,9 @@ from strongroom.probe.suites import SMALL_GROUPS, Standing, alert_name, name_of,
 ALERT_WAIT_S: Final = 2.0
 """How long a server is waited for that may not want us after all: TLS 1.3 refuses a client after the handshake."""
 
+_SAYS_NO: Final = frozenset({Answer.CLOSED, Answer.OTHER})
+"""Answers to a ClientHello that mean no, beside an alert. A silent or a vanished server has said nothing."""
+
 _TLS13: Final = 0x0304
 _UP_TO_TLS12: Final = (0x0303, 0x0302, 0x0301)
 _FORBIDDEN: Final = suites_with("TLS_", standing=Standing.FORBIDDEN)
@@ -100,6 +103,7 @@ def versions(session: Session) -> None:
         preferred = str(seen.details.get("version", "")) if seen else ""
         accepted: list[str] = []
         refused: list[str] = []
+        lost: list[str] = []
         for version, name in VERSIONS.items():
             if name == preferred:  # the handshake has shown it
                 accepted.append(name)
@@ -107,8 +111,7 @@ def versions(session: Session) -> None:
             try:
                 flight = _ask(session, port, Offer((version,), server_name=_server_name(session)))
             except Unanswered as error:
-                if error.answer == Answer.CLOSED:
-                    refused.append(name)
+                (refused if error.answer in _SAYS_NO else lost).append(name)
                 continue
             (accepted if flight.version == version else refused).append(name)
         session.observe(
@@ -116,10 +119,11 @@ def versions(session: Session) -> None:
             port,
             Channel.TLS,
             Identity.STRANGER,
-            Answer.DONE if accepted else Answer.REFUSED,
+            Answer.TIMEOUT if lost else Answer.DONE if accepted else Answer.REFUSED,
             accepted=tuple(accepted),
             refused=tuple(refused),
             preferred=preferred,
+            **({"reason": f"no answer to {', '.join(lost)}"} if lost else {}),
         )
 
 
@@ -227,19 +231,20 @@ def _observe_client_certificate(session: Session, port: int, flight: ServerFligh
 def _observe_suites(session: Session, port: int) -> None:
     forbidden: list[str] = []
     weak: list[str] = []
+    lost: list[str] = []
     dh_bits = ecdhe_bits = 0
-    first = _offered(session, port, _FORBIDDEN)
+    first = _offered(session, port, _FORBIDDEN, lost)
     if first.suite:
         forbidden.append(name_of(first.suite))
         family = next(part for part in ("NULL", "anon", "EXPORT", "RC4", "DES") if part in name_of(first.suite))
-        again = _offered(session, port, tuple(each for each in _FORBIDDEN if family not in name_of(each)))
+        again = _offered(session, port, tuple(each for each in _FORBIDDEN if family not in name_of(each)), lost)
         forbidden += [name_of(again.suite)] if again.suite else []
     for offered in _WEAK_OFFERS:
-        flight = _offered(session, port, offered)
+        flight = _offered(session, port, offered, lost)
         dh_bits, ecdhe_bits = dh_bits or flight.dh_bits, ecdhe_bits or flight.ecdhe_bits
         if flight.suite and standing_of(flight.suite) is not Standing.GOOD:
             weak.append(name_of(flight.suite))
-    small = _offered(session, port, suites_with("TLS_ECDHE_"), SMALL_GROUPS)
+    small = _offered(session, port, suites_with("TLS_ECDHE_"), lost, SMALL_GROUPS)
     # A size that was not seen is left out: 0 would be the smallest of all.
     sizes = {"dh_bits": dh_bits, "ecdhe_bits": small.ecdhe_bits or ecdhe_bits}
     session.observe(
@@ -247,23 +252,26 @@ def _observe_suites(session: Session, port: int) -> None:
         port,
         Channel.TLS,
         Identity.STRANGER,
-        Answer.DONE if forbidden or weak else Answer.REFUSED,
+        Answer.DONE if forbidden or weak else Answer.TIMEOUT if lost else Answer.REFUSED,
         forbidden=tuple(forbidden),
         weak=tuple(weak),
+        **({"reason": f"{len(lost)} offers were not answered"} if lost else {}),
         **{name: bits for name, bits in sizes.items() if bits},
     )
 
 
 def _offered(
-    session: Session, port: int, offered: tuple[int, ...], groups: tuple[int, ...] | None = None
+    session: Session, port: int, offered: tuple[int, ...], lost: list[str], groups: tuple[int, ...] | None = None
 ) -> ServerFlight:
-    """What the server makes of these suites, nothing if it says nothing."""
+    """What the server makes of these suites, nothing if it wants none; ``lost`` gets why it did not say."""
     offer = Offer(_UP_TO_TLS12, offered, server_name=_server_name(session))
     if groups is not None:
         offer = Offer(_UP_TO_TLS12, offered, groups, _server_name(session))
     try:
         return _ask(session, port, offer)
-    except Unanswered:
+    except Unanswered as error:
+        if error.answer not in _SAYS_NO:
+            lost.append(error.reason)
         return ServerFlight()
 
 

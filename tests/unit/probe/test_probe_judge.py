@@ -218,6 +218,28 @@ def test_one_open_port_is_not_made_good_by_a_shut_one() -> None:
     assert [each.endpoint.port for each in finding.evidence] == [11112]
 
 
+@pytest.mark.parametrize("answer", [Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE])
+def test_a_port_that_says_nothing_is_not_made_good_by_a_shut_one(answer: Answer) -> None:
+    shut = (LET_IN, seen("dicom.find_empty", REFUSED, port=104, status=0x0124))
+    assert verdict_of("SP-010", judged(shut)) is Verdict.PASS
+    target = judged([*shut, seen("dicom.find_empty", answer, port=11112)])
+    assert verdict_of("SP-010", target) is Verdict.NOT_TESTED
+    assert "port 11112" in words_of("SP-010", target)
+
+
+def test_what_the_budget_left_out_is_no_good_news() -> None:
+    shut = seen("dicom.find_empty", REFUSED, port=104, status=0x0124)
+    left_out = seen("dicom.find_empty", Answer.NOT_ASKED, port=11112, reason="budget")
+    assert verdict_of("SP-010", judged([LET_IN, shut, left_out])) is Verdict.NOT_TESTED
+
+
+def test_a_port_that_speaks_tls_need_not_answer_in_the_clear() -> None:
+    silent, secure = seen("dicom.associate", Answer.TIMEOUT), seen("dicom.associate", REFUSED, over=TLS)
+    assert verdict_of("SP-002", judged([silent, secure])) is Verdict.PASS
+    other = seen("dicom.associate", Answer.TIMEOUT, port=104)
+    assert verdict_of("SP-002", judged([silent, secure, other])) is Verdict.NOT_TESTED
+
+
 def test_a_port_that_leads_to_https_does_not_excuse_one_that_does_not() -> None:
     leads = seen("http.root", FAILED, port=80, status=301, to_https=True, body_kind="empty")
     plain = seen("http.root", port=8042, status=200, to_https=False, body_kind="html")
@@ -256,7 +278,9 @@ def test_a_server_that_is_too_busy_has_refused_nobody() -> None:
 
 
 def test_an_object_that_could_not_be_stored_was_not_refused() -> None:
-    target = judged([LET_IN, seen("dicom.services", **OPEN_SERVICES), seen("dicom.store_canary", FAILED, status=0xC000)])
+    target = judged(
+        [LET_IN, seen("dicom.services", **OPEN_SERVICES), seen("dicom.store_canary", FAILED, status=0xC000)]
+    )
     assert verdict_of("SP-017", target) is Verdict.WARN
 
 

@@ -16,8 +16,10 @@ from harness.probe_certificates import Issuer, Pair, Subject
 from harness.probe_listener import Visit, listening
 from harness.probe_processes import Program, requires, running
 from harness.probe_session import FAST, Probed, probed, target_with
+from strongroom.errors import Unanswered
 from strongroom.probe import transport
 from strongroom.probe.connecting import connect
+from strongroom.probe.hello import ServerFlight
 from strongroom.probe.model import Answer, Channel, Identity, Observation
 from strongroom.probe.steps import STEPS
 
@@ -145,6 +147,22 @@ def test_a_certificate_that_is_asked_for_and_not_checked_is_told_apart(
     strange = seen(made, "tls.certificate_refused")
     assert strange.answer is Answer.DONE
     assert (strange.details["self_signed"], strange.details["expired"]) == (True, True)
+
+
+def test_what_was_not_answered_is_no_refusal(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that has had enough of odd ClientHellos says nothing about the server's weak suites."""
+
+    def silent(*_: object) -> ServerFlight:
+        raise Unanswered(Answer.TIMEOUT, "timed out")
+
+    pair = issuer.issue("good", Subject("pacs"))
+    monkeypatch.setattr(transport, "_ask", silent)
+    with s_server(tmp_path, pair) as port:
+        made = looked_at(port)
+    assert seen(made, "tls.versions").answer is Answer.TIMEOUT
+    made.session.observe("tls.versions", port, Channel.TLS, Identity.STRANGER, Answer.DONE, accepted=("TLS 1.2",))
+    transport.suites(made.session)
+    assert seen(made, "tls.suites").answer is Answer.TIMEOUT
 
 
 def test_a_server_of_the_probes_day_alone_is_not_asked_for_old_suites(issuer: Issuer, tmp_path: Path) -> None:
