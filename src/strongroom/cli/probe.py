@@ -44,6 +44,7 @@ from strongroom.probe.signing import (
     write_new_key,
     write_signature,
 )
+from strongroom.probe.wording import visible
 
 group = new_group(
     "Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.\n\n"
@@ -269,7 +270,7 @@ def verify_run_log(
         print(json.dumps({"good": good, "signer": signer, **asdict(found)}, indent=2))
     else:
         for line in _log_lines(found, signer):
-            print(line)
+            print(visible(line))  # whoever altered the log chose its words
     if not good:
         raise typer.Exit(BAD_NEWS)
 

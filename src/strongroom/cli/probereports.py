@@ -18,6 +18,7 @@ from strongroom.cli.options import Format, FormatOption
 from strongroom.errors import ConfigError
 from strongroom.probe.catalogue import catalogue
 from strongroom.probe.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
+from strongroom.probe.findings import RunFacts
 from strongroom.probe.judge import judge
 from strongroom.probe.noticed import (
     Contact,
@@ -73,9 +74,8 @@ def noticed(
     raw = _read(folder)
     facts, observations = parse_run(raw)
     addresses = _addresses(source or ())
-    contacts = _of_one_target(contacts_of(read_entries(folder), facts), folder, target)
+    contacts, year = _contacts(folder, facts, target)
     titles = frozenset(each.title for each in contacts if each.title)
-    year = dt.datetime.fromtimestamp(contacts[0].begun_us // 1_000_000, dt.UTC).year
     reading = Reading(kind, titles, _zone(zone), year)
     if why := why_untellable(_lines(log), reading):
         raise ConfigError(f"{log}: {why}")
@@ -121,6 +121,16 @@ def _addresses(texts: Iterable[str]) -> frozenset[str]:
         return frozenset(str(ip_address(text)) for text in texts)
     except ValueError as error:
         raise ConfigError(f"--from: {error}") from None
+
+
+def _contacts(folder: Path, facts: RunFacts, target: str) -> tuple[tuple[Contact, ...], int]:
+    """Return the contacts of a run with ``target``, or with the only one, and the year. Raises ConfigError."""
+    try:
+        found = contacts_of(read_entries(folder), facts)
+        year = dt.datetime.fromtimestamp(found[0].begun_us // 1_000_000, dt.UTC).year if found else 0
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError):
+        raise ConfigError(f"{folder}: its log holds what no run writes") from None
+    return _of_one_target(found, folder, target), year
 
 
 def _read(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from strongroom.errors import ConfigError
 from strongroom.probe.findings import BAD_NEWS, CLOSED, Severity, Verdict
 from strongroom.probe.report_json import FORMAT
+from strongroom.probe.wording import visible
 
 MAX_REPORT_BYTES: Final = 256 * 2**20
 _LETTERS: Final = "ABCDF"
@@ -202,7 +203,7 @@ def difference_text(difference: Difference) -> str:
             f"{f'  {each.severity}' if each.check else ''}  {each.words}"
             for each in found
         ]
-    return "\n".join(lines) + "\n"
+    return visible("\n".join(lines) + "\n")
 
 
 def difference_json(difference: Difference) -> str:

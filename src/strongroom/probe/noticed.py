@@ -20,6 +20,7 @@ from strongroom.probe.findings import RunFacts
 from strongroom.probe.model import REACHED, Answer, Identity
 from strongroom.probe.scope import CALLING_DEFAULT
 from strongroom.probe.serverlogs import Sighting
+from strongroom.probe.wording import visible
 
 SLACK_US: Final = 2_000_000
 """How far the server's clock may lag behind the probe's, and a time that is cut to the second."""
@@ -268,4 +269,4 @@ def noticed_text(noticed: Sequence[Noticed]) -> str:
     lines.append(f"{told['noticed']} of {told['contacts']} associations and requests stand in the log")
     if told["delay_s"]:
         lines.append(f"delay: {told['delay_s']['median']:.1f} s in the middle, {told['delay_s']['max']:.1f} s at most")
-    return "\n".join(lines) + "\n"
+    return visible("\n".join(lines) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Final
 
 from strongroom.errors import ConfigError
@@ -111,6 +112,17 @@ def parse_run(raw: bytes) -> tuple[RunFacts, tuple[Observation, ...]]:
             raise ConfigError(f"not a report of the format {FORMAT}")
         run = {name: value for name, value in report["run"].items() if name in RunFacts.__dataclass_fields__}
         facts = RunFacts(**{**run, "level": Level(int(run["level"][1:]))})
+        _require_plain(facts)
         return facts, tuple(observation_of(each) for each in report["observations"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"not a report of the probe: {type(error).__name__}") from None
+
+
+def _require_plain(facts: RunFacts) -> None:
+    """Raise TypeError unless each fact is a text, a number, or texts by name, as it should be."""
+    kinds = {"str": str, "int": int, "Level": Level, "Mapping[str, str]": dict}
+    for field in fields(facts):
+        value = getattr(facts, field.name)
+        told = value.values() if isinstance(value, dict) else ()
+        if not isinstance(value, kinds[str(field.type)]) or not all(isinstance(each, str) for each in told):
+            raise TypeError(field.name)

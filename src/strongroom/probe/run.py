@@ -109,6 +109,21 @@ def write_report(folder: Path, name: str, text: str) -> None:
 
 
 def _continue(permit: Permit, folder: Path) -> OpenRun:
+    log = continue_log(folder)  # first of all: its chain holds, and from here on nobody else writes to it
+    try:
+        opened = _opened(permit, folder, log)
+    except (KeyError, TypeError, ValueError):
+        log.close()
+        raise ConfigError(f"{folder}: its log holds what no run writes: give another --out") from None
+    except ConfigError:
+        log.close()
+        raise
+    log.append("resumed", _told(permit))
+    return opened
+
+
+def _opened(permit: Permit, folder: Path, log: RunLog) -> OpenRun:
+    """Return the run in ``folder`` as it stands. Raises ConfigError: it is another one, or has come to its end."""
     before = Before()
     entries = read_entries(folder)
     first = next(entries, {})
@@ -122,8 +137,6 @@ def _continue(permit: Permit, folder: Path) -> OpenRun:
         how = entry["how"] if entry["kind"] == "end" else how
     if how == COMPLETE:
         raise ConfigError(f"{folder} holds a run that has come to its end: give another --out")
-    log = continue_log(folder)
-    log.append("resumed", _told(permit))
     return OpenRun(str(first["run"]), folder, log, before, int(first["at_us"]), continued=True)
 
 

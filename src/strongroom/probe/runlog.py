@@ -119,9 +119,16 @@ def read_entries(folder: Path) -> Iterator[Entry]:
         with (folder / LOG_NAME).open("rb") as file:
             while line := file.readline(MAX_LINE_BYTES):
                 if line.endswith(b"\n"):
-                    yield json.loads(line)
+                    yield _entry(line)
     except (OSError, ValueError, RecursionError):
         raise ConfigError(f"{folder / LOG_NAME} cannot be read, or is no run log") from None
+
+
+def _entry(line: bytes) -> Entry:
+    entry = json.loads(line)
+    if not isinstance(entry, dict):
+        raise ValueError("no entry")
+    return entry
 
 
 class Chain:
@@ -140,7 +147,7 @@ class Chain:
             return
         number = self.number + 1
         try:
-            entry = json.loads(line)
+            entry = _entry(line)
             follows = entry["n"] == number and entry["prev"] == self.head
         except (ValueError, KeyError, TypeError, RecursionError):
             self.problem = f"entry {number} cannot be read"

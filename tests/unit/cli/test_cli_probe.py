@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,34 @@ def test_a_directory_holds_one_run_of_one_scope(strongroom: Shell, work: Path) -
     assert "a run of another scope: give another --out" in mixed.err
     assert "is not empty, and holds no run" in full.err
     assert sorted(path.name for path in (work / "full").iterdir()) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [],
+        {"kind": "observation", "address": "127.0.0.1"},
+        {"kind": "stage", "address": []},
+        {"kind": "end"},
+        {"kind": "observation", "address": "127.0.0.1", "step": "dicom.echo", "answer": "splendid"},
+    ],
+)
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_log_that_was_altered_is_not_continued(
+    strongroom: Shell, work: Path, entry: dict[str, object] | list[object], chained: bool
+) -> None:
+    with scp() as mock:
+        scope = signed(strongroom, scope_at(mock.port, head="level = 'L0'"))
+        strongroom("probe", "--scope", scope, "--out", "run")
+        before = len(mock.listener.visits)
+        log = work / "run" / "run.jsonl"
+        first = log.read_bytes().splitlines(keepends=True)[0]
+        if chained and isinstance(entry, dict):
+            entry = {**entry, "n": 2, "prev": sha256(first.rstrip()).hexdigest()}
+        log.write_bytes(first + json.dumps(entry).encode() + b"\n")
+        again = strongroom("probe", "--scope", scope, "--out", "run")
+        assert (again.code, len(mock.listener.visits)) == (2, before)
+    assert "give another --out" in again.err
 
 
 def test_a_passphrase_protects_a_key(strongroom: Shell, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

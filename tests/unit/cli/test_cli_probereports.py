@@ -59,6 +59,39 @@ def test_diff_says_what_became_of_it(strongroom: Shell, tmp_path: Path) -> None:
     assert strongroom("probe", "diff", shut / "report.json", opened / "report.json").out == worse.out
 
 
+def test_nothing_in_a_report_is_obeyed_by_a_terminal(strongroom: Shell, tmp_path: Path) -> None:
+    opened, shut = run_in(tmp_path / "opened", OPEN), run_in(tmp_path / "shut", SHUT)
+    report = json.loads((opened / "report.json").read_text())
+    report["targets"][0]["target"] = "archive\x1b]0;owned\x07"
+    report["targets"][0]["findings"][0]["says"] = "\x1b[2J\u202e"
+    (opened / "report.json").write_text(json.dumps(report))
+    told = strongroom("probe", "diff", opened, shut).out
+    assert not [character for character in told if character != "\n" and not character.isprintable()]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"run": []}, {"postures": []}, {"noticed": {"archive": 7}}, {"started_us": "x"}, {"level": 7}, {"contact": None}],
+)
+def test_a_report_that_was_altered_is_told_from_one(
+    strongroom: Shell, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    opened = run_in(tmp_path / "opened", OPEN)
+    report = json.loads((opened / "report.json").read_text())
+    report = {**report, **wrong} if "run" in wrong else {**report, "run": {**report["run"], **wrong}}
+    (opened / "report.json").write_text(json.dumps(report))
+    ran = strongroom("probe", "noticed", opened, "--log", log_of(tmp_path, 1))
+    assert (ran.code, "not a report of the probe" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"kind": "observation"}', '{"n": [], "kind": "connect"}', "9" * 5000])
+def test_a_log_that_was_altered_is_told_from_one(strongroom: Shell, tmp_path: Path, line: str) -> None:
+    opened = run_in(tmp_path / "opened", OPEN)
+    with (opened / "run.jsonl").open("a") as log:
+        log.write(line + "\n")
+    assert strongroom("probe", "noticed", opened, "--log", log_of(tmp_path, 1)).code == 2
+
+
 def test_diff_as_json(strongroom: Shell, tmp_path: Path) -> None:
     opened = run_in(tmp_path / "opened", OPEN)
     told = strongroom("probe", "diff", opened, opened, "--format", "json")
