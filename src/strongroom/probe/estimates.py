@@ -52,10 +52,8 @@ def _counted(what: str, observations: Sequence[Observation]) -> Iterable[Estimat
                 counts.append(_bounded(what, number, how, seen))
     if not counts:
         return
-    # All look at the same archive: the best lower bound, and an upper bound if one count was complete.
-    exact = [each for each in counts if each.is_exact]
-    best = max(exact or counts, key=lambda each: each.low)
-    yield best
+    # All may look at the same archive, and may not: the best lower bound, which is exact if that count was complete.
+    yield max(counts, key=lambda each: (each.low, each.is_exact))
 
 
 def _says(seen: Observation, oddity: str) -> bool:
@@ -107,7 +105,8 @@ def _ssn_shaped(observations: Sequence[Observation], studies: Estimate | None) -
         f"{hits} of {looked} studies that were looked at hold such a number ({number_of(best, 'ssn_bare')} bare digits)"
     )
     if studies is None or studies.low <= looked:
-        yield Estimate("studies with SSN-shaped numbers", hits, hits if studies else None, f"{sample}.")
+        top = hits if studies is not None and studies.is_exact else None
+        yield Estimate("studies with SSN-shaped numbers", hits, top, f"{sample}.")
         return
     low, high = wilson(hits, looked)
     top = None if studies.high is None else floor(high * studies.high)

@@ -11,9 +11,10 @@ A  encrypted; nobody gets an association without a client certificate or a verif
    target to be closed and no port of it answered, or the level asks nothing
 
 From where was tested does not soften a letter: a stranger in the house is one. A run that asks for no more than an
-association (L1) can earn an A, because who gets none can neither search nor store. What the letter rests on is said
-with it. That an alarm is raised is never seen from outside; a log that was looked at and does not show the probe
-(SP-035) costs the A.
+association (L1) can earn an A, because who gets none can neither search nor store; where there is a web interface,
+only if it refuses to say even what its DICOMweb service can do, for its searches are asked at L2. What the letter rests
+on is said with it. That an alarm is raised is never seen from outside; a log that was looked at and does not show the
+probe (SP-035) costs the A.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from strongroom.probe.findings import CLOSED, Finding, Grade, Severity, Verdict
-from strongroom.probe.model import NEEDS_NO_SECRET, REACHED, Answer, Level, Observation
+from strongroom.probe.model import BUDGET, NEEDS_NO_SECRET, REACHED, Answer, Level, Observation
 
 _OPEN: Final = (
     "SP-010", "SP-011", "SP-012", "SP-013", "SP-014", "SP-015", "SP-017", "SP-018", "SP-020", "SP-025", "SP-026",
@@ -48,7 +49,7 @@ def grade(findings: Sequence[Finding], observations: Sequence[Observation], leve
         ("F", _failing(verdicts, _OPEN)),
         ("D", _weak_door(verdicts, observations)),
         ("C", [*_failing(verdicts, _IN_THE_CLEAR), *_failing(verdicts, _FALSE_ENCRYPTION, Severity.HIGH)]),
-        ("B", _short_of_a(verdicts, findings, observations)),
+        ("B", _short_of_a(verdicts, findings, observations, level)),
     ):
         if reasons:
             return Grade(letter, tuple(reasons), _not_looked_at(verdicts, level) if letter == "B" else ())
@@ -98,17 +99,28 @@ def _weak_door(verdicts: Mapping[str, Finding], observations: Sequence[Observati
 
 
 def _short_of_a(
-    verdicts: Mapping[str, Finding], findings: Sequence[Finding], observations: Sequence[Observation]
+    verdicts: Mapping[str, Finding], findings: Sequence[Finding], observations: Sequence[Observation], level: Level
 ) -> list[str]:
     reasons = [f"{each.says} ({each.check_id})" for each in findings if each.counts]
     if _speaks(observations, "dicom.associate"):
         door = verdicts.get("SP-041"), verdicts.get("SP-008")
         if not any(each is not None and each.verdict is Verdict.PASS for each in door):
             reasons.append("Neither a client certificate nor a verified user was seen to be required for DICOM.")
+        if not _passes(verdicts, "SP-002") or not _passes(verdicts, "SP-006"):
+            reasons.append("That DICOM is spoken over TLS only, and to no stranger, was not seen of every port.")
     web = [each for each in observations if each.step.startswith("http.") and each.answer in _SPOKE]
     if web and not any(each.answer is Answer.REFUSED for each in web):
         reasons.append("No operation of the web interface was seen to ask for a login.")
+    refused = {each.endpoint.port for each in web if each.step == "http.methods" and each.answer is Answer.REFUSED}
+    if level < Level.COUNT and not {each.endpoint.port for each in web} <= refused:
+        reasons.append(f"Whether the web interface lets strangers search and retrieve is not asked at {level}.")
+    if any(each.details.get("reason") == BUDGET for each in observations if each.answer is Answer.NOT_ASKED):
+        reasons.append("The connections that the scope allows were spent before all was asked.")
     return reasons
+
+
+def _passes(verdicts: Mapping[str, Finding], check_id: str) -> bool:
+    return check_id in verdicts and verdicts[check_id].verdict is Verdict.PASS
 
 
 def _why_a(observations: Sequence[Observation]) -> Iterable[str]:

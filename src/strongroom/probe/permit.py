@@ -67,7 +67,7 @@ def token_at(target: ScopeTarget, address: str) -> str:
     for port in target.http_ports[:MAX_TOKEN_PORTS]:
         for with_tls in (port in _TLS_PORTS, port not in _TLS_PORTS):
             try:
-                return _get(address, port, target.host or address, with_tls=with_tls)
+                return _get(address, port, with_tls=with_tls)
             except Unanswered:
                 continue
     return ""
@@ -213,10 +213,12 @@ def _require_owned(target: ScopeTarget, address: str, signer: Signer, sources: S
     raise OutOfScope(f'{address} is public, and nothing proves that it is yours: add the record {name} TXT "{wanted}"')
 
 
-def _get(address: str, port: int, host: str, *, with_tls: bool) -> str:
+def _get(address: str, port: int, *, with_tls: bool) -> str:
+    # By address and not by name: a name that somebody has on a server they share would prove nothing of the server.
+    host = f"[{address}]" if ":" in address else address
     with open_line(address, port, _TOKEN_LIMITS, "http", b"", lambda _: None) as line:
         if with_tls:
-            line.start_tls(probing_context(), host)
+            line.start_tls(probing_context(), address)
         head = (f"GET {TOKEN_PATH} HTTP/1.1", f"Host: {host}", f"User-Agent: {USER_AGENT}", "Connection: close", "", "")
         line.send_all("\r\n".join(head).encode())
         raw = b""

@@ -142,7 +142,7 @@ def test_an_answer_that_never_came_may_mean_that_it_was_kept() -> None:
     with scp() as server:
         made = run(server.port)
     kept = seen(made, "dicom.store_canary")
-    for answer in (Answer.TIMEOUT, Answer.CLOSED, Answer.ABORTED):
+    for answer in (Answer.TIMEOUT, Answer.CLOSED, Answer.ABORTED, Answer.FAILED, Answer.OTHER):
         lost = Observation(kept.step, kept.endpoint, kept.channel, kept.identity, answer, kept.details)
         assert len(cleanup([lost])) == 2
 

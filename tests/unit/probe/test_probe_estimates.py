@@ -33,6 +33,20 @@ def test_a_count_that_was_cancelled_is_a_lower_bound() -> None:
     assert "about 9,000" in counted.how
 
 
+def test_a_small_archive_does_not_stand_for_a_large_one_beside_it() -> None:
+    small = seen("dicom.find_count", port=104, studies=10, capped=False)
+    large = seen("dicom.find_count", port=11112, studies=1000, capped=True)
+    counted = found("studies", small, large)
+    assert (counted.low, counted.high) == (1000, None)
+
+
+def test_a_sample_of_a_count_that_broke_off_bounds_nothing() -> None:
+    counted = seen("dicom.find_count", studies=10, capped=True)
+    looked = seen("dicom.find_shape", **shape(looked_at=10, ssn_shaped=4))
+    ssn = found("studies with SSN-shaped numbers", counted, looked)
+    assert (ssn.low, ssn.high) == (4, None)
+
+
 def test_the_servers_own_count_stands_for_a_capped_one() -> None:
     capped = seen("dicom.find_count", studies=500, capped=True)
     own = seen("http.rest", studies=812, patients=300, instances=40_000)

@@ -107,6 +107,23 @@ def test_a_client_certificate_of_the_probes_own_making_that_is_accepted_is_no_ga
     assert grade_of(*NO_CERTIFICATE_NO_ASSOCIATION[:-2], fooled).letter == "B"
 
 
+def test_a_web_interface_that_was_not_searched_earns_no_a() -> None:
+    assert grade_of(*LOGIN_OVER_TLS).letter == "A"
+    assert grade_of(*LOGIN_OVER_TLS[:2], level=Level.ASSOCIATE).letter == "B"
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        seen("dicom.associate", Answer.TIMEOUT, port=104),
+        seen("dicom.services", Answer.NOT_ASKED, over=TLS, reason="budget"),
+    ],
+)
+def test_a_port_of_which_nothing_is_known_costs_the_a(unknown: Observation) -> None:
+    assert grade_of(*NO_CERTIFICATE_NO_ASSOCIATION).letter == "A"
+    assert grade_of(*NO_CERTIFICATE_NO_ASSOCIATION, unknown).letter == "B"
+
+
 def test_data_of_nobody_is_open_all_the_same() -> None:
     looked = seen("dicom.find_shape", **shape(looked_at=25, has_name=25, phantom=25))
     assert grade_of(seen("dicom.find_empty", status=0), looked).letter == "F"

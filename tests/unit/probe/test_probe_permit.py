@@ -207,11 +207,11 @@ def target_at(port: int) -> ScopeTarget:
     return ScopeTarget("t", (), http_ports=(port,), host="pacs.example")
 
 
-def test_the_token_is_asked_of_the_address_and_by_name() -> None:
+def test_the_token_is_asked_of_the_address_whatever_names_it_has() -> None:
     with web_server(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc") as (port, asked):
         assert token_at(target_at(port), "127.0.0.1") == "abc"
     head = asked[0].decode()
-    assert head.startswith(f"GET {TOKEN_PATH} HTTP/1.1\r\nHost: pacs.example\r\n")
+    assert head.startswith(f"GET {TOKEN_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n")
     assert "User-Agent: strongroom-probe/" in head
 
 

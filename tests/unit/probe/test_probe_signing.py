@@ -136,6 +136,15 @@ def test_a_signer_is_added_once_and_read_again(tmp_path: Path) -> None:
     assert listed.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_list_whose_last_line_is_open_is_added_to_all_the_same(tmp_path: Path) -> None:
+    one, two = (write_new_key(tmp_path / name, "", "") for name in ("one", "two"))
+    listed = tmp_path / "signers"
+    listed.write_text(one.line())
+    listed.chmod(0o600)
+    add_signer(listed, two)
+    assert {each.raw for each in read_signers(listed)} == {one.raw, two.raw}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
