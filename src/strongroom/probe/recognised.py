@@ -22,6 +22,8 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 _SPELLED: Final[Mapping[str, str]] = {"dcm4che": "dcm4chee", "offis": "dcmtk"}
 """Other words for a product than its key."""
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)+[a-z]?(?![a-z])")
+_MASKED: Final = re.compile(r"(?<![0-9.])9+(?:\.9+)*(?![0-9.])")
+"""What ``shown`` makes of a number that it does not show: the shape of one, and no version."""
 _NAMED_CVES: Final = 2
 """CVEs that a sentence names; how many more there are it says."""
 _VERSION_DETAILS: Final = ("version", "implementation_version", "server")
@@ -69,6 +71,7 @@ def _versions(observations: Sequence[Observation], products: Sequence[str]) -> I
             text = seen.details.get(detail)
             if not isinstance(text, str):
                 continue
+            text = _MASKED.sub("", text)
             if built := version_of_implementation(text):
                 yield built
             elif number := _VERSION.search(text):

@@ -242,7 +242,8 @@ def add_signer(path: Path, signer: Signer) -> None:
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole = not path.exists() or _read(path, MAX_FILE_BYTES).endswith(b"\n")  # an editor may leave the last one open
+        # An editor may have left the last line open.
+        whole = not path.exists() or _read(path, MAX_FILE_BYTES).endswith(b"\n")
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "wb") as file:
             file.write((b"" if whole else b"\n") + signer.line().encode() + b"\n")
     except OSError as error:

@@ -64,3 +64,9 @@ def test_what_is_told_to_those_who_have_a_certificate_is_not_told_to_strangers()
 def test_a_server_that_says_nothing_is_silent_and_one_that_nobody_asked_is_unknown() -> None:
     assert recognise([seen("dicom.associate", implementation_version="AAA")]).version == "silent"
     assert recognise([seen("tcp.connect")]).version == "unknown"
+
+
+@pytest.mark.parametrize("told", ["DCMTK_999.99.999", "DCMTK_999", "Orthanc/9.9.9"])
+def test_the_shape_of_a_number_is_no_version(told: str) -> None:
+    found = recognise([seen("dicom.associate", implementation_version=told)])
+    assert (found.version, found.faults) == ("silent", ())
