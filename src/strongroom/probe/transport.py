@@ -18,6 +18,7 @@ from strongroom.net.tls import Identity as TlsIdentity
 from strongroom.net.tls import probing_context
 from strongroom.probe.certificates import look_at, strange_identity
 from strongroom.probe.hello import VERSIONS, FlightReader, Offer, ServerFlight, client_hello, read_message
+from strongroom.probe.line import Line
 from strongroom.probe.model import Answer, Channel, Identity, Level
 from strongroom.probe.session import Session
 from strongroom.probe.suites import SMALL_GROUPS, Standing, alert_name, name_of, standing_of, suites_with
@@ -27,6 +28,9 @@ ALERT_WAIT_S: Final = 2.0
 
 _SAYS_NO: Final = frozenset({Answer.CLOSED, Answer.OTHER})
 """Answers to a ClientHello that mean no, beside an alert. A silent or a vanished server has said nothing."""
+
+_TURNED_AWAY: Final = (Answer.REFUSED, Answer.CLOSED)
+"""Ends of a handshake by which a server turns somebody away: an alert, or no word."""
 
 _TLS13: Final = 0x0304
 _UP_TO_TLS12: Final = (0x0303, 0x0302, 0x0301)
@@ -151,13 +155,15 @@ def strange_certificates(session: Session) -> None:
             session.skip("tls.certificate_refused", port, "no client certificate is asked for", Channel.TLS)
             continue
         accepted: dict[str, bool] = {}
-        alert = ""
+        alert, is_lost = "", False
         for name, identity in strange_certificates_of_ours().items():
             heard = _Heard()
-            accepted[name] = _shake(session, port, identity, heard) is None
+            error = _shake(session, port, identity, heard)
+            accepted[name] = error is None
+            is_lost |= error is not None and error.answer not in _TURNED_AWAY
             alert = _alert_of(heard.flight) or alert
         details = {"alert": alert} if alert else {}
-        answer = Answer.DONE if any(accepted.values()) else Answer.REFUSED
+        answer = Answer.DONE if any(accepted.values()) else Answer.TIMEOUT if is_lost else Answer.REFUSED
         session.observe("tls.certificate_refused", port, Channel.TLS, Identity.STRANGER, answer, **accepted, **details)
 
 
@@ -190,14 +196,18 @@ def _shake(
     try:
         line = session.line(port, framing="raw")
         line.start_tls(context, session.host)
-        if heard.flight.asks_for_certificate:
-            line.settimeout(ALERT_WAIT_S)
-            if not line.receive(1):
-                return Unanswered(Answer.CLOSED, "connection closed after the handshake")
     except Unanswered as error:
-        is_waiting_for_us = error.answer == Answer.TIMEOUT and heard.flight.asks_for_certificate
-        return None if is_waiting_for_us and heard.flight.alert < 0 else error
-    return None
+        return error
+    return _said_afterwards(line, heard) if heard.flight.asks_for_certificate else None
+
+
+def _said_afterwards(line: Line, heard: _Heard) -> Unanswered | None:
+    """Wait for a refusal after the handshake, and return it; who says nothing waits for us."""
+    line.settimeout(ALERT_WAIT_S)
+    try:
+        return None if line.receive(1) else Unanswered(Answer.CLOSED, "connection closed after the handshake")
+    except Unanswered as error:
+        return None if error.answer == Answer.TIMEOUT and heard.flight.alert < 0 else error
 
 
 def _observe_certificate(session: Session, port: int, flight: ServerFlight) -> None:
@@ -213,6 +223,14 @@ def _observe_certificate(session: Session, port: int, flight: ServerFlight) -> N
 def _observe_client_certificate(session: Session, port: int, flight: ServerFlight) -> None:
     """Whether one is asked for, and whether nobody gets in without: the handshake that was done has shown it."""
     requested = flight.asks_for_certificate
+    shaken = session.found("tls.handshake", port, Channel.TLS, Identity.STRANGER)
+    if requested and shaken is not None and shaken.answer not in (Answer.DONE, *_TURNED_AWAY):
+        # It asked for one and did not come to its end: that is not yet somebody who was turned away.
+        reason = "the handshake did not end"
+        session.observe(
+            "tls.client_certificate", port, Channel.TLS, Identity.STRANGER, shaken.answer, requested=True, reason=reason
+        )
+        return
     required = requested and not lets_in(session, port)
     details = {"alert": _alert_of(flight)} if required and _alert_of(flight) else {}
     answer = Answer.REFUSED if required else Answer.DONE

@@ -305,7 +305,8 @@ def _is_tag(key: object) -> bool:
 
 
 def studies_in(body: bytes) -> tuple[list[object], bool]:
-    """Return the items of a JSON list, and whether it is whole: one that was cut gives those before the cut."""
+    """Return the first ``MAX_ANSWERS`` and one items of a JSON list, and whether those are all: one that was cut gives
+    those before the cut."""
     text = body.decode("utf-8", "replace").strip()
     if not text.startswith("["):
         return [], False
@@ -322,6 +323,8 @@ def studies_in(body: bytes) -> tuple[list[object], bool]:
         except (ValueError, RecursionError):
             return found, False
         found.append(item)
+        if len(found) > MAX_ANSWERS:
+            return found, False
 
 
 def values_of(study: object) -> dict[int, str]:

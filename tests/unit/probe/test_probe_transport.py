@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +147,31 @@ def test_a_certificate_that_is_asked_for_and_not_checked_is_told_apart(
     strange = seen(made, "tls.certificate_refused")
     assert strange.answer is Answer.DONE
     assert (strange.details["self_signed"], strange.details["expired"]) == (True, True)
+
+
+def test_a_handshake_that_stops_half_way_has_turned_nobody_away(issuer: Issuer, tmp_path: Path) -> None:
+    """A server that asks for a certificate and then says no more does not require one, as far as anybody knows."""
+    pair = issuer.issue("good", Subject("pacs"))
+
+    def half(visit: Visit) -> None:
+        hello = visit.read_some()
+        if not hello:
+            return
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as server, suppress(OSError):
+            server.sendall(hello)
+            server.settimeout(1.0)
+            while flight := server.recv(65536):
+                visit.send(flight)
+        visit.wait_until_closed()
+
+    asking = ("-Verify", "1", "-CAfile", issuer.certificate, "-tls1_2")
+    with s_server(tmp_path, pair, *asking) as port, listening(half) as listener:
+        made = probed(target_with(dicom_ports=(listener.port,)), rates=replace(FAST, answer_s=4.0))
+        connect(made.session)
+        transport.handshakes(made.session)
+    asked = seen(made, "tls.client_certificate")
+    assert asked.details["requested"] is True
+    assert "required" not in asked.details
 
 
 def test_what_was_not_answered_is_no_refusal(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,7 @@ def test_a_list_that_is_cut_gives_what_came_before() -> None:
     assert studies_in(b" [ ] ") == ([], True)
     assert studies_in(b'{"a": 1}') == ([], False)
     assert studies_in(b"[" * 100_000) == ([], False)
+    assert studies_in(b"[" + b"{}," * 100_000 + b"{}]") == ([{}] * (MAX_ANSWERS + 1), False), "no more than is counted"
 
 
 def test_a_root_of_the_scope_is_asked_first() -> None:
