@@ -236,7 +236,7 @@ def _find(dialogue: Dialogue, model: str, made: Canary, scu: ScuConnection) -> O
 
 _WRITES: Final = frozenset({"dicom.store_canary", "dicom.cross_study_canary", "http.stow_canary"})
 _NOT_TAKEN: Final = frozenset({Answer.REFUSED, Answer.UNREACHABLE, Answer.NOT_ASKED})
-"""Only a refusal says that nothing was kept: who fails may have failed after it was."""
+"""What says that nothing was kept. A failure status of C-STORE does (PS3.4 B.2.3), and a web server's 500 does not."""
 
 
 _INSTRUCTION: Final = (
@@ -250,7 +250,8 @@ def cleanup(observations: Iterable[Observation]) -> list[str]:
     lines = []
     for seen in observations:
         instance = seen.details.get("sop_instance_uid")
-        if seen.step in _WRITES and seen.answer not in _NOT_TAKEN and instance:
+        failed = seen.answer is Answer.FAILED and seen.step.startswith("dicom.")
+        if seen.step in _WRITES and seen.answer not in _NOT_TAKEN and not failed and instance:
             study = seen.details.get("study_instance_uid")
             where = f"{seen.endpoint.target} ({seen.endpoint.address} port {seen.endpoint.port})"
             lines.append(f"{where}: SOP Instance UID {instance}" + (f", Study Instance UID {study}" if study else ""))
