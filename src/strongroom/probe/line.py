@@ -277,7 +277,10 @@ class Line:
 
 
 def open_line(address: str, port: int, limits: LineLimits, framing: Framing, key: bytes, tap: Tap) -> Line:
-    """Return a connected line. ``address`` is an address and never a name. Raises Unanswered("unreachable")."""
+    """Return a connected line. ``address`` is an address and never a name.
+
+    Raises Unanswered: unreachable, or closed if it was taken and reset at once.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -286,7 +289,8 @@ def open_line(address: str, port: int, limits: LineLimits, framing: Framing, key
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         connection.close()
-        raise Unanswered(Answer.UNREACHABLE, unanswered(error).reason) from None
+        answer = Answer.CLOSED if isinstance(error, ConnectionResetError) else Answer.UNREACHABLE
+        raise Unanswered(answer, unanswered(error).reason) from None
     return Line(connection, limits, framing, key, tap)
 
 

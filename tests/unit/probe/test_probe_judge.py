@@ -418,7 +418,7 @@ def test_a_range_that_is_silent_is_good_only_where_all_of_the_scope_is_to_be_clo
     ("observations", "level", "words"),
     [
         ([seen("tcp.connect", Answer.UNREACHABLE)], Level.COUNT, "1 x -: not tested"),
-        ([*MTLS, seen("tcp.connect")], Level.COUNT, "1 x A: good"),
+        ([*MTLS, CLOSED_IN_THE_CLEAR, seen("tcp.connect")], Level.COUNT, "1 x A: good"),
         ([seen("tcp.connect")], Level.CONNECT, "1 x -: nothing weak was seen"),
         ([seen("dicom.find_empty", status=0)], Level.COUNT, "1 x F: something is open or weak"),
     ],
