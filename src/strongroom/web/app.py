@@ -192,7 +192,11 @@ class WebApp:
             allowed = _allow(match)
             return plain_problem(405, "Method not allowed", f"Allowed here: {allowed}.", allow=allowed)
         if operation.right is not None:
-            require(principal, operation.right)
+            try:
+                require(principal, operation.right)
+            except Denied as error:
+                self._services.authenticator.denied(principal, error.reason)
+                raise
         _require_no_body(request, operation)
         return await operation.handler(self._call(request, principal, match))
 

@@ -84,6 +84,10 @@ class Authenticator:
         self._throttle.succeeded(credential)
         return principal
 
+    def denied(self, principal: Principal, reason: str) -> None:
+        """Record that a known caller may not do what was asked for."""
+        self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, principal, {"reason": reason}))
+
     def _record(self, reason: str, certificate_der: bytes, address: str) -> None:
         fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""
         who = Principal("", fingerprint, "", address)

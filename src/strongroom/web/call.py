@@ -34,6 +34,9 @@ class Authenticator(Protocol):
         Raises Unauthenticated.
         """
 
+    def denied(self, principal: Principal, reason: str) -> None:
+        """Record that a known caller may not do what was asked for."""
+
 
 class RunBlocking(Protocol):
     """Runs a function on a thread of the worker's bounded pool."""

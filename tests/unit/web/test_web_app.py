@@ -56,6 +56,13 @@ class OneCaller:
             raise Unauthenticated("no-credentials")
         return Principal("KNOWN", address=address, rights=frozenset({Right.FIND}))
 
+    def __init__(self) -> None:
+        self.refused: list[tuple[str, str, str]] = []
+
+    def denied(self, principal: Principal, reason: str) -> None:
+        """Whom, from where and why."""
+        self.refused.append((principal.aet, principal.address, reason))
+
 
 class Asked:
     """One request without a network, and what came back."""
@@ -83,8 +90,13 @@ class Asked:
 
 
 @pytest.fixture
-def app() -> WebApp:
-    services = cast(Services, type("Stub", (), {"authenticator": OneCaller(), "index_is_remote": False})())
+def caller() -> OneCaller:
+    return OneCaller()
+
+
+@pytest.fixture
+def app(caller: OneCaller) -> WebApp:
+    services = cast(Services, type("Stub", (), {"authenticator": caller, "index_is_remote": False})())
     return WebApp(TABLE, services)
 
 
@@ -132,6 +144,13 @@ def test_who_is_not_known_learns_nothing(app: WebApp, method: str, path: str, st
 )
 def test_who_is_known_is_told(app: WebApp, method: str, path: str, status: int) -> None:
     assert Asked(app, method, path).status == status
+
+
+def test_what_a_known_caller_may_not_do_is_recorded(app: WebApp, caller: OneCaller) -> None:
+    assert Asked(app, "GET", "/dicomweb/studies/1.2/series").status == 200
+    assert caller.refused == []
+    assert Asked(app, "POST", "/dicomweb/studies/1.2").status == 403
+    assert caller.refused == [("KNOWN", "192.0.2.7", "no-right-store")]
 
 
 def test_a_problem_says_what_can_be_done(app: WebApp) -> None:

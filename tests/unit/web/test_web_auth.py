@@ -69,6 +69,15 @@ def refusal(world: World, *fields: str, certificate: bytes = b"") -> str:
     return refused.value.reason
 
 
+def test_what_a_known_caller_may_not_do_is_in_the_trail() -> None:
+    who = Principal("CT1", "f1", "", ADDRESS)
+    world = World()
+    world.authenticator().denied(who, "no-right-store")
+    (event,) = world.events
+    assert (event.action, event.outcome, event.principal) == (Action.AUTHENTICATION, Outcome.REFUSED, who)
+    assert event.details == {"reason": "no-right-store"}
+
+
 # --- who is let in
 
 

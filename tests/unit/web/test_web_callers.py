@@ -52,8 +52,9 @@ def test_a_jwt_of_the_configured_issuer_gets_in_and_the_trail_names_its_bearer(
     assert client_of(running, jwt(key, scope="read")).get("/studies").status == 403
     assert client_of(running, jwt(key, aud="other")).get("/studies").status == 401
     assert client_of(running, jwt(ECKey.generate_key("P-256"))).get("/studies").status == 401
-    refused = of(running, Action.AUTHENTICATION, 2)
-    assert [event.details["reason"] for event in refused] == ["jwt-audience", "jwt-signature"]
+    refused = of(running, Action.AUTHENTICATION, 3)
+    assert [event.details["reason"] for event in refused] == ["no-right-find", "jwt-audience", "jwt-signature"]
+    assert refused[0].principal.user == "dr. who"
     keys.write_text("{}")
     assert client_of(running, jwt(key)).get("/studies").status == 401
 
@@ -72,11 +73,11 @@ def test_whoever_tries_too_often_has_to_wait_and_the_trail_has_the_sum(running_a
     assert {event.outcome for event in refused} == {Outcome.REFUSED}
     assert {event.details["reason"] for event in refused} == {"unknown-token", "too-many-failures"}
     assert {event.principal.address for event in refused} == {"127.0.0.1"}
-    # Somebody who has no credential at all is asked for one, and no flood of them is a flood of records.
+    # Somebody who has no credential at all is asked for one, and is seen to have tried.
     count = len(refused)
     assert [client_of(running).get("/studies").status for _ in range(5)] == [401] * 5
     assert running.stop() == 0
-    assert len([event for event in running.events() if event.action is Action.AUTHENTICATION]) == count
+    assert len([event for event in running.events() if event.action is Action.AUTHENTICATION]) == count + 5
 
 
 def test_a_credential_in_the_address_is_refused_also_beside_a_good_one(running_archive: ArchiveFactory) -> None:
