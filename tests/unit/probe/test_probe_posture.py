@@ -21,7 +21,7 @@ TITLES = (PORT, seen("dicom.associate", REFUSED), seen("dicom.calling_title", RE
 ONE_WAY = (
     PORT,
     seen("dicom.associate", Answer.CLOSED),
-    seen("dicom.associate", REFUSED, over=TLS),
+    seen("dicom.associate", REFUSED, over=TLS, rejection="calling title"),
     seen("dicom.calling_title", REFUSED, over=TLS, tried=2),
 )
 MUTUAL = (
