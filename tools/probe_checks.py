@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.probe.catalogue import ABOUT, Check, catalogue
-from strongroom.probe.conditions import FACTS
-from strongroom.probe.grade import __doc__ as GRADES
+from strongroom.probe.judging.catalogue import ABOUT, Check, catalogue
+from strongroom.probe.judging.conditions import FACTS
+from strongroom.probe.judging.grade import __doc__ as GRADES
+from strongroom.probe.judging.vulnerable import known_faults
+from strongroom.probe.reporting.wording import LEVELS
 from strongroom.probe.steps import STEPS
-from strongroom.probe.vulnerable import known_faults
-from strongroom.probe.wording import LEVELS
 
 HEAD = """\
 # The checks of the probe

@@ -25,7 +25,7 @@ from harness.probe_http import Page, Site, web
 from harness.probe_listener import Listener, listening, listening_sockets, most_at_once, too_fast
 from harness.probe_processes import requires
 from harness.probe_runs import Operator, Ran, operator
-from strongroom.probe.signing import signature_path
+from strongroom.probe.permits.signing import signature_path
 
 BUDGET = 40
 MEMORY_BYTES = 192 << 20

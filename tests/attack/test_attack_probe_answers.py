@@ -18,7 +18,7 @@ from harness.probe_listener import Visit, listening
 from harness.probe_planted import leaks, study
 from harness.probe_session import FAST, probed, target_with
 from harness.wire import A_ASSOCIATE_AC, APPLICATION_CONTEXT, C_FIND_RQ, COMMAND, IMPLICIT, P_DATA_TF, item, pdu
-from strongroom.probe import association, canary, counting, services
+from strongroom.probe.dimse import association, canary, counting, services
 from strongroom.probe.model import Answer
 
 PENDING = 0xFF00

@@ -12,8 +12,8 @@ from harness.probe_http import Page, Site, web
 from harness.probe_listener import listening_sockets
 from harness.probe_network import Network, network
 from harness.probe_runs import Operator, Ran, operator
-from strongroom.probe.permit import TOKEN_PATH, proof_text
-from strongroom.probe.signing import read_signers
+from strongroom.probe.permits.permit import TOKEN_PATH, proof_text
+from strongroom.probe.permits.signing import read_signers
 
 MINE, SOMEBODY_ELSES = "203.0.113.5", "203.0.113.66"
 """Of a network for documentation (RFC 5737), which nobody has: here they are addresses of the namespace alone."""

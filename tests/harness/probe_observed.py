@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strongroom.probe.findings import RunFacts, TargetJudgement
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.findings import RunFacts, TargetJudgement
+from strongroom.probe.judging.judge import judge
 from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Level, Observation
 from strongroom.probe.steps import require_kept
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.archives import strongroom_command, toml_value
-from strongroom.probe.signing import load_key, sign_scope, signature_path, write_new_key
+from strongroom.probe.permits.signing import load_key, sign_scope, signature_path, write_new_key
 
 RUN_TIMEOUT_S = 280.0
 CONSENTS = ("private_addresses", "guess_titles", "default_credentials", "write_canary")

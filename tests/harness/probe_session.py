@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from strongroom.probe.model import Level
+from strongroom.probe.permits.scope import Rates, Scope, ScopeTarget, Window
 from strongroom.probe.runlog import RunLog
-from strongroom.probe.scope import Rates, Scope, ScopeTarget, Window
 from strongroom.probe.session import Run, Session
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)

@@ -18,7 +18,7 @@ from harness.probe_estate import Estate, estate
 from harness.probe_nmap import nmap
 from harness.probe_runs import FAST, Ran, operator
 from harness.probe_verdicts import KINDS, of_target
-from strongroom.probe.catalogue import catalogue
+from strongroom.probe.judging.catalogue import catalogue
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 EXPECTED = probe_verdicts.expected()

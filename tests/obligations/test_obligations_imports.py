@@ -131,9 +131,9 @@ NARROWER: dict[str, set[str]] = {
 
 PURE_ROOMS = ("dicom", "ul", "dimse", "signatures")
 PURE_MODULES = (
-    "probe.hello",
-    "probe.suites",
-    "probe.vulnerable",
+    "probe.tls.hello",
+    "probe.tls.suites",
+    "probe.judging.vulnerable",
     "store.seal",
     "trail.record",
     "trail.tree",
@@ -153,8 +153,8 @@ TOUCHED_BY: dict[str, set[str]] = {
     "argon2": {"store.accounts", "store.keys"},
     "cryptography": {
         "net.certificates",
-        "probe.certificates",
-        "probe.signing",
+        "probe.tls.certificates",
+        "probe.permits.signing",
         "signatures.certificates",
         "signatures.revocation",
         "signatures.timestamp",
@@ -165,7 +165,7 @@ TOUCHED_BY: dict[str, set[str]] = {
         "trail.stamp",
     },
     "ctypes": {"pixels.sandbox"},
-    "httptools": {"probe.httpclient", "web.http1"},
+    "httptools": {"probe.web.httpclient", "web.http1"},
     "hyperscan": {"screen.search"},
     "imagecodecs": {"pixels.codecs"},
     "joserfc": {"web.jwks", "web.jwt"},
@@ -183,7 +183,7 @@ TOUCHED_BY: dict[str, set[str]] = {
         "net",
         "pixels.pool",
         "probe.line",
-        "probe.names",
+        "probe.permits.names",
         "screen.clamd",
         "serving.webservice",
         "serving.webworker",

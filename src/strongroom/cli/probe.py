@@ -20,18 +20,14 @@ from strongroom.cli.options import Format, FormatOption
 from strongroom.cli.progress import State, Work, counted
 from strongroom.config import environment
 from strongroom.errors import ConfigError, OutOfScope
-from strongroom.probe.briefing import describe, plan_json, planned_steps
-from strongroom.probe.canary import cleanup
+from strongroom.probe.dimse.canary import cleanup
 from strongroom.probe.engine import COMPLETE, Engine, Outcome
-from strongroom.probe.judge import judge
-from strongroom.probe.permit import Permit, require_inside, require_open, require_permitted
-from strongroom.probe.reports import facts_of, reports
-from strongroom.probe.run import OpenRun, end_run, open_run, ran_of, write_report
-from strongroom.probe.runlog import Verified, verify_log
-from strongroom.probe.scopefile import parse_scope
-from strongroom.probe.scopetemplate import scope_template
-from strongroom.probe.session import Run
-from strongroom.probe.signing import (
+from strongroom.probe.judging.judge import judge
+from strongroom.probe.permits.briefing import describe, plan_json, planned_steps
+from strongroom.probe.permits.permit import Permit, require_inside, require_open, require_permitted
+from strongroom.probe.permits.scopefile import parse_scope
+from strongroom.probe.permits.scopetemplate import scope_template
+from strongroom.probe.permits.signing import (
     SigningKey,
     add_signer,
     head_signature_holds,
@@ -44,7 +40,11 @@ from strongroom.probe.signing import (
     write_new_key,
     write_signature,
 )
-from strongroom.probe.wording import visible
+from strongroom.probe.reporting.reports import facts_of, reports
+from strongroom.probe.reporting.wording import visible
+from strongroom.probe.run import OpenRun, end_run, open_run, ran_of, write_report
+from strongroom.probe.runlog import Verified, verify_log
+from strongroom.probe.session import Run
 
 group = new_group(
     "Find out what a DICOM or DICOMweb server lets a stranger do, within a signed scope.\n\n"

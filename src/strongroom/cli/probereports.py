@@ -16,11 +16,11 @@ import typer
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption
 from strongroom.errors import ConfigError
-from strongroom.probe.catalogue import catalogue
-from strongroom.probe.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
-from strongroom.probe.findings import RunFacts
-from strongroom.probe.judge import judge
-from strongroom.probe.noticed import (
+from strongroom.probe.judging.catalogue import catalogue
+from strongroom.probe.judging.findings import RunFacts
+from strongroom.probe.judging.judge import judge
+from strongroom.probe.reporting.diff import MAX_REPORT_BYTES, compare, difference_json, difference_text, parse_report
+from strongroom.probe.reporting.noticed import (
     Contact,
     contacts_of,
     match,
@@ -31,11 +31,11 @@ from strongroom.probe.noticed import (
     suggested,
     verdicts,
 )
-from strongroom.probe.report_json import parse_run
-from strongroom.probe.reports import reports
+from strongroom.probe.reporting.report_json import parse_run
+from strongroom.probe.reporting.reports import reports
+from strongroom.probe.reporting.serverlogs import LogKind, Reading, Sighting, sightings, why_untellable
 from strongroom.probe.run import write_report
 from strongroom.probe.runlog import read_entries
-from strongroom.probe.serverlogs import LogKind, Reading, Sighting, sightings, why_untellable
 
 REPORT = "report.json"
 

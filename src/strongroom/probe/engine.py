@@ -14,9 +14,9 @@ from typing import Final
 
 from strongroom.errors import BudgetSpent, OutOfScope, RunStopped
 from strongroom.probe.model import BUDGET, Answer, Channel, Detail, Endpoint, Identity, Level, Observation
+from strongroom.probe.permits.scope import ScopeTarget
 from strongroom.probe.plan import StepFunction, steps_for
 from strongroom.probe.runlog import Entry
-from strongroom.probe.scope import ScopeTarget
 from strongroom.probe.session import Run, Session
 from strongroom.probe.steps import STEPS
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.probe import association, canary, connecting, counting, services, transport, web, webcanary, webcounts
+from strongroom.probe import connecting
+from strongroom.probe.dimse import association, canary, counting, services
 from strongroom.probe.model import Level
 from strongroom.probe.session import Session
+from strongroom.probe.tls import transport
+from strongroom.probe.web import site, webcanary, webcounts
 
 StepFunction = Callable[[Session], None]
 
@@ -38,9 +41,9 @@ PHASES: Final[tuple[tuple[Level, tuple[StepFunction, ...]], ...]] = (
             services.services,
             services.syntaxes,
             association.idle,
-            web.look,
-            web.strange_certificates,
-            web.default_credentials,
+            site.look,
+            site.strange_certificates,
+            site.default_credentials,
         ),
     ),
     (

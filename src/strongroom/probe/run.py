@@ -15,10 +15,10 @@ from typing import Final
 from strongroom import __version__
 from strongroom.errors import ConfigError
 from strongroom.probe.engine import COMPLETE, STOPPED, WINDOW, Before, Outcome
-from strongroom.probe.permit import Permit
-from strongroom.probe.reports import Ran
+from strongroom.probe.permits.permit import Permit
+from strongroom.probe.permits.signing import SigningKey, sign_head, write_new
+from strongroom.probe.reporting.reports import Ran
 from strongroom.probe.runlog import LOG_NAME, RunLog, Value, continue_log, new_log, read_entries
-from strongroom.probe.signing import SigningKey, sign_head, write_new
 
 SCOPE_NAME: Final = "scope.toml"
 

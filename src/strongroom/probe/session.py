@@ -21,8 +21,8 @@ from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from strongroom.errors import BudgetSpent, LocalProtocolError, OutOfScope, RunStopped, Unanswered
 from strongroom.probe.line import Framing, Line, LineLimits, Passed, open_line
 from strongroom.probe.model import Answer, Channel, Detail, Endpoint, Identity, Level, Observation
+from strongroom.probe.permits.scope import Scope, ScopeTarget
 from strongroom.probe.runlog import RunLog, Value
-from strongroom.probe.scope import Scope, ScopeTarget
 from strongroom.probe.steps import require_kept
 from strongroom.types import AeTitle, Uid
 from strongroom.ul import LocalParameters

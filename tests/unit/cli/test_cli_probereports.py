@@ -12,9 +12,9 @@ import pytest
 
 from harness.probe_observed import REFUSED, STARTED_US, facts, seen
 from harness.shell import Shell, shell
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.judge import judge
 from strongroom.probe.model import Channel, Level, Observation
-from strongroom.probe.report_json import report_json
+from strongroom.probe.reporting.report_json import report_json
 from strongroom.probe.session import as_json
 
 made_shell = pytest.fixture(shell, name="strongroom")

@@ -14,12 +14,12 @@ from harness.probe_dicom import Conduct, Scp, scp
 from harness.probe_listener import listening, listening_sockets
 from harness.probe_observed import judged
 from harness.probe_session import FAST, Probed, probed, target_with
-from strongroom.probe import association, services
-from strongroom.probe.callers import accepted_callers
 from strongroom.probe.connecting import connect
-from strongroom.probe.findings import Verdict
+from strongroom.probe.dimse import association, services
+from strongroom.probe.dimse.callers import accepted_callers
+from strongroom.probe.judging.findings import Verdict
 from strongroom.probe.model import Answer, Channel, Identity, Level, Observation
-from strongroom.probe.transport import handshakes
+from strongroom.probe.tls.transport import handshakes
 
 STEPS = (
     connect,

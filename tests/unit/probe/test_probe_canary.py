@@ -18,8 +18,8 @@ from harness.probe_pynetdicom import qrscp
 from harness.probe_session import Probed, probed, target_with
 from harness.wire import C_STORE_RQ
 from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
-from strongroom.probe import association, canary, services
-from strongroom.probe.canary import OTHER_PATIENT_ID, PATIENT_ID, SECONDARY_CAPTURE, SIDE, Canary, cleanup
+from strongroom.probe.dimse import association, canary, services
+from strongroom.probe.dimse.canary import OTHER_PATIENT_ID, PATIENT_ID, SECONDARY_CAPTURE, SIDE, Canary, cleanup
 from strongroom.probe.model import Answer, Identity, Observation
 from strongroom.types import Uid
 

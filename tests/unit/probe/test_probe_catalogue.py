@@ -6,17 +6,18 @@ import copy
 import re
 import tomllib
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strongroom.probe import classify, estimates, grade, matrix, recognised
-from strongroom.probe.catalogue import ABOUT, catalogue, parse_catalogue, placeholders
-from strongroom.probe.conditions import BadCondition
+from strongroom.probe.judging import classify, estimates, grade, matrix, recognised
+from strongroom.probe.judging.catalogue import ABOUT, catalogue, parse_catalogue, placeholders
+from strongroom.probe.judging.conditions import BadCondition
 from strongroom.probe.model import Level
 from strongroom.probe.steps import STEPS
 
-RAW = tomllib.loads((files("strongroom.probe") / "catalogue.toml").read_text(encoding="utf-8"))
+RAW = tomllib.loads((files("strongroom.probe.judging") / "catalogue.toml").read_text(encoding="utf-8"))
 SURVEY_ROWS = {str(number) for number in range(1, 38)}
 CONTROL_ROWS = {
     "EXP-01", "EXP-02", "EXP-03", "EXP-04", "EXP-05", "EXP-06", "EXP-07", "EXP-08", "EXP-10", "EXP-12", "AUT-01",
@@ -48,7 +49,7 @@ ONLY_SHOWN: dict[str, str] = {
 
 
 def source_of(*modules: Any) -> str:
-    return "\n".join((files("strongroom.probe") / f"{m.__name__.rsplit('.', 1)[1]}.py").read_text() for m in modules)
+    return "\n".join(Path(m.__file__).read_text() for m in modules)
 
 
 def named_in_rules() -> set[str]:

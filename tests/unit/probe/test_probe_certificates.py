@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from harness.probe_certificates import Issuer, Subject
 from strongroom.errors import Unanswered
-from strongroom.probe.certificates import CertificateLooks, look_at, strange_identity
 from strongroom.probe.model import Answer
+from strongroom.probe.tls.certificates import CertificateLooks, look_at, strange_identity
 
 NOW = dt.datetime.now(dt.UTC)
 

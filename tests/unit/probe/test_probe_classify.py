@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe_observed import seen, shape
-from strongroom.probe.classify import classify
+from strongroom.probe.judging.classify import classify
 
 
 @pytest.mark.parametrize(

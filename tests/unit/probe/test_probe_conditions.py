@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.probe_observed import DONE, FAILED, TLS, seen
-from strongroom.probe.conditions import BadCondition, Case, parse_condition
-from strongroom.probe.findings import Verdict
+from strongroom.probe.judging.conditions import BadCondition, Case, parse_condition
+from strongroom.probe.judging.findings import Verdict
 from strongroom.probe.model import Answer, Detail, Identity, Observation
 
 

@@ -18,10 +18,10 @@ from harness.probe_lures import identical, phantoms, real_looking, tcia
 from harness.probe_planted import STUDY_DATE, STUDY_INSTANCES, STUDY_UID, leaks, planted_scp
 from harness.probe_session import NOW, Probed, probed, target_with
 from harness.wire import C_FIND_RQ
-from strongroom.probe import association, counting, services
-from strongroom.probe.canary import OTHER_PATIENT_ID, PATIENT_ID
 from strongroom.probe.connecting import connect
-from strongroom.probe.counting import (
+from strongroom.probe.dimse import association, counting, services
+from strongroom.probe.dimse.canary import OTHER_PATIENT_ID, PATIENT_ID
+from strongroom.probe.dimse.counting import (
     DAYS_OF_A_SLICE,
     MAX_ANSWERS,
     MAX_SLICES,
@@ -32,7 +32,7 @@ from strongroom.probe.counting import (
     week_slices,
 )
 from strongroom.probe.model import Answer, Detail, Identity, Observation
-from strongroom.probe.transport import handshakes
+from strongroom.probe.tls.transport import handshakes
 
 STEPS = (
     association.associate,

@@ -10,10 +10,10 @@ from harness.probe_listener import Handler, Visit, listening
 from harness.probe_session import probed, target_with
 from strongroom.errors import BudgetSpent
 from strongroom.net.scu import ScuConnection
-from strongroom.probe.callers import STRANGER_TITLES
-from strongroom.probe.dialogue import ECHO_ONLY, VERIFICATION, Caller, Dialogue, Outcome, of_status, rejection
+from strongroom.probe.dimse.callers import STRANGER_TITLES
+from strongroom.probe.dimse.dialogue import ECHO_ONLY, VERIFICATION, Caller, Dialogue, Outcome, of_status, rejection
 from strongroom.probe.model import Answer, Channel, Identity
-from strongroom.probe.scope import Rates
+from strongroom.probe.permits.scope import Rates
 from strongroom.ul import AssociateRejected
 
 SHORT = Rates(interval_s=0.0, connect_s=2.0, answer_s=0.5, connection_s=2.0, max_received_bytes=1 << 20)

@@ -9,10 +9,10 @@ import pytest
 
 from harness.probe_observed import DONE, FAILED, REFUSED, TLS, facts, seen
 from strongroom.errors import ConfigError
-from strongroom.probe.diff import Change, compare, difference_json, difference_text, parse_report
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.judge import judge
 from strongroom.probe.model import Answer, Level, Observation
-from strongroom.probe.report_json import report_json
+from strongroom.probe.reporting.diff import Change, compare, difference_json, difference_text, parse_report
+from strongroom.probe.reporting.report_json import report_json
 
 OPEN = [seen("dicom.associate"), seen("dicom.find_empty", status=0)]
 SHUT = [seen("dicom.associate", REFUSED), seen("dicom.find_empty", REFUSED, status=0x0124)]

@@ -17,11 +17,11 @@ from harness.probe_listener import listening
 from harness.probe_session import NOW, probed, target_with
 from strongroom.errors import BudgetSpent, OutOfScope, RunStopped, StorageUnavailable, Unanswered
 from strongroom.probe import engine as engine_module
-from strongroom.probe.canary import cleanup
+from strongroom.probe.dimse.canary import cleanup
 from strongroom.probe.engine import Before, Engine, Outcome, is_silent, observation_of
 from strongroom.probe.model import Answer, Channel, Identity, Level
+from strongroom.probe.permits.scope import Rates, ScopeTarget
 from strongroom.probe.runlog import RunLog
-from strongroom.probe.scope import Rates, ScopeTarget
 from strongroom.probe.session import Run, Session
 
 Step = Callable[[Session], None]

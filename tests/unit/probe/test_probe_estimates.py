@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.probe_observed import DONE, REFUSED, seen, shape
-from strongroom.probe.estimates import estimate, wilson
-from strongroom.probe.findings import Estimate
+from strongroom.probe.judging.estimates import estimate, wilson
+from strongroom.probe.judging.findings import Estimate
 from strongroom.probe.model import Identity
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from harness.probe_observed import DONE, FAILED, OPEN_SERVICES, REFUSED, TLS, judged, seen, shape
-from strongroom.probe.findings import Grade
+from strongroom.probe.judging.findings import Grade
 from strongroom.probe.model import Answer, Identity, Level, Observation
 
 PORT = seen("tcp.connect", ms=1)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from harness.probe_certificates import Issuer, Subject
 from strongroom.errors import Unanswered
-from strongroom.probe.hello import MAX_FLIGHT_BYTES, VERSIONS, FlightReader, Offer, ServerFlight, client_hello
 from strongroom.probe.model import Answer
-from strongroom.probe.suites import (
+from strongroom.probe.tls.hello import MAX_FLIGHT_BYTES, VERSIONS, FlightReader, Offer, ServerFlight, client_hello
+from strongroom.probe.tls.suites import (
     ALERTS,
     SMALL_GROUPS,
     SUITES,

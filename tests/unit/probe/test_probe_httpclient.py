@@ -16,8 +16,8 @@ from harness.probe_http import Page, Site, read_request, web
 from harness.probe_listener import Visit, listening
 from harness.probe_session import FAST, probed, target_with
 from strongroom.errors import Unanswered
-from strongroom.probe.httpclient import MAX_HEAD_BYTES, HttpClient, Request, Response, ResponseReader
 from strongroom.probe.model import Answer, Channel
+from strongroom.probe.web.httpclient import MAX_HEAD_BYTES, HttpClient, Request, Response, ResponseReader
 
 CHUNKED = (
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=1\r\n"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.probe_planted import GIVEN, PLAIN_SSN
-from strongroom.probe.implementations import shown_uid, shown_version
+from strongroom.probe.dimse.implementations import shown_uid, shown_version
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from harness.probe_observed import (
     seen,
     shape,
 )  # fmt: skip
-from strongroom.probe.catalogue import catalogue
-from strongroom.probe.findings import TargetJudgement, Verdict
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.catalogue import catalogue
+from strongroom.probe.judging.findings import TargetJudgement, Verdict
+from strongroom.probe.judging.judge import judge
 from strongroom.probe.model import Answer, Identity, Level, Observation
-from strongroom.probe.wording import summary, what_a_stranger_could_do
+from strongroom.probe.reporting.wording import summary, what_a_stranger_could_do
 
 REFUSED_AT_THE_DOOR = (
     seen("dicom.associate", REFUSED, rejection="calling title"),

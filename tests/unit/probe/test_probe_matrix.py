@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe_observed import DONE, FAILED, OPEN_SERVICES, REFUSED, TLS, seen
-from strongroom.probe.matrix import SERVICES, matrix_of
+from strongroom.probe.judging.matrix import SERVICES, matrix_of
 from strongroom.probe.model import Answer, Identity, Observation
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.errors import Unanswered
-from strongroom.probe import names
-from strongroom.probe.names import PTR, TXT, NameServers, addresses_of, system_name_servers
+from strongroom.probe.permits import names
+from strongroom.probe.permits.names import PTR, TXT, NameServers, addresses_of, system_name_servers
 
 Answering = Callable[[bytes], list[bytes]]
 

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from harness.probe_observed import STARTED_US, facts
-from strongroom.probe.noticed import Contact, contacts_of, match, noticed_json, noticed_text, verdicts
-from strongroom.probe.serverlogs import LogKind, Reading, Sighting, sightings
+from strongroom.probe.reporting.noticed import Contact, contacts_of, match, noticed_json, noticed_text, verdicts
+from strongroom.probe.reporting.serverlogs import LogKind, Reading, Sighting, sightings
 
 PROBE = "STRONGROOM-PRB"
 AT = dt.datetime.fromtimestamp(STARTED_US / 1_000_000, dt.UTC)

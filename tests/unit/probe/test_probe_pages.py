@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.probe.httpclient import Response
 from strongroom.probe.model import Answer
-from strongroom.probe.pages import (
+from strongroom.probe.web.httpclient import Response
+from strongroom.probe.web.pages import (
     answer_of,
     asks_for_login,
     body_kind,

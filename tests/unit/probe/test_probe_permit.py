@@ -13,7 +13,7 @@ import pytest
 
 from harness.probe_session import scope_text
 from strongroom.errors import OutOfScope, Unanswered
-from strongroom.probe.permit import (
+from strongroom.probe.permits.permit import (
     TOKEN_PATH,
     Proof,
     Sources,
@@ -22,9 +22,9 @@ from strongroom.probe.permit import (
     require_permitted,
     token_at,
 )
-from strongroom.probe.scope import Ownership, ScopeTarget
-from strongroom.probe.scopefile import parse_scope
-from strongroom.probe.signing import SignedScope, Signer
+from strongroom.probe.permits.scope import Ownership, ScopeTarget
+from strongroom.probe.permits.scopefile import parse_scope
+from strongroom.probe.permits.signing import SignedScope, Signer
 
 SIGNER = Signer(b"k" * 32, "test")
 NOW = dt.datetime(2026, 11, 22, 22, 0, tzinfo=dt.UTC)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from harness.probe_observed import DONE, REFUSED, TLS, facts, judged, seen
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.judge import judge
+from strongroom.probe.judging.posture import DEMANDS, held_against
 from strongroom.probe.model import Answer, Observation
-from strongroom.probe.posture import DEMANDS, held_against
-from strongroom.probe.report_text import report_text
-from strongroom.probe.scope import Posture
+from strongroom.probe.permits.scope import Posture
+from strongroom.probe.reporting.report_text import report_text
 
 PORT = seen("tcp.connect")
 GONE = (seen("tcp.connect", Answer.UNREACHABLE, reason="refused"),)

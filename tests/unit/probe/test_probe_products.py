@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.probe.httpclient import Response
-from strongroom.probe.products import pages_for, parse_products, products, recognise, roots_for, shown_text
+from strongroom.probe.web.httpclient import Response
+from strongroom.probe.web.products import pages_for, parse_products, products, recognise, roots_for, shown_text
 
-TEXT = (files("strongroom.probe") / "products.toml").read_text(encoding="utf-8")
+TEXT = (files("strongroom.probe.web") / "products.toml").read_text(encoding="utf-8")
 
 
 def answered(body: str, status: int = 200, **headers: str) -> Response:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.probe_observed import DONE, REFUSED, TLS, seen
+from strongroom.probe.judging.recognised import recognise
 from strongroom.probe.model import Answer, Identity
-from strongroom.probe.recognised import recognise
 
 
 def test_a_page_says_more_than_an_implementation_uid() -> None:

@@ -16,15 +16,15 @@ import pytest
 
 from harness.probe_observed import DONE, FAILED, OPEN_SERVICES, REFUSED, TLS, facts, seen, shape
 from strongroom.errors import ConfigError
-from strongroom.probe.catalogue import catalogue
-from strongroom.probe.findings import Judgement, Verdict
-from strongroom.probe.judge import judge
+from strongroom.probe.judging.catalogue import catalogue
+from strongroom.probe.judging.findings import Judgement, Verdict
+from strongroom.probe.judging.judge import judge
 from strongroom.probe.model import Answer, Endpoint, Identity, Level
-from strongroom.probe.report_html import report_html
-from strongroom.probe.report_json import parse_run, report_json
-from strongroom.probe.report_sarif import report_sarif
-from strongroom.probe.report_text import WIDTH, report_text
-from strongroom.probe.reports import reports
+from strongroom.probe.reporting.report_html import report_html
+from strongroom.probe.reporting.report_json import parse_run, report_json
+from strongroom.probe.reporting.report_sarif import report_sarif
+from strongroom.probe.reporting.report_text import WIDTH, report_text
+from strongroom.probe.reporting.reports import reports
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "</style><script>alert(1)</script><img src=//192.0.2.1/x onerror=alert(1)>\x1b[31m\"'&"

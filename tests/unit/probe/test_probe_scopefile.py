@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from harness.probe_session import scope_text
 from strongroom.errors import ConfigError
-from strongroom.probe.briefing import describe, plan_json
 from strongroom.probe.model import Level
-from strongroom.probe.scope import DICOM_PORTS, HTTP_PORTS, NEIGHBOUR_PORTS, Rates, Reach, Window, reach_of
-from strongroom.probe.scopefile import KEYS, MAX_SCOPE_BYTES, parse_scope
-from strongroom.probe.scopetemplate import scope_template
+from strongroom.probe.permits.briefing import describe, plan_json
+from strongroom.probe.permits.scope import DICOM_PORTS, HTTP_PORTS, NEIGHBOUR_PORTS, Rates, Reach, Window, reach_of
+from strongroom.probe.permits.scopefile import KEYS, MAX_SCOPE_BYTES, parse_scope
+from strongroom.probe.permits.scopetemplate import scope_template
 from strongroom.probe.steps import STEPS
 
 NOW = dt.datetime(2026, 11, 22, 12, 34, tzinfo=dt.UTC)

@@ -16,9 +16,9 @@ from harness.probe_planted import planted_scp
 from harness.probe_session import Probed, probed, target_with
 from harness.wire import C_FIND_RQ, C_GET_RQ, C_MOVE_RQ
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
-from strongroom.probe import association, services
+from strongroom.probe.dimse import association, services
+from strongroom.probe.dimse.services import MAX_CONTEXTS, QUESTIONS, SERVICE_NAMES, SERVICES, services_wanted
 from strongroom.probe.model import Answer, Identity, Observation
-from strongroom.probe.services import MAX_CONTEXTS, QUESTIONS, SERVICE_NAMES, SERVICES, services_wanted
 
 ECHO = "1.2.840.10008.1.1"
 CT, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7"

@@ -18,8 +18,8 @@ from strongroom.net.tls import probing_context
 from strongroom.probe import connecting
 from strongroom.probe.line import Line
 from strongroom.probe.model import Answer, Channel, Identity
+from strongroom.probe.permits.scope import NEIGHBOUR_PORTS
 from strongroom.probe.plan import PHASES, steps_for
-from strongroom.probe.scope import NEIGHBOUR_PORTS
 from strongroom.types import AeTitle, Uid
 
 

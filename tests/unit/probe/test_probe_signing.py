@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError, OutOfScope
-from strongroom.probe.signing import (
+from strongroom.probe.permits.signing import (
     Signer,
     add_signer,
     head_signature_holds,

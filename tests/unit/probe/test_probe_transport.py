@@ -17,11 +17,11 @@ from harness.probe_listener import Visit, listening
 from harness.probe_processes import Program, requires, running
 from harness.probe_session import FAST, Probed, probed, target_with
 from strongroom.errors import Unanswered
-from strongroom.probe import transport
 from strongroom.probe.connecting import connect
-from strongroom.probe.hello import ServerFlight
 from strongroom.probe.model import Answer, Channel, Identity, Observation
 from strongroom.probe.steps import STEPS
+from strongroom.probe.tls import transport
+from strongroom.probe.tls.hello import ServerFlight
 
 ALL_STEPS = (connect, transport.handshakes, transport.versions, transport.suites, transport.strange_certificates)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.probe.vulnerable import (
+from strongroom.probe.judging.vulnerable import (
     faults_of,
     known_faults,
     parse_known_faults,
@@ -114,7 +114,7 @@ def test_the_table_has_a_day_and_no_fault_twice() -> None:
     ],
 )
 def test_a_row_that_cannot_be_meant_is_refused(change: Any) -> None:
-    raw = tomllib.loads((files("strongroom.probe") / "vulnerable.toml").read_text("utf-8"))
+    raw = tomllib.loads((files("strongroom.probe.judging") / "vulnerable.toml").read_text("utf-8"))
     change(raw["fault"][0])
     with pytest.raises(ValueError, match=r"."):
         parse_known_faults(raw)

@@ -16,10 +16,10 @@ from harness.probe_nginx import Server, nginx, redirect_to
 from harness.probe_observed import judged
 from harness.probe_products import LOCKED, OPEN
 from harness.probe_session import FAST, Probed, probed, target_with
-from strongroom.probe import transport
 from strongroom.probe.connecting import connect
 from strongroom.probe.model import Answer, Channel, Identity, Observation
-from strongroom.probe.web import MOST_CONNECTIONS, default_credentials, look, strange_certificates
+from strongroom.probe.tls import transport
+from strongroom.probe.web.site import MOST_CONNECTIONS, default_credentials, look, strange_certificates
 
 NAME = "WINTERBOTTOM"
 

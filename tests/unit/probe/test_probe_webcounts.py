@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from harness.probe_http import Asked, Page, Site, Web, json_page, qido, web
 from harness.probe_planted import FAMILY, NAME, PLAIN_SSN, SSN
 from harness.probe_session import FAST, Probed, probed, target_with
-from strongroom.probe import transport, webcanary, webcounts
-from strongroom.probe.canary import PATIENT_ID, cleanup
 from strongroom.probe.connecting import connect
+from strongroom.probe.dimse.canary import PATIENT_ID, cleanup
 from strongroom.probe.model import Answer, Observation
-from strongroom.probe.web import look
-from strongroom.probe.webcounts import MAX_ANSWERS, studies_in, values_of
+from strongroom.probe.tls import transport
+from strongroom.probe.web import webcanary, webcounts
+from strongroom.probe.web.site import look
+from strongroom.probe.web.webcounts import MAX_ANSWERS, studies_in, values_of
 
 STEPS = (
     connect, transport.handshakes, look, webcounts.search, webcounts.count, webcounts.shape,

@@ -1,0 +1,1 @@
+"""What a DICOM server does with associations, services, queries and a synthetic object."""

@@ -1,0 +1,1 @@
+"""What a web server shows: products, DICOMweb services, files, headers."""
