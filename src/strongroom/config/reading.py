@@ -68,6 +68,8 @@ def _check(config: Config, today: date) -> None:
         _address(listener.bind, f"{section}.bind")
     if not 0 <= config.https.public_port <= 65535:
         raise ConfigError("https.public_port must be 0 to 65535")
+    if not 0 <= config.dicom.workers <= 64:
+        raise ConfigError("dicom.workers must be 0 to 64")
     _check_https(config.https)
     _check_jwt(config.jwt)
     for name in LimitsSection.__struct_fields__:

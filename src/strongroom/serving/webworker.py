@@ -35,7 +35,7 @@ from strongroom.errors import Busy, StrongroomError
 from strongroom.net.tls import web_context
 from strongroom.serving.announcing import Announcer
 from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
-from strongroom.serving.dicomservice import query_limits
+from strongroom.serving.dicomparts import query_limits
 from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid

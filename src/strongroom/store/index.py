@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Select, and_, bindparam, exists, false, func, select
 from sqlalchemy.engine import Dialect
@@ -61,6 +61,16 @@ _STORED_COLUMNS = (
 )
 
 
+class Writer(Protocol):
+    """Who adds and records, if it is another process (`store.remote`)."""
+
+    def add(self, new: NewInstance, event: Event) -> Added:
+        """See ``archive.ports.Index``."""
+
+    def record(self, *events: Event) -> None:
+        """See ``archive.ports.Index``."""
+
+
 class Index:
     """The adapter of ``archive.ports.Index``. Thread-safe."""
 
@@ -73,6 +83,8 @@ class Index:
         self.announce: Callable[[Event], None] = lambda _: None
         """Told of every event that `record` has made durable, and of alerts that are in the transaction of what they
         are about; for `serve` to set."""
+        self.writer: Writer | None = None
+        """Adds and records instead of this process, if it is set."""
         self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
@@ -122,6 +134,8 @@ class Index:
 
         Where the event's principal has a scope, what is outside it is neither touched nor told of.
         """
+        if self.writer is not None:
+            return self.writer.add(new, event)
         scope = event.principal.scope
         if scope is None and self.backlog is not None and self.backlog.take(new, event):
             return Added.ADDED
@@ -156,6 +170,9 @@ class Index:
 
     def record(self, *events: Event) -> None:
         """Append to the trail; durable on return."""
+        if self.writer is not None:
+            self.writer.record(*events)
+            return
 
         def work(transaction: Transaction) -> None:
             for event in events:

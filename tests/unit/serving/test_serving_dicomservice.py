@@ -19,8 +19,9 @@ from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc, own_addre
 from strongroom.archive.model import Action, Event
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
+from strongroom.net.associations import Associations
 from strongroom.net.certificates import CA_DAYS, PEER_DAYS, is_good_for, is_issued_by, issue, read_certificate
-from strongroom.net.server import DicomServer
+from strongroom.net.places import Places
 from strongroom.serving import dicomservice
 from strongroom.store.keys import KeyRing
 
@@ -145,8 +146,8 @@ def test_the_reason_of_a_plaintext_exception_is_in_the_trail(local_archive: Arch
 TIMERS = {
     "checkpoints": (Archive, "checkpoint"),
     "checkpoints, forgetting": (Archive, "forget_deleted"),
-    "peers": (DicomServer, "end_sessions"),
-    "peers, refusals": (DicomServer, "record_refusal_sums"),
+    "peers": (Associations, "end_sessions"),
+    "peers, refusals": (Places, "record_refusal_sums"),
 }
 
 

@@ -1,0 +1,165 @@
+"""One process that serves associations: an archive of its own, open on the same home, which another process writes.
+
+``python -P -m strongroom.serving.dicomworker`` is started by ``dicomworkers`` and by nobody else. Its standard input is
+one line that says what to do, and stays open until it is to finish what is under way; its control socket stays open as
+long as the parent lives, and gives it connections.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from strongroom.app import Archive
+from strongroom.config import Home
+from strongroom.errors import StrongroomError
+from strongroom.net.associations import Associations, Visitor
+from strongroom.net.farplace import FarPlace
+from strongroom.serving.announcing import Announcer
+from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
+from strongroom.serving.dicomparts import DicomParts
+from strongroom.store.remote import RemoteWriter
+
+log = logging.getLogger(__name__)
+
+WRITER: Final = b"writer"
+"""Said with a descriptor: whoever writes the index is to serve it there."""
+WAKE: Final = b"wake"
+"""Said when a commitment report is due."""
+MAX_WORD_BYTES: Final = 1024
+WATCH_INTERVAL_S: Final = 1.0
+"""How long what an operator has changed may go unnoticed."""
+GRACE_S: Final = 10.0
+"""For associations to end, once the parent says so."""
+LAST_MOMENT_S: Final = 5.0
+"""After that: a worker that has not ended by then ends at once."""
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parent writes: descriptors are numbers of inherited ones."""
+
+    home: str
+    log: str
+    control_fd: int
+    ready_fd: int
+
+
+class Handed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A connection: where it comes from and, if it has no TLS, who alone it may be. With two descriptors, its own and
+    that of its place."""
+
+    host: str
+    is_tls: bool
+    plaintext_peer: str
+
+
+class Worker:
+    """One worker on an open archive."""
+
+    def __init__(self, archive: Archive, control: socket.socket) -> None:
+        self._archive = archive
+        self._control = control
+        archive.index.writer = RemoteWriter(self._new_link)
+        archive.index.announce = Announcer(time.monotonic)
+        self._parts = DicomParts(archive)
+        self.associations: Associations = self._parts.associations(lambda: self._say(WAKE))
+
+    def _new_link(self) -> socket.socket:
+        mine, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [WRITER], [theirs.fileno()])
+            except OSError:
+                mine.close()
+                raise
+        return mine
+
+    def _say(self, word: bytes) -> None:
+        with suppress(OSError):  # the parent is gone; who comes after it looks for what is due
+            self._control.send(word)
+
+    def take_connections(self) -> None:
+        """Serve what the parent hands over, until it is gone."""
+        while True:
+            try:
+                handed, descriptors, *_ = socket.recv_fds(self._control, MAX_WORD_BYTES, 2)
+            except OSError:
+                return
+            if not handed:
+                return
+            if len(descriptors) != 2:  # this process had none left: the parent's end of the place closes with ours
+                for each in descriptors:
+                    os.close(each)
+                continue
+            raw, link = (socket.socket(fileno=each) for each in descriptors)
+            told = msgspec.msgpack.decode(handed, type=Handed)
+            context = self._parts.directory.server_context if told.is_tls else None
+            self.associations.begin(Visitor(raw, told.host, FarPlace(link), context, told.plaintext_peer))
+
+    def watch(self, stopped: threading.Event) -> None:
+        """See to what others change, once a second, until ``stopped``."""
+        works: tuple[Callable[[], object], ...] = (
+            lambda: self.associations.end_sessions(self._parts.why_over),
+            self._parts.use_new_identity,
+            self._archive.forget_deleted,
+        )
+        while not stopped.wait(WATCH_INTERVAL_S):
+            for work in works:
+                try:
+                    work()
+                except StrongroomError as error:
+                    log.error("what has changed could not be read: %s", error)
+                except Exception:
+                    log.exception("what has changed could not be read")
+
+
+def serve(orders: Orders, stopped: threading.Event) -> None:
+    """Serve until ``stopped``, and let associations end. Raises ConfigError, StorageUnavailable."""
+    archive = Archive(Home(Path(orders.home)), orders.log)
+    try:
+        worker = Worker(archive, socket.socket(fileno=orders.control_fd))
+
+        def take() -> None:
+            worker.take_connections()
+            os._exit(1)  # nobody is left who could make durable what this process has
+
+        threading.Thread(target=take, name="connections", daemon=True).start()
+        threading.Thread(target=worker.watch, args=(stopped,), name="watch", daemon=True).start()
+        with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
+            os.write(orders.ready_fd, b"ready\n")
+        os.close(orders.ready_fd)
+        stopped.wait()
+        worker.associations.stop(GRACE_S)
+    finally:
+        archive.close()
+
+
+def main() -> int:
+    """Read the orders, serve, return the exit code."""
+    log_to_stderr()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # both reach the whole group: the parent says when
+    orders = msgspec.json.decode(read_orders(), type=Orders)
+    stopped = threading.Event()
+    follow_parent(stopped.set, GRACE_S + LAST_MOMENT_S)
+    try:
+        serve(orders, stopped)
+    except StrongroomError as error:
+        log.error("a DICOM worker ended: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
