@@ -26,7 +26,10 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.archive.tokens import parse_token_rights
 from strongroom.config import Home, parse
+from strongroom.metrics.tally import Tally
+from strongroom.serving.board import Board
 from strongroom.serving.dicomservice import DicomService
+from strongroom.serving.reporting import SERVE_PLACE, Reporter, board_places
 from strongroom.trail.record import parse_record
 from strongroom.types import AeTitle
 
@@ -329,11 +332,17 @@ def _read_output(running: RunningArchive, ready: threading.Event) -> None:
     ready.set()
 
 
+def new_reporter(archive: Archive) -> Reporter:
+    """What counts for the server of an archive, with a board of its own."""
+    return Reporter(Board.new(board_places(archive.config)), SERVE_PLACE, "serve", Tally())
+
+
 @contextmanager
 def serving_in_process(home: Home) -> Iterator[RunningArchive]:
     """The same server on threads of this process: starts in a fraction of the time, and tests may look inside."""
     with opened(home, SERVE_LOG) as archive:
-        service = DicomService(archive)
+        reporter = new_reporter(archive)
+        service = DicomService(archive, reporter)
         first, *others = service.start()
         port = int(re.match(r"dicom=\S+:(\d+)", first)[1])  # type: ignore[index]
         plain = [int(match[1]) for line in others if (match := re.match(r"unsafe_plaintext=\S+:(\d+) ", line))]
@@ -341,3 +350,4 @@ def serving_in_process(home: Home) -> Iterator[RunningArchive]:
             yield RunningArchive(home, port, plain, archive=archive)
         finally:
             service.stop(1.0)
+            reporter.board.close()

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from strongroom.archive.model import Action, Detail, Event, Outcome
@@ -19,7 +19,7 @@ from strongroom.dimse import ChannelLimits
 from strongroom.errors import LocalProtocolError, RemoteProtocolError, StrongroomError
 from strongroom.net.acceptor import Admission, Caller, Gate, Rejection
 from strongroom.net.certificates import facts_of_der, is_issued_by
-from strongroom.net.connection import Connection, Timeouts
+from strongroom.net.connection import Connection, Drained, Timeouts
 from strongroom.net.places import Place
 from strongroom.net.scp import Services, Session
 from strongroom.types import Principal
@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # the type alone: only net.tls may use the module
 log = logging.getLogger(__name__)
 
 MAX_CALLING_CHARS = 16
+LAST_MOMENT_S = 5.0
+"""For what was closed to say in the trail that it was."""
 HANDSHAKE, ASSOCIATION = "dicom-handshake", "dicom-association"
 """Names of threads."""
 
@@ -90,23 +92,34 @@ class Associations:
 
     def begin(self, visitor: Visitor) -> None:
         """Have a connection show who it is, and serve it; returns at once. Its place is left when it is over."""
-        if not self._start(HANDSHAKE, self._admit, visitor):
+        if self._stopping.is_set() or not self._start(HANDSHAKE, self._admit, visitor):
             visitor.raw.close()
             visitor.place.leave()
 
     def stop(self, grace_s: float) -> None:
-        """Let what runs finish for ``grace_s`` seconds, then close it."""
+        """Let requests that are being served finish for ``grace_s`` seconds, then close what is left.
+
+        Associations without one, and who has none yet, are ended at once. Returns within LAST_MOMENT_S after that.
+        """
         self._stopping.set()
-        workers = [thread for thread in threading.enumerate() if thread.name in (HANDSHAKE, ASSOCIATION)]
-        per_thread_s = grace_s / max(1, len(workers))
-        for thread in workers:
-            thread.join(per_thread_s)
+        deadline = monotonic() + grace_s
+        threads = [thread for thread in threading.enumerate() if thread.name in (HANDSHAKE, ASSOCIATION)]
         with self._lock:
-            left = list(self._open.values())
-        for each in left:
-            each.close()
-        for thread in workers:
-            thread.join(5)
+            served = {session.connection for session in self._sessions.values()}
+        for connection in served:
+            connection.drain()
+        self._close_all_but(served)
+        for thread in threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        self._close_all_but(set())
+        for thread in threads:
+            thread.join(max(0.0, deadline + LAST_MOMENT_S - monotonic()))
+
+    def _close_all_but(self, spared: set[Connection]) -> None:
+        with self._lock:
+            for each in self._open.values():
+                if each not in spared:
+                    _end_wait(each)
 
     def end_sessions(self, why_over: Callable[[Principal], str]) -> None:
         """Close the association of every principal for which ``why_over`` gives a reason; the trail names it."""
@@ -129,9 +142,11 @@ class Associations:
         return True
 
     def _is_at(self, visitor: Visitor, where: socket.socket | Connection) -> None:
-        """Remember what ends the wait of a connection's thread."""
+        """Remember what ends the wait of a connection's thread; whoever comes too late to be served does not wait."""
         with self._lock:
             self._open[id(visitor)] = where
+            if self._stopping.is_set():
+                _end_wait(where)
 
     def _leave(self, visitor: Visitor) -> None:
         with self._lock:
@@ -185,7 +200,10 @@ class Associations:
         if visitor.context is None:
             return raw, Caller(visitor.host, None, visitor.plaintext_peer)
         raw.settimeout(self._limits.tls_handshake_timeout_s)
-        secured = visitor.context().wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+        try:
+            secured = visitor.context().wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+        except OSError:  # it was cut off meanwhile
+            return None
         self._is_at(visitor, secured)  # it has taken the descriptor over
         try:
             secured.do_handshake()
@@ -252,6 +270,9 @@ class Associations:
         try:
             end = session.run()
             outcome = Outcome.SUCCESS
+        except Drained:
+            outcome, end = Outcome.SUCCESS, "service-stop"
+            _cut_off(session.connection)
         except RemoteProtocolError as error:
             end = str(error)[:128]
         except StrongroomError as error:
@@ -277,6 +298,15 @@ def _claim(event: AssociateRequested | AssociateRefused, caller: Caller) -> dict
 
 def _fingerprint(caller: Caller) -> str:
     return "" if caller.presented is None else caller.presented.fingerprint
+
+
+def _end_wait(where: socket.socket | Connection) -> None:
+    """End a thread's wait for its peer. A handshake's thread closes its socket itself: the number may be in use."""
+    if isinstance(where, Connection):
+        where.close()
+        return
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(where, socket.SHUT_RDWR)
 
 
 def _cut_off(connection: Connection) -> None:

@@ -119,6 +119,11 @@ class Places:
                 return
         self._write_refusal(Principal("", fingerprint, "", host), {"reason": why, **details})
 
+    def connections(self) -> tuple[int, int]:
+        """How many connections may have an association, and how many handshakes are under way."""
+        with self._lock:
+            return len(self._open), len(self._knocking)
+
     def record_refusal_sums(self, *, at_end: bool = False) -> None:
         """Write how many refusals were too many to be written one by one; to be called every second or so."""
         with self._lock:

@@ -22,6 +22,7 @@ from strongroom.net.server import DicomServer, Listener
 from strongroom.serving.announcing import Announcer
 from strongroom.serving.dicomparts import DicomParts, place_limits
 from strongroom.serving.dicomworkers import DicomWorkers
+from strongroom.serving.reporting import Reporter, counted
 from strongroom.stamping import Stamper
 from strongroom.store.transaction import Transaction
 
@@ -42,16 +43,17 @@ PEER_WARNING_DAYS, AUTHORITY_WARNING_DAYS = 30, 180
 class DicomService:
     """The DICOM server of an open archive, with its timer for checkpoints."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, reporter: Reporter) -> None:
+        """``reporter`` is that of this process; its board has a place for each worker."""
         self._archive = archive
         config = archive.config
-        archive.index.announce = Announcer(time.monotonic)
+        archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
         renew_certificate(archive)
         self.parts = parts = DicomParts(archive)
         self.directory = parts.directory
         self.places = Places(place_limits(config), archive.index.record)
         self._reports = CommitmentSender(parts.commitments, replace(parts.caller, timeouts=REPORT_TIMEOUTS))
-        self._workers = DicomWorkers(archive, self._reports.wake)
+        self._workers = DicomWorkers(archive, self._reports.wake, reporter)
         self.associations = parts.associations(self._reports.wake)
         serve = self._workers.serve if config.dicom.workers else self.associations.begin
         self.server = DicomServer(self.places, serve)
@@ -141,13 +143,19 @@ class DicomService:
                 left = days_left(peer.certificate.encode(), now)
                 _warn_of_end(whose, left, PEER_WARNING_DAYS, "revoke and add it, or bind its new one")
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Stop accepting, let associations end, record it, write the last checkpoint."""
+    def drain(self, grace_s: float) -> None:
+        """Stop accepting, and let what is being served end within ``grace_s`` seconds."""
+        deadline = time.monotonic() + grace_s
         self._stop.set()
-        self._reports.stop(grace_s)
         self.server.stop()
         self._workers.stop(grace_s)
         self.associations.stop(grace_s)
+        self._reports.stop(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """The same, unless it is done; record it, and write the last checkpoint."""
+        if not self._stop.is_set():
+            self.drain(grace_s)
         self.places.record_refusal_sums(at_end=True)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()

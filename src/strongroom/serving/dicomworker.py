@@ -22,13 +22,18 @@ from typing import Final
 import msgspec
 
 from strongroom.app import Archive
-from strongroom.config import Home
+from strongroom.config import Home, load
 from strongroom.errors import StrongroomError
+from strongroom.metrics.tally import Tally
+from strongroom.net.associations import LAST_MOMENT_S as ASSOCIATIONS_LAST_MOMENT_S
 from strongroom.net.associations import Associations, Visitor
 from strongroom.net.farplace import FarPlace
 from strongroom.serving.announcing import Announcer
-from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
+from strongroom.serving.board import Board
+from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import DicomParts
+from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.reporting import Reporter, counted
 from strongroom.store.remote import RemoteWriter
 
 log = logging.getLogger(__name__)
@@ -40,19 +45,20 @@ WAKE: Final = b"wake"
 MAX_WORD_BYTES: Final = 1024
 WATCH_INTERVAL_S: Final = 1.0
 """How long what an operator has changed may go unnoticed."""
-GRACE_S: Final = 10.0
-"""For associations to end, once the parent says so."""
-LAST_MOMENT_S: Final = 5.0
-"""After that: a worker that has not ended by then ends at once."""
+LAST_MOMENT_S: Final = ASSOCIATIONS_LAST_MOMENT_S + 5.0
+"""After the time for draining: a worker that has not ended by then ends at once."""
 
 
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the parent writes: descriptors are numbers of inherited ones."""
+    """What the parent writes: descriptors are numbers of inherited ones; ``place`` is on the board of ``places``."""
 
     home: str
     log: str
     control_fd: int
     ready_fd: int
+    board_fd: int
+    places: int
+    place: int
 
 
 class Handed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,11 +73,11 @@ class Handed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, control: socket.socket) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, control: socket.socket, reporter: Reporter) -> None:
+        self._archive, self._reporter = archive, reporter
         self._control = control
         archive.index.writer = RemoteWriter(self._new_link)
-        archive.index.announce = Announcer(time.monotonic)
+        archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
         self._parts = DicomParts(archive)
         self.associations: Associations = self._parts.associations(lambda: self._say(WAKE))
 
@@ -108,52 +114,66 @@ class Worker:
             self.associations.begin(Visitor(raw, told.host, FarPlace(link), context, told.plaintext_peer))
 
     def watch(self, stopped: threading.Event) -> None:
-        """See to what others change, once a second, until ``stopped``."""
+        """See to what others change, and say what was counted, once a second, until ``stopped``."""
         works: tuple[Callable[[], object], ...] = (
             lambda: self.associations.end_sessions(self._parts.why_over),
             self._parts.use_new_identity,
             self._archive.forget_deleted,
         )
+        self._reporter.report(is_ready=True)
         while not stopped.wait(WATCH_INTERVAL_S):
+            is_current = True
             for work in works:
                 try:
                     work()
                 except StrongroomError as error:
                     log.error("what has changed could not be read: %s", error)
+                    is_current = False
                 except Exception:
                     log.exception("what has changed could not be read")
+                    is_current = False
+            self._reporter.report(is_ready=is_current)
 
 
 def serve(orders: Orders, stopped: threading.Event) -> None:
-    """Serve until ``stopped``, and let associations end. Raises ConfigError, StorageUnavailable."""
+    """Serve until ``stopped``, and let requests under way end. Raises ConfigError, StorageUnavailable."""
     archive = Archive(Home(Path(orders.home)), orders.log)
+    log_to_stderr(archive.config.log.format)
+    board = Board(orders.board_fd, orders.places)
+    reporter = Reporter(board, orders.place, orders.log, Tally())
     try:
-        worker = Worker(archive, socket.socket(fileno=orders.control_fd))
+        worker = Worker(archive, socket.socket(fileno=orders.control_fd), reporter)
 
         def take() -> None:
             worker.take_connections()
             os._exit(1)  # nobody is left who could make durable what this process has
 
         threading.Thread(target=take, name="connections", daemon=True).start()
-        threading.Thread(target=worker.watch, args=(stopped,), name="watch", daemon=True).start()
+        watch = threading.Thread(target=worker.watch, args=(stopped,), name="watch", daemon=True)
+        watch.start()
         with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
             os.write(orders.ready_fd, b"ready\n")
         os.close(orders.ready_fd)
         stopped.wait()
-        worker.associations.stop(GRACE_S)
+        worker.associations.stop(archive.config.dicom.drain_timeout_s)
+        watch.join(WATCH_INTERVAL_S)
+        reporter.report(is_ready=False)
     finally:
         archive.close()
+        board.close()
 
 
 def main() -> int:
     """Read the orders, serve, return the exit code."""
     log_to_stderr()
+    log_uncaught()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # both reach the whole group: the parent says when
     orders = msgspec.json.decode(read_orders(), type=Orders)
     stopped = threading.Event()
-    follow_parent(stopped.set, GRACE_S + LAST_MOMENT_S)
     try:
+        drain_timeout_s = load(Home(Path(orders.home))).dicom.drain_timeout_s
+        follow_parent(stopped.set, drain_timeout_s + LAST_MOMENT_S)
         serve(orders, stopped)
     except StrongroomError as error:
         log.error("a DICOM worker ended: %s", error)

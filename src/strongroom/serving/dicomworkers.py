@@ -23,6 +23,7 @@ from strongroom.net.farplace import keep_place, new_link
 from strongroom.net.places import OwnPlace
 from strongroom.serving.dicomworker import LAST_MOMENT_S, MAX_WORD_BYTES, WAKE, WRITER, Handed, Orders
 from strongroom.serving.keeping import KeptWorker, start_all
+from strongroom.serving.reporting import Reporter, place_of_dicom_worker
 from strongroom.store.remote import serve_writes
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,12 @@ class _Worker(KeptWorker):
 
     module, kind = "strongroom.serving.dicomworker", "DICOM"
 
-    def __init__(self, number: int, archive: Archive, stopping: threading.Event, wake: Callable[[], None]) -> None:
-        super().__init__(f"{LOG_NAME}-{number}", archive, stopping)
+    def __init__(
+        self, number: int, archive: Archive, stopping: threading.Event, wake: Callable[[], None], reporter: Reporter
+    ) -> None:
+        super().__init__(f"{LOG_NAME}-{number}", archive, stopping, reporter)
         self._wake = wake
+        self._place = place_of_dicom_worker(archive.config, number)
         self._control: socket.socket | None = None
         self._theirs: socket.socket | None = None
         self._links: set[socket.socket] = set()
@@ -59,7 +63,8 @@ class _Worker(KeptWorker):
         threading.Thread(target=self._listen, args=(control,), name=f"{self.name}-words", daemon=True).start()
         control_fd = theirs.fileno()
         theirs.close()
-        return Orders(str(self._archive.home.root), self.name, control_fd, ready_fd)
+        home, board = str(self._archive.home.root), self._reporter.board
+        return Orders(home, self.name, control_fd, ready_fd, board.fd, board.count, self._place)
 
     def _listen(self, control: socket.socket) -> None:
         """Do what one process says, until it ends."""
@@ -116,11 +121,11 @@ class _Worker(KeptWorker):
 class DicomWorkers:
     """As many as ``dicom.workers`` says."""
 
-    def __init__(self, archive: Archive, wake_reports: Callable[[], None]) -> None:
+    def __init__(self, archive: Archive, wake_reports: Callable[[], None], reporter: Reporter) -> None:
         self._archive = archive
         self._stopping = threading.Event()
         self._workers = [
-            _Worker(number, archive, self._stopping, wake_reports)
+            _Worker(number, archive, self._stopping, wake_reports, reporter)
             for number in range(1, archive.config.dicom.workers + 1)
         ]
 
@@ -145,7 +150,7 @@ class DicomWorkers:
         place.leave()
 
     def stop(self, grace_s: float) -> None:
-        """Let associations end for so long, and every worker with them."""
+        """Let requests under way end for so long, `dicom.drain_timeout_s`, and every worker with them."""
         self._stopping.set()
         for worker in self._workers:
             worker.end()

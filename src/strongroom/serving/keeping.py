@@ -20,6 +20,7 @@ import msgspec
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.serving.reporting import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,10 @@ class KeptWorker(ABC):
     kind: ClassVar[str]
     """What it is called where people read it."""
 
-    def __init__(self, name: str, archive: Archive, stopping: threading.Event) -> None:
-        """``name`` is that of its trail log; it is started again until ``stopping``."""
+    def __init__(self, name: str, archive: Archive, stopping: threading.Event, reporter: Reporter) -> None:
+        """``name`` is that of its trail log; it is started again until ``stopping``, and ``reporter`` counts that."""
         self.name = name
-        self._archive, self._stopping = archive, stopping
+        self._archive, self._stopping, self._reporter = archive, stopping, reporter
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
@@ -72,7 +73,7 @@ class KeptWorker(ABC):
                     # -P: a folder of our name, wherever we were started, is not our code.
                     [sys.executable, "-P", "-m", self.module],
                     stdin=subprocess.PIPE,
-                    pass_fds=(*inherited, told),
+                    pass_fds=(*inherited, told, self._reporter.board.fd),
                 )
             finally:
                 os.close(told)
@@ -96,6 +97,7 @@ class KeptWorker(ABC):
             pause_s = FIRST_PAUSE_S if lived_s > LONGEST_PAUSE_S else min(pause_s * 2, LONGEST_PAUSE_S)
             log.error("%s ended with status %d after %.0f s: it is started again", self.name, status, lived_s)
             self._record(status)
+            self._reporter.tally.add("worker_restarts_total", self.name)
             if self._stopping.wait(pause_s):
                 return
             try:

@@ -16,6 +16,7 @@ from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.serving.keeping import KeptWorker, start_all
+from strongroom.serving.reporting import Reporter
 from strongroom.serving.webworker import LAST_MOMENT_S, Orders
 
 log = logging.getLogger(__name__)
@@ -31,22 +32,26 @@ BIND_TIMEOUT_S = 5.0
 class _Worker(KeptWorker):
     module, kind = "strongroom.serving.webworker", "HTTPS"
 
-    def __init__(self, number: int, archive: Archive, listener: socket.socket, stopping: threading.Event) -> None:
-        super().__init__(f"{LOG_NAME}-{number}", archive, stopping)
-        self._listener = listener
+    def __init__(
+        self, number: int, archive: Archive, listener: socket.socket, stopping: threading.Event, reporter: Reporter
+    ) -> None:
+        super().__init__(f"{LOG_NAME}-{number}", archive, stopping, reporter)
+        self._listener, self._number = listener, number
 
     def inherited(self) -> tuple[int]:
         return (self._listener.fileno(),)
 
     def orders(self, ready_fd: int) -> Orders:
-        return Orders(str(self._archive.home.root), self.name, self._listener.fileno(), ready_fd)
+        home, listener_fd, board = str(self._archive.home.root), self._listener.fileno(), self._reporter.board
+        return Orders(home, self.name, listener_fd, ready_fd, board.fd, board.count, self._number)
 
 
 class WebService:
     """The HTTPS listener of an open archive and the processes behind it."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, reporter: Reporter) -> None:
+        """``reporter`` is that of this process; its board has a place for each worker."""
+        self._archive, self._reporter = archive, reporter
         self._stopping = threading.Event()
         self._workers: list[_Worker] = []
         self._listener: socket.socket | None = None
@@ -61,7 +66,8 @@ class WebService:
             return ""
         self._listener = listener = _bound(https.bind, https.port)
         self._workers = [
-            _Worker(number, self._archive, listener, self._stopping) for number in range(1, https.workers + 1)
+            _Worker(number, self._archive, listener, self._stopping, self._reporter)
+            for number in range(1, https.workers + 1)
         ]
         try:
             start_all(self._workers)

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.archives import RunningArchive, add_peer, change_config, new_home, opened, serving, trail_events
+from harness.archives import (
+    RunningArchive,
+    add_peer,
+    change_config,
+    new_home,
+    new_reporter,
+    opened,
+    serving,
+    trail_events,
+)
 from harness.ingesting import Sample, store
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.peers import revoke
@@ -111,7 +120,7 @@ def test_certificates_that_end_soon_are_warned_of_once_a_day(
         for aet in ("CT1", "OLD1"):
             add_peer(archive, aet)
         revoke(archive, "OLD1")
-        served = dicomservice.DicomService(archive)
+        served = dicomservice.DicomService(archive, new_reporter(archive))
         today = now_utc()
 
         def warned_in(days: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.archives import RunningArchive, add_peer, children, new_home, opened, trail_events
+from harness.archives import RunningArchive, add_peer, children, new_home, new_reporter, opened, trail_events
 from harness.wire import (
     A_ASSOCIATE_AC,
     C_FIND_RQ,
@@ -177,28 +178,32 @@ def test_workers_go_when_their_parent_is_killed(archive: RunningArchive) -> None
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "a worker outlived its parent")
 
 
-def test_an_association_under_way_may_end_in_order(archive: RunningArchive) -> None:
+def test_an_idle_association_is_ended_with_the_server(archive: RunningArchive) -> None:
     assert archive.process is not None
     with associated(archive) as peer:
         assert stored(peer)[0] == 0
         archive.process.send_signal(signal.SIGTERM)
-
-        def accepts() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", archive.port), TIMEOUT_S).close()
-            except OSError:
-                return False
-            return True
-
-        until(lambda: not accepts(), "it accepts for ever")
-        assert stored(peer)[0] == 0
-        peer.release()
+        assert peer.ends()
     assert archive.process.wait(TIMEOUT_S) == 0
     assert "Traceback" not in archive.output
     with opened(archive.home) as after:
         *_, end, stop = [e for e in trail_events(after, "serve") if e.outcome is not Outcome.REFUSED]
-    assert (end.details["end"], end.details["stored"]) == ("released", 2)
+    assert (end.details["end"], end.details["stored"]) == ("service-stop", 1)
     assert stop.action is Action.SERVICE_STOP
+
+
+def test_workers_log_as_the_server_does(running_archive: ArchiveFactory) -> None:
+    """What the worker itself announces: an object that it keeps apart, since it is another than the first of its UID."""
+    archive = running_archive(peers={"CT1": "echo,store"}, dicom=TWO, log={"format": "json"})
+    with associated(archive) as peer:
+        assert stored(peer, 900)[0] == 0
+        sop, altered = ct_image(900, pixels=1024)
+        peer.ask(store_command(2, CT_IMAGE_STORAGE, sop), altered, context_id=STORE)
+        assert peer.read_status() != 0
+    until(lambda: '"event": "alert"' in archive.output, "nothing was said of it")
+    (said,) = [json.loads(line) for line in archive.output.splitlines() if '"event": "alert"' in line]
+    assert said["process"] in archive.dicom_workers()
+    assert said["aet"] == "CT1"
 
 
 def test_a_revoked_peer_is_out_of_every_worker(archive: RunningArchive) -> None:
@@ -224,7 +229,7 @@ def test_a_connection_that_no_worker_takes_is_closed_and_recorded(tmp_path: Path
     events: list[Event] = []
     places = Places(PlaceLimits(9, 9, 9, 9, 9), events.append)
     with opened(new_home(tmp_path / "home", {"dicom": TWO})) as archive:
-        workers = DicomWorkers(archive, lambda: None)
+        workers = DicomWorkers(archive, lambda: None, new_reporter(archive))
         ours, theirs = socket.socketpair()
         with ours:
             place = places.knock(theirs, "192.0.2.1")
