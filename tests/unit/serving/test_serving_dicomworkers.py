@@ -193,7 +193,7 @@ def test_an_idle_association_is_ended_with_the_server(archive: RunningArchive) -
 
 
 def test_workers_log_as_the_server_does(running_archive: ArchiveFactory) -> None:
-    """What the worker itself announces: an object that it keeps apart, since it is another than the first of its UID."""
+    """What the worker itself announces: an object that it keeps apart, for it is another than the first of its UID."""
     archive = running_archive(peers={"CT1": "echo,store"}, dicom=TWO, log={"format": "json"})
     with associated(archive) as peer:
         assert stored(peer, 900)[0] == 0
