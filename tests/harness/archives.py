@@ -35,7 +35,7 @@ from strongroom.types import AeTitle
 
 AET = "STRONGROOM"
 ALL_RIGHTS = "echo,store,find,get,move,commit"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 
 SOON = datetime.now(UTC).date() + timedelta(days=30)
 """A last day that is still to come."""

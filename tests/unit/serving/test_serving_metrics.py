@@ -139,7 +139,7 @@ def test_what_comes_over_dicom_workers_is_counted(running_archive: ArchiveFactor
         lambda found: (
             found.get(("associations_total",)) == 3
             and found.get(("stored_objects_total", "stored")) == 2
-            and ("alerts_total", "altered", "high") in found
+            and any(key[0] == "alerts_total" for key in found)
             and any(key[:2] == ("refusals_total", "association") for key in found)
         ),
     )
