@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -58,7 +59,10 @@ class RemoteWriter:
 
     def add(self, new: NewInstance, event: Event) -> Added:
         """See ``archive.ports.Index``."""
-        return Added(self._call(_Add(new, event)).added)
+        # The index takes the data key as it is wrapped: what opens the study stays with who seals for it.
+        stored = new.stored
+        bare = replace(new, stored=replace(stored, key=replace(stored.key, key=b"")))
+        return Added(self._call(_Add(bare, event)).added)
 
     def record(self, *events: Event) -> None:
         """See ``archive.ports.Index``."""
@@ -75,7 +79,10 @@ class RemoteWriter:
         return answer
 
     def _exchanged(self, payload: bytes) -> memoryview:
-        """The answer to one call. Raises StorageUnavailable if there is none."""
+        """The answer to one call. Raises StorageUnavailable if there is none: then nobody knows whether it was done.
+
+        A link whose answer was not read to its end is never used again.
+        """
         try:
             link = self._idle.pop()
         except IndexError:
@@ -83,7 +90,7 @@ class RemoteWriter:
         try:
             _send(link, payload)
             received = _received(link)
-        except OSError:
+        except (OSError, MemoryError):
             received = memoryview(b"")
         if not received:
             link.close()
@@ -106,12 +113,19 @@ class RemoteWriter:
 def serve_writes(index: Index, link: socket.socket) -> None:
     """Do what comes over ``link``, one call after the other, until its other end is closed."""
     try:
-        while call := _received(link):
-            _send(link, _encode(_done(index, call)))
+        # Nothing of an object stays here while its sender is silent.
+        while answer := _answered(index, link):
+            _send(link, answer)
     except OSError:
         pass  # the other process died
     finally:
         link.close()
+
+
+def _answered(index: Index, link: socket.socket) -> bytes:
+    """The answer to the next call, empty if there is none."""
+    call = _received(link)
+    return _encode(_done(index, call)) if call else b""
 
 
 def _done(index: Index, payload: memoryview) -> _Answer:
@@ -135,7 +149,7 @@ def _send(link: socket.socket, payload: bytes) -> None:
 
 
 def _received(link: socket.socket) -> memoryview:
-    """The next payload, empty if the other end was closed or says what is none. Raises OSError."""
+    """The next payload, empty if the other end was closed or says what is none, or more than one. Raises OSError."""
     data = link.recv(_CHUNK)
     if len(data) < _LENGTH_BYTES:  # nothing, or an end that came with it
         return memoryview(b"")
@@ -144,7 +158,8 @@ def _received(link: socket.socket) -> memoryview:
         return memoryview(b"")
     payload = memoryview(data)[_LENGTH_BYTES:]
     if len(payload) >= length:
-        return payload
+        # Nobody speaks twice: what comes behind it would be taken for the answer to something else.
+        return payload if len(payload) == length else memoryview(b"")
     whole = bytearray(length)
     whole[: len(payload)] = payload
     rest = memoryview(whole)[len(payload) :]

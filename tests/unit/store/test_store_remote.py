@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.archives import new_home, opened, trail_events
 from harness.ingesting import SENDER, Sample, arrival_of, store, visible_sop_uids
 from strongroom.app import SERVE_LOG, Archive
 from strongroom.archive.ingest import Verdict
-from strongroom.archive.model import Action, Added, Event, Outcome
+from strongroom.archive.model import Action, Added, Event, NewInstance, Outcome
 from strongroom.errors import Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.store import remote
 from strongroom.store.index import Index
@@ -151,6 +155,63 @@ def test_a_call_larger_than_any_is_not_made(two: Two, monkeypatch: pytest.Monkey
     with pytest.raises(StorageUnavailable, match="larger"):
         store(two.far, Sample(1))
     assert two.links == []
+
+
+def test_the_data_key_of_a_study_stays_with_who_seals(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens a study is forgotten when it is deleted: who writes the index must not have it lying about."""
+    add, added = two.writing.index.add, []
+
+    def noted(new: NewInstance, event: Event) -> Added:
+        added.append(new)
+        return add(new, event)
+
+    monkeypatch.setattr(two.writing.index, "add", noted)
+    for number in range(2):
+        store(two.far, Sample(number))
+    assert [new.stored.key.key for new in added] == [b"", b""]
+    found = two.writing.index.find_object(Sample(0).sop_uid)
+    assert found is not None
+    with closing(two.writing.reader.open(found)) as reader:
+        assert reader.read(0, found.data_bytes) == Sample(0).dataset
+
+
+def test_nothing_of_an_object_stays_with_who_writes_once_it_is_stored(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that waits for the next call must not keep the last one for as long as its sender is silent."""
+    received, calls = remote._received, []
+
+    def noted(link: socket.socket) -> memoryview:
+        call = received(link)
+        calls.append(weakref.ref(call))
+        return call
+
+    monkeypatch.setattr(remote, "_received", noted)
+    store(two.far, Sample(0))
+    assert calls
+    deadline, pause = time.monotonic() + TIMEOUT_S, threading.Event()
+    while any(call() is not None for call in calls):
+        assert time.monotonic() < deadline, "kept"
+        pause.wait(0.01)
+
+
+@pytest.mark.parametrize("behind", [b"\x00", b"\x00\x00\x00\x01\xc0"], ids=["a byte", "an answer"])
+def test_a_link_that_says_more_than_it_was_asked_is_used_no_more(behind: bytes) -> None:
+    """An answer too many would be taken for that to the next call: stored, where it was not."""
+    links: list[socket.socket] = []
+
+    def connect() -> socket.socket:
+        mine, theirs = socket.socketpair()
+        answer = msgspec.msgpack.encode((1, "", ""))
+        theirs.sendall(len(answer).to_bytes(4, "big") + answer + behind)
+        links.extend((mine, theirs))
+        return mine
+
+    writer = RemoteWriter(connect)
+    with pytest.raises(StorageUnavailable):
+        writer.record(Event(Action.ECHO, Outcome.SUCCESS, SENDER))
+    assert links[0].fileno() == -1
+    links[1].close()
 
 
 @pytest.mark.parametrize(
