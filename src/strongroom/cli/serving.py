@@ -30,9 +30,6 @@ class KeySourceName(StrEnum):
     COMMAND = "command"
 
 
-SIGNAL_WAIT_S = 1.0
-"""How long a signal may go unnoticed."""
-
 _TEMPLATE = """\
 # Strongroom. Every key and its default: docs/configuration.md. Unknown keys are errors.
 
@@ -102,6 +99,10 @@ def _where_the_key_is(config: settings.Config, folder: Path, master_id: str) -> 
     return f"{master_id}, from {config.keys.command[0]}   (without it nothing opens)"
 
 
+SIGNAL_LOOK_S = 1.0
+"""A signal may come to any of many threads: the one that handles it is not woken, and has to look."""
+
+
 def serve(
     home: HomeOption = None,
     accept_older_index: Annotated[
@@ -130,8 +131,8 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
             for line in served.start():
                 print(line, flush=True)
             supervisor.ready(line)
-            while not stopped.wait(SIGNAL_WAIT_S):
-                pass  # a signal that comes just before the wait would not end it
+            while not stopped.wait(SIGNAL_LOOK_S):
+                pass
         finally:
             supervisor.stopping(served.longest_end_s)
             served.drain()
