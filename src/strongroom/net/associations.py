@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 from strongroom.archive.model import Action, Detail, Event, Outcome
@@ -44,6 +44,7 @@ LAST_MOMENT_S = 5.0
 """For what was closed to say in the trail that it was."""
 HANDSHAKE, ASSOCIATION = "dicom-handshake", "dicom-association"
 """Names of threads."""
+_LOOK_AGAIN_S = 0.005
 
 TOO_MANY = Rejection(
     RejectResult.TRANSIENT,
@@ -103,17 +104,14 @@ class Associations:
         """
         self._stopping.set()
         deadline = monotonic() + grace_s
-        threads = [thread for thread in threading.enumerate() if thread.name in (HANDSHAKE, ASSOCIATION)]
         with self._lock:
             served = {session.connection for session in self._sessions.values()}
         for connection in served:
             connection.drain()
         self._close_all_but(served)
-        for thread in threads:
-            thread.join(max(0.0, deadline - monotonic()))
+        _await_threads(deadline)
         self._close_all_but(set())
-        for thread in threads:
-            thread.join(max(0.0, deadline + LAST_MOMENT_S - monotonic()))
+        _await_threads(deadline + LAST_MOMENT_S)
 
     def _close_all_but(self, spared: set[Connection]) -> None:
         with self._lock:
@@ -282,6 +280,19 @@ class Associations:
                 _cut_off(session.connection)
             details: dict[str, Detail] = {"phase": "end", "end": session.ended_because or end, **session.counts}
             self._services.record(Event(Action.ASSOCIATION, outcome, session.principal, details))
+
+
+def _await_threads(deadline: float) -> None:
+    """Return when no connection has a thread any more, or at ``deadline``."""
+    while monotonic() < deadline:
+        threads = [thread for thread in threading.enumerate() if thread.name in (HANDSHAKE, ASSOCIATION)]
+        if not threads:
+            return
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - monotonic()))
+            else:  # about to begin, which nobody can wait for
+                sleep(_LOOK_AGAIN_S)
 
 
 def _claim(event: AssociateRequested | AssociateRefused, caller: Caller) -> dict[str, Detail]:
