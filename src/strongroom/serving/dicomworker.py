@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 WRITER: Final = b"writer"
 """Said with a descriptor: whoever writes the index is to serve it there."""
+READY: Final = b"ready"
+"""Said once: connections are taken from now on."""
 WAKE: Final = b"wake"
 """Said when a commitment report is due."""
 MAX_WORD_BYTES: Final = 1024
@@ -97,6 +99,7 @@ class Worker:
 
     def take_connections(self) -> None:
         """Serve what the parent hands over, until it is gone."""
+        self._say(READY)
         while True:
             try:
                 handed, descriptors, *_ = socket.recv_fds(self._control, MAX_WORD_BYTES, 2)
@@ -108,10 +111,18 @@ class Worker:
                 for each in descriptors:
                     os.close(each)
                 continue
-            raw, link = (socket.socket(fileno=each) for each in descriptors)
+            try:
+                self._begin(handed, descriptors)
+            except Exception:
+                log.exception("a bug ended a connection before its association")
+
+    def _begin(self, handed: bytes, descriptors: list[int]) -> None:
+        with ExitStack() as left:
+            raw, link = [left.enter_context(socket.socket(fileno=each)) for each in descriptors]
             told = msgspec.msgpack.decode(handed, type=Handed)
             context = self._parts.directory.server_context if told.is_tls else None
             self.associations.begin(Visitor(raw, told.host, FarPlace(link), context, told.plaintext_peer))
+            left.pop_all()
 
     def watch(self, stopped: threading.Event) -> None:
         """See to what others change, and say what was counted, once a second, until ``stopped``."""
@@ -145,8 +156,10 @@ def serve(orders: Orders, stopped: threading.Event) -> None:
         worker = Worker(archive, socket.socket(fileno=orders.control_fd), reporter)
 
         def take() -> None:
-            worker.take_connections()
-            os._exit(1)  # nobody is left who could make durable what this process has
+            try:
+                worker.take_connections()
+            finally:  # nobody is left who could make durable what this process has, or it would take nothing more
+                os._exit(1)
 
         threading.Thread(target=take, name="connections", daemon=True).start()
         watch = threading.Thread(target=worker.watch, args=(stopped,), name="watch", daemon=True)

@@ -21,7 +21,7 @@ from strongroom.errors import StrongroomError
 from strongroom.net.associations import Visitor
 from strongroom.net.farplace import keep_place, new_link
 from strongroom.net.places import OwnPlace
-from strongroom.serving.dicomworker import LAST_MOMENT_S, MAX_WORD_BYTES, WAKE, WRITER, Handed, Orders
+from strongroom.serving.dicomworker import LAST_MOMENT_S, MAX_WORD_BYTES, READY, WAKE, WRITER, Handed, Orders
 from strongroom.serving.keeping import KeptWorker, start_all
 from strongroom.serving.reporting import Reporter, place_of_dicom_worker
 from strongroom.store.remote import serve_writes
@@ -44,27 +44,58 @@ class _Worker(KeptWorker):
         self._wake = wake
         self._place = place_of_dicom_worker(archive.config, number)
         self._control: socket.socket | None = None
-        self._theirs: socket.socket | None = None
+        self._ready: socket.socket | None = None
+        self._ends: tuple[socket.socket, ...] = ()
         self._links: set[socket.socket] = set()
+        self._threads: set[threading.Thread] = set()
+        """What does something for a process of this place, and ends with it."""
 
     @property
-    def connections(self) -> int:
-        """How many it serves."""
-        return len(self._links)
+    def load(self) -> tuple[bool, int]:
+        """Whether its process is still to say that it takes connections, and how many it has."""
+        return self._ready is not self._control, len(self._links)
 
     def inherited(self) -> tuple[int]:
-        self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return (self._theirs.fileno(),)
+        for end in self._ends:  # of a process that is gone, or that never was
+            end.close()
+        self._ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return (self._ends[1].fileno(),)
 
     def orders(self, ready_fd: int) -> Orders:
-        control, theirs = self._control, self._theirs
-        assert control is not None
-        assert theirs is not None
-        threading.Thread(target=self._listen, args=(control,), name=f"{self.name}-words", daemon=True).start()
-        control_fd = theirs.fileno()
-        theirs.close()
-        home, board = str(self._archive.home.root), self._reporter.board
-        return Orders(home, self.name, control_fd, ready_fd, board.fd, board.count, self._place)
+        control, theirs = self._ends
+        with theirs:
+            self._start(f"{self.name}-words", self._listen, control)
+            # Not before: what is handed to a process that cannot be told to take it would wait for ever.
+            self._control = control
+            home, board = str(self._archive.home.root), self._reporter.board
+            return Orders(home, self.name, theirs.fileno(), ready_fd, board.fd, board.count, self._place)
+
+    def _start(self, name: str, work: Callable[[socket.socket], None], link: socket.socket) -> None:
+        """Do something in a thread that `await_threads` waits for. Raises RuntimeError if there is none to be had."""
+
+        def run() -> None:
+            try:
+                work(link)
+            finally:
+                self._threads.discard(thread)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
+
+    def await_threads(self, deadline: float) -> None:
+        """Return when all that a process which has ended asked for is done."""
+        while threads := list(self._threads):  # one that listens may still start another
+            if time.monotonic() > deadline:
+                log.error("%s has ended, and something that it asked for has not", self.name)
+                return
+            threads[0].join(max(0.0, deadline - time.monotonic()))
+        for end in self._ends:
+            end.close()
 
     def _listen(self, control: socket.socket) -> None:
         """Do what one process says, until it ends."""
@@ -76,15 +107,16 @@ class _Worker(KeptWorker):
                         self._serve_writes(socket.socket(fileno=descriptors[0]))
                     elif word == WAKE:
                         self._wake()
+                    elif word == READY:
+                        self._ready = control
                     elif not word:
                         return
             except OSError:
                 return
 
     def _serve_writes(self, link: socket.socket) -> None:
-        index = self._archive.index
         try:
-            threading.Thread(target=serve_writes, args=(index, link), name="index-calls", daemon=True).start()
+            self._start("index-calls", lambda link: serve_writes(self._archive.index, link), link)
         except RuntimeError:  # there is no thread to be had: whoever called is told that nothing was stored
             link.close()
 
@@ -138,11 +170,14 @@ class DicomWorkers:
             raise
 
     def serve(self, visitor: Visitor) -> None:
-        """Pass a connection on to the worker that has the fewest; if none takes it, it is closed."""
+        """Pass a connection on to the worker that has the fewest; if none takes it, it is closed.
+
+        One that is being started comes last: were it to die of that, again and again, connections would die with it.
+        """
         place = visitor.place
         assert isinstance(place, OwnPlace)
         with visitor.raw:
-            for worker in sorted(self._workers, key=lambda each: each.connections):
+            for worker in sorted(self._workers, key=lambda each: each.load):
                 with suppress(OSError):
                     worker.hand_over(visitor, place)
                     return
@@ -157,3 +192,6 @@ class DicomWorkers:
         deadline = time.monotonic() + grace_s + LAST_MOMENT_S
         for worker in self._workers:
             worker.wait(deadline)
+        deadline = time.monotonic() + LAST_MOMENT_S
+        for worker in self._workers:
+            worker.await_threads(deadline)

@@ -58,32 +58,49 @@ class KeptWorker(ABC):
 
     def start(self, deadline: float) -> None:
         """Return when it accepts. Raises ConfigError if it does not."""
-        ready = self._spawn()
-        if not _is_told(ready, deadline):
+        try:
+            is_ready = _is_told(self._spawn(), deadline)
+        except (OSError, RuntimeError) as error:
+            log.error("%s cannot be started: %s", self.name, error)
+            is_ready = False
+        if not is_ready:
             raise ConfigError(f"a worker for {self.kind} did not start: what it said stands above")
         self._thread.start()
 
     def _spawn(self) -> int:
-        """Start a process; returns the descriptor on which it says that it accepts."""
+        """Start a process; returns the descriptor on which it says that it accepts.
+
+        Raises OSError or RuntimeError, and no process is left, if there is no memory, descriptor or thread for it.
+        """
         ready, told = os.pipe()
-        with self._lock:
-            try:
-                inherited = self.inherited()
-                self._process = process = subprocess.Popen(
+        try:
+            with self._lock:
+                if self._stopping.is_set():  # `end` has been here, and nobody would tell it to end
+                    raise OSError("the service is ending")
+                self._process = subprocess.Popen(
                     # -P: a folder of our name, wherever we were started, is not our code.
                     [sys.executable, "-P", "-m", self.module],
                     stdin=subprocess.PIPE,
-                    pass_fds=(*inherited, told, self._reporter.board.fd),
+                    pass_fds=(*self.inherited(), told, self._reporter.board.fd),
                 )
-            finally:
-                os.close(told)
+                self._tell(self._process, told)
+        except BaseException:
+            os.close(ready)
+            raise
+        finally:
+            os.close(told)
+        return ready
+
+    def _tell(self, process: subprocess.Popen[bytes], told: int) -> None:
         assert process.stdin is not None
         try:
             process.stdin.write(msgspec.json.encode(self.orders(told)) + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             log.error("%s ended before it had begun", self.name)
-        return ready
+        except BaseException:
+            process.kill()  # it would wait for its orders for ever
+            raise
 
     def _keep(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -98,12 +115,20 @@ class KeptWorker(ABC):
             log.error("%s ended with status %d after %.0f s: it is started again", self.name, status, lived_s)
             self._record(status)
             self._reporter.tally.add("worker_restarts_total", self.name)
-            if self._stopping.wait(pause_s):
-                return
-            try:
-                os.close(self._spawn())
-            except OSError as error:  # no memory, no descriptor: then later
-                log.error("%s cannot be started: %s", self.name, error.strerror)
+            while not self._is_started_after(pause_s):
+                if self._stopping.is_set():
+                    return
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def _is_started_after(self, pause_s: float) -> bool:
+        if self._stopping.wait(pause_s):
+            return False
+        try:
+            os.close(self._spawn())
+        except (OSError, RuntimeError) as error:  # no memory, descriptor or thread: then later
+            log.error("%s cannot be started: %s", self.name, error)
+            return False
+        return True
 
     def _record(self, status: int) -> None:
         details: dict[str, Detail] = {"what": f"{self.kind.lower()} worker ended", "log": self.name, "status": status}

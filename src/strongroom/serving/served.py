@@ -52,7 +52,7 @@ class Served:
         """How long ``drain`` and ``stop`` take at most, seconds."""
         config = self._archive.config
         web_s = config.https.drain_timeout_s + HTTPS_LAST_MOMENT_S
-        dicom_s = config.dicom.drain_timeout_s + DICOM_LAST_MOMENT_S
+        dicom_s = config.dicom.drain_timeout_s + 2 * DICOM_LAST_MOMENT_S
         return max(web_s, dicom_s, 2 * DIGEST_LAST_MOMENT_S) + LAST_CHECKPOINT_S
 
     def drain(self) -> None:

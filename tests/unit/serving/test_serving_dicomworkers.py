@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.archives import RunningArchive, add_peer, children, new_home, new_reporter, opened, trail_events
@@ -36,17 +39,23 @@ from harness.wire import (
 )
 from strongroom.app import SERVER_SECRET, now_utc
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.errors import ConfigError
 from strongroom.net.associations import Visitor
 from strongroom.net.certificates import SERVER_DAYS, issue
 from strongroom.net.places import PlaceLimits, Places
+from strongroom.serving import dicomworkers
 from strongroom.serving.dicomparts import DicomParts
+from strongroom.serving.dicomworker import READY, WRITER, Handed, Worker
 from strongroom.serving.dicomworkers import DicomWorkers
+from strongroom.store.remote import RemoteWriter
+from strongroom.types import Principal
 
 ArchiveFactory = Callable[..., RunningArchive]
 CONTEXTS = [(VERIFICATION, (IMPLICIT,)), (CT_IMAGE_STORAGE, (EXPLICIT,)), (STUDY_ROOT_FIND, (IMPLICIT,))]
 STORE, FIND = 3, 5
 TWO = {"workers": 2}
 TIMEOUT_S = 20.0
+NOBODY = Principal("CT1")
 _numbers = count(1)
 
 
@@ -256,3 +265,146 @@ def test_a_certificate_that_another_process_renewed_is_presented(parts: DicomPar
     archive.secrets.put(SERVER_SECRET, archive.ring.seal_secret(SERVER_SECRET, new.certificate_pem + new.key_pem))
     parts.use_new_identity()
     assert parts.directory.server_context() is not before
+
+
+class Started:
+    """A worker of an archive as its parent sees it, with this test in the place of its process."""
+
+    def __init__(self, worker: dicomworkers._Worker) -> None:
+        self.worker = worker
+        (number,) = worker.inherited()
+        self.control = socket.socket(fileno=os.dup(number))
+        self.control.settimeout(TIMEOUT_S)
+        worker.orders(-1)
+
+    def say(self, word: bytes, *descriptors: int) -> None:
+        socket.send_fds(self.control, [word], descriptors)
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[DicomWorkers]:
+    with opened(new_home(tmp_path / "home", {"dicom": TWO}), "serve") as archive:
+        yield DicomWorkers(archive, lambda: None, new_reporter(archive))
+
+
+def knock(workers: DicomWorkers) -> tuple[socket.socket, list[Event]]:
+    """Have a connection served; returns its other end, and what was recorded of it."""
+    events: list[Event] = []
+    places = Places(PlaceLimits(9, 9, 9, 9, 9), events.append)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(TIMEOUT_S)
+    place = places.knock(theirs, "192.0.2.1")
+    assert place is not None
+    workers.serve(Visitor(theirs, "192.0.2.1", place))
+    return ours, events
+
+
+def test_nothing_is_handed_to_a_process_that_could_not_be_started(
+    workers: DicomWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would wait in a queue that nobody reads."""
+
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", out_of_memory)
+        with pytest.raises(ConfigError, match="did not start"):
+            workers.start()
+    assert "Cannot allocate memory" in caplog.text
+    ours, events = knock(workers)
+    with ours:
+        assert ours.recv(1) == b""
+    assert [event.details for event in events] == [{"reason": "no-worker"}]
+
+
+def test_a_process_that_cannot_be_told_what_to_do_is_ended(
+    workers: DicomWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for its orders, and whoever waits for its end to start another, for ever."""
+    worker = workers._workers[0]
+
+    def no_thread(_: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(worker, "orders", no_thread)
+    with pytest.raises(ConfigError, match="did not start"):
+        worker.start(time.monotonic() + TIMEOUT_S)
+    process = worker._process
+    assert process is not None
+    assert process.wait(TIMEOUT_S) == -signal.SIGKILL
+    assert process.stdin is not None
+    process.stdin.close()
+    for end in worker._ends:
+        end.close()
+
+
+def test_a_process_that_takes_connections_comes_before_one_that_is_being_started(workers: DicomWorkers) -> None:
+    """One that dies at its start, again and again, has the fewest connections at any time."""
+    first, second = map(Started, workers._workers)
+    with first.control, second.control:
+        second.say(READY)
+        until(lambda: not second.worker.load[0], "it is not ready")
+        for _ in range(3):
+            ours, _ = knock(workers)
+            ours.close()
+        for _ in range(3):
+            handed, descriptors, *_ = socket.recv_fds(second.control, 1024, 2)
+            assert handed
+            for each in descriptors:
+                os.close(each)
+        first.control.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.control.recv(1)
+    for worker in workers._workers:
+        worker.await_threads(time.monotonic() + TIMEOUT_S)
+
+
+def test_the_end_waits_for_what_a_process_asked_for(workers: DicomWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written behind the record that the service has stopped, nor into files that are being closed."""
+    begun, done = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        begun.set()
+        done.wait(TIMEOUT_S)
+
+    started = Started(workers._workers[0])
+    monkeypatch.setattr(started.worker._archive.index, "record", slow)
+    mine, theirs = socket.socketpair()
+    writer = RemoteWriter(mine.dup)
+    with started.control, mine, theirs:
+        started.say(WRITER, theirs.fileno())
+        caller = threading.Thread(target=writer.record, args=(Event(Action.ECHO, Outcome.SUCCESS, NOBODY),))
+        caller.start()
+        assert begun.wait(TIMEOUT_S)
+    ending = threading.Thread(target=workers.stop, args=(0,))
+    ending.start()
+    ending.join(0.2)
+    assert ending.is_alive()
+    done.set()
+    ending.join(TIMEOUT_S)
+    assert not ending.is_alive()
+    caller.join(TIMEOUT_S)
+    writer.close()
+
+
+def test_what_is_no_connection_costs_a_worker_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker whose thread for new ones has died would be handed the most, since it has the fewest."""
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    begun: list[Visitor] = []
+    with opened(new_home(tmp_path / "home")) as archive, theirs, ExitStack() as stack:
+        worker = Worker(archive, control, new_reporter(archive))
+        worker.associations.begin = begun.append  # type: ignore[method-assign]
+        taking = threading.Thread(target=worker.take_connections)
+        taking.start()
+        with control:
+            for handed in (b"\xc1 no words", msgspec.msgpack.encode(Handed("192.0.2.1", False, "OLD"))):
+                ends = [stack.enter_context(each) for pair in range(2) for each in socket.socketpair()]
+                socket.send_fds(theirs, [handed], [ends[1].fileno(), ends[3].fileno()])
+            until(lambda: bool(begun), "nothing is taken any more")
+            theirs.shutdown(socket.SHUT_RDWR)
+            taking.join(TIMEOUT_S)
+        begun[0].raw.close()
+        begun[0].place.leave()
+    assert [visitor.plaintext_peer for visitor in begun] == ["OLD"]
+    assert "a bug ended a connection" in caplog.text
