@@ -64,7 +64,7 @@ class OneCaller:
         self.refused.append((principal.aet, principal.address, reason))
 
 
-STUB = {"authenticator": OneCaller(), "count_request": staticmethod(lambda *_: None)}
+STUB = {"count_request": staticmethod(lambda *_: None)}
 
 
 class Asked:
@@ -172,7 +172,7 @@ def test_a_remote_index_is_asked_on_a_thread() -> None:
         asked.append(work.__name__)
         return work(*arguments)
 
-    stub = STUB | {"run_blocking": staticmethod(run_blocking), "index_is_remote": True}
+    stub = STUB | {"authenticator": OneCaller(), "run_blocking": staticmethod(run_blocking), "index_is_remote": True}
     app = WebApp(TABLE, cast(Services, type("Stub", (), stub)()))
     assert Asked(app, "GET", "/dicomweb/studies/1.2/series").status == 200
     assert Asked(app, "GET", "/dicomweb/studies/1.2/series", {}).status == 401
