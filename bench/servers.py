@@ -127,6 +127,8 @@ def _wait_ready(server: Server) -> None:
         try:
             with wire.Association(server.endpoint, contexts, timeout_s=5) as association:
                 association.echo(association.require_context())
+            if server.name.startswith("strongroom") and "\nready " not in "\n" + _said(server):
+                raise wire.PeerError("some of its processes are still starting")
             if server.web:
                 server.web = _web_ready(server, server.web)
             return
@@ -136,10 +138,14 @@ def _wait_ready(server: Server) -> None:
             time.sleep(0.1)
 
 
+def _said(server: Server) -> str:
+    return (server.directory / "server.log").read_text()
+
+
 def _web_ready(server: Server, web: webclient.Endpoint) -> webclient.Endpoint:
     """Return where DICOMweb answers; PeerError or OSError if it does not yet."""
     if not web.port:
-        said = re.search(r"^ready .*https=\S+:(\d+)", (server.directory / "server.log").read_text(), re.M)
+        said = re.search(r"^ready .*https=\S+:(\d+)", _said(server), re.M)
         if said is None:
             raise wire.PeerError("no ready line yet")
         web = replace(web, port=int(said[1]))

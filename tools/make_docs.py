@@ -31,7 +31,8 @@ reason and an expiry date, and is recorded in the trail at every start.
 
 The environment: `STRONGROOM_HOME` (the home directory where `--home` is not given), `STRONGROOM_PASSPHRASE` (with
 `keys.source = "passphrase"`, and for keys that sign scopes of `strongroom probe`), `STRONGROOM_PASSCODE` (for
-`strongroom user add` and `strongroom quarantine`).
+`strongroom user add` and `strongroom quarantine`), `STRONGROOM_BACKUP_PASSPHRASE` (for `strongroom backup` with
+`--with-master-key`); `NOTIFY_SOCKET` is the service manager's.
 """
 
 CLI_HEAD = """\

@@ -54,6 +54,16 @@ def all_notes(folder: Path) -> Iterator[Note]:
             yield from _readable_notes(folder / name)
 
 
+def is_numbered(name: str) -> bool:
+    """Whether a file of this name holds a checkpoint, and always the same one."""
+    return _NUMBERED.fullmatch(name) is not None
+
+
+def is_stamp(name: str) -> bool:
+    """Whether a file of this name holds the time stamp of a checkpoint."""
+    return _STAMPED.fullmatch(name) is not None
+
+
 def name_of(text: str) -> str:
     """The name of the numbered file that holds ``text``."""
     return f"checkpoint-{sha256(text.encode()).hexdigest()[:16]}.txt"

@@ -53,6 +53,7 @@ class Right(StrEnum):
     MOVE = "move"
     COMMIT = "commit"
     DELETE = "delete"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)

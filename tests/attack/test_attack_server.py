@@ -77,12 +77,17 @@ LIMITS = {
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
+@pytest.fixture(scope="module", params=[0, 2], ids=["alone", "workers"])
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     exception = {"peer": "OLD", "addresses": "127.0.0.1/32", "expires": archives.SOON, "port": 0, "reason": "old"}
     home = archives.new_home(
         tmp_path_factory.mktemp("attack") / "home",
-        {"limits": LIMITS, "index": {"cache_mib": 4}, "unsafe_plaintext": [exception]},
+        {
+            "dicom": {"workers": request.param},
+            "limits": LIMITS,
+            "index": {"cache_mib": 4},
+            "unsafe_plaintext": [exception],
+        },
     )
     with archives.opened(home) as opened:
         for aet in ("HONEST", "HOSTILE", "OLD"):
@@ -458,8 +463,11 @@ def test_no_file_holds_the_planted_name(archive: RunningArchive, attack: Attack)
 # --- limits of connections and time, on servers that have small ones
 
 
-def local(tmp_path: Path, **limits: float) -> contextlib.AbstractContextManager[RunningArchive]:
-    home = archives.new_home(tmp_path / "home", {"limits": limits})
+WORKERS = pytest.mark.parametrize("workers", [0, 2])
+
+
+def local(tmp_path: Path, workers: int = 0, **limits: float) -> contextlib.AbstractContextManager[RunningArchive]:
+    home = archives.new_home(tmp_path / "home", {"dicom": {"workers": workers}, "limits": limits})
     with archives.opened(home) as opened:
         archives.add_peer(opened, "HOSTILE")
         archives.add_peer(opened, "HONEST")
@@ -481,8 +489,9 @@ def becomes_served(archive: RunningArchive, aet: str = "HONEST") -> bool:
     return served
 
 
-def test_one_peer_cannot_take_the_places_of_others(tmp_path: Path) -> None:
-    with local(tmp_path, max_associations_per_peer=3) as archive:
+@WORKERS
+def test_one_peer_cannot_take_the_places_of_others(tmp_path: Path, workers: int) -> None:
+    with local(tmp_path, workers, max_associations_per_peer=3) as archive:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(hostile(archive))
@@ -495,8 +504,9 @@ def test_one_peer_cannot_take_the_places_of_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["max_associations", "max_associations_per_address"])
-def test_connections_over_the_limit_are_closed(tmp_path: Path, name: str) -> None:
-    with local(tmp_path, **{name: 3}) as archive:
+@WORKERS
+def test_connections_over_the_limit_are_closed(tmp_path: Path, name: str, workers: int) -> None:
+    with local(tmp_path, workers, **{name: 3}) as archive:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(connected(archive))
@@ -505,8 +515,9 @@ def test_connections_over_the_limit_are_closed(tmp_path: Path, name: str) -> Non
         assert becomes_served(archive)
 
 
-def test_strangers_of_one_address_have_few_places(tmp_path: Path) -> None:
-    with local(tmp_path, max_handshakes_per_address=3) as archive:
+@WORKERS
+def test_strangers_of_one_address_have_few_places(tmp_path: Path, workers: int) -> None:
+    with local(tmp_path, workers, max_handshakes_per_address=3) as archive:
         with contextlib.ExitStack() as stack:
             for _ in range(4):
                 stack.enter_context(RawPeer(archive.port))
@@ -514,8 +525,9 @@ def test_strangers_of_one_address_have_few_places(tmp_path: Path) -> None:
         assert becomes_served(archive)
 
 
-def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path) -> None:
-    with local(tmp_path, max_handshakes=4) as archive, contextlib.ExitStack() as stack:
+@WORKERS
+def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path, workers: int) -> None:
+    with local(tmp_path, workers, max_handshakes=4) as archive, contextlib.ExitStack() as stack:
         for _ in range(12):
             stack.enter_context(RawPeer(archive.port))
         assert all(is_served(archive) for _ in range(5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -26,8 +27,11 @@ MOST_BEFORE_KILL = 60
 PER_SENDER = 200
 
 
-def new_archive(root: Path) -> Home:
-    home = new_home(root / "home")
+WORKERS = pytest.mark.parametrize("workers", [0, 2])
+
+
+def new_archive(root: Path, workers: int) -> Home:
+    home = new_home(root / "home", {"dicom": {"workers": workers}})
     with opened(home) as archive:
         add_peer(archive, PEER)
     return home
@@ -63,8 +67,9 @@ class Ledger:
                 self._process.kill()
 
 
-def test_killed_while_four_send(tmp_path):
-    home = new_archive(tmp_path)
+@WORKERS
+def test_killed_while_four_send(tmp_path, workers):
+    home = new_archive(tmp_path, workers)
     acknowledged: dict[str, Sample] = {}
     moments = random.Random(20)
     for round_ in range(ROUNDS):
@@ -78,6 +83,35 @@ def test_killed_while_four_send(tmp_path):
         acknowledged |= ledger.acknowledged
         with serving(home), opened(home) as archive:
             assert_sound(archive, acknowledged)
+
+
+def test_a_worker_is_killed_while_four_send(tmp_path):
+    """It takes its own associations with it, and nothing else: who sent on another one is served on."""
+    home = new_archive(tmp_path, workers=2)
+    with serving(home) as running:
+        victim, _ = running.dicom_workers()
+        acknowledged: dict[str, Sample] = {}
+        left, lock = MOST_BEFORE_KILL, threading.Lock()
+
+        def note(sample: Sample) -> None:
+            nonlocal left
+            with lock:
+                acknowledged[sample.sop_uid] = sample
+                left -= 1
+                if not left:
+                    os.kill(victim, signal.SIGKILL)
+
+        shares = [share(0, sender) for sender in range(SENDERS)]
+        send_in_parallel(running.port, running.credentials(PEER), shares, note)
+        whole = [each for each in shares if all(sample.sop_uid in acknowledged for sample in each)]
+        assert 0 < len(whole) < SENDERS
+        with association(running.port, running.credentials(PEER)) as connection:
+            for sample in share(1, 0)[:4]:
+                assert send(connection, sample) == SUCCESS
+                acknowledged[sample.sop_uid] = sample
+        assert running.stop() == 0
+    with serving(home), opened(home) as archive:
+        assert_sound(archive, acknowledged)
 
 
 @pytest.fixture
@@ -94,8 +128,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk(small_disk):
-    home = new_archive(small_disk)
+@WORKERS
+def test_full_disk(small_disk, workers):
+    home = new_archive(small_disk, workers)
     ballast = small_disk / "ballast"
     acknowledged: dict[str, Sample] = {}
     samples = [Sample(number, pixel_bytes=(SMALL_PIXELS, 3 * LARGE_PIXELS)[number % 2]) for number in range(200)]
@@ -156,6 +191,6 @@ def test_nothing_is_stored_that_the_trail_cannot_record(tmp_path, pixel_bytes, d
 
 
 def test_only_one_serves(tmp_path):
-    home = new_archive(tmp_path)
+    home = new_archive(tmp_path, workers=0)
     with serving(home), pytest.raises(RuntimeError, match="is being served by another process"), serving(home):
         pass

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -26,13 +26,16 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.archive.tokens import parse_token_rights
 from strongroom.config import Home, parse
+from strongroom.metrics.tally import Tally
+from strongroom.serving.board import Board
 from strongroom.serving.dicomservice import DicomService
+from strongroom.serving.reporting import SERVE_PLACE, Reporter, board_places
 from strongroom.trail.record import parse_record
 from strongroom.types import AeTitle
 
 AET = "STRONGROOM"
 ALL_RIGHTS = "echo,store,find,get,move,commit"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 
 SOON = datetime.now(UTC).date() + timedelta(days=30)
 """A last day that is still to come."""
@@ -87,7 +90,7 @@ def config_text(settings: Settings) -> str:
     """A config.toml with ``settings`` over the least that an archive needs; ports are 0 = any."""
     sections: dict[str, Any] = {
         "archive": {"id": "0123456789abcdef0123456789abcdef", "aet": AET},
-        "dicom": {"port": 0},
+        "dicom": {"port": 0, "workers": 0},
         "https": {"port": 0, "workers": 0},
         "screening": {"digests": False},
     }
@@ -168,6 +171,7 @@ class RunningArchive:
     https_port: int = 0
     """Where DICOMweb is served; 0 unless ``https={"workers": ...}`` was set."""
     _output: list[str] = field(default_factory=list)
+    _pids: list[int] = field(default_factory=list)
 
     def credentials(self, aet: str) -> Credentials:
         """Those of a peer that was added with an issued certificate."""
@@ -236,10 +240,17 @@ class RunningArchive:
         return "".join(self._output)
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process."""
+        """Resident memory of the process, and of those that serve its associations."""
         assert self.process is not None
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        if not self._pids:  # looked for once: it takes its time while there are many threads
+            self._pids += [self.process.pid, *self.dicom_workers()]
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids)
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def dicom_workers(self) -> list[int]:
+        """The processes that serve its associations, if it does not do so itself."""
+        pid = os.getpid() if self.process is None else self.process.pid
+        return [child for child in children(pid) if b"strongroom.serving.dicomworker" in command_line(child)]
 
     def stop(self) -> int:
         """End the process in order; returns its exit code."""
@@ -247,6 +258,23 @@ class RunningArchive:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(START_TIMEOUT_S)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and not waited for."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    """The words that a process was started with, each with a zero byte behind it; b"" if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def strongroom_command(*arguments: str | Path) -> list[str]:
@@ -304,11 +332,17 @@ def _read_output(running: RunningArchive, ready: threading.Event) -> None:
     ready.set()
 
 
+def new_reporter(archive: Archive) -> Reporter:
+    """What counts for the server of an archive, with a board of its own."""
+    return Reporter(Board.new(board_places(archive.config)), SERVE_PLACE, "serve", Tally())
+
+
 @contextmanager
 def serving_in_process(home: Home) -> Iterator[RunningArchive]:
     """The same server on threads of this process: starts in a fraction of the time, and tests may look inside."""
     with opened(home, SERVE_LOG) as archive:
-        service = DicomService(archive)
+        reporter = new_reporter(archive)
+        service = DicomService(archive, reporter)
         first, *others = service.start()
         port = int(re.match(r"dicom=\S+:(\d+)", first)[1])  # type: ignore[index]
         plain = [int(match[1]) for line in others if (match := re.match(r"unsafe_plaintext=\S+:(\d+) ", line))]
@@ -316,3 +350,4 @@ def serving_in_process(home: Home) -> Iterator[RunningArchive]:
             yield RunningArchive(home, port, plain, archive=archive)
         finally:
             service.stop(1.0)
+            reporter.board.close()

@@ -85,7 +85,7 @@ class WebClient:
     ) -> Answer:
         """Send a request to ``path``, which is below the root unless it is a whole one, and read the answer."""
         own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        target = path if path.startswith((ROOT, "/health")) else ROOT + path
+        target = path if path.startswith((ROOT, "/health", "/metrics")) else ROOT + path
         connection = self._connection()
         try:
             connection.request(method, target, body=body, headers={**own, **(headers or {})})

@@ -84,16 +84,19 @@ def test_a_report_comes_on_the_same_association(filled: RunningArchive) -> None:
     ]
 
 
-def committing(local_archive: ArchiveFactory, **limits: Any) -> tuple[RunningArchive, Credentials, int]:
+def committing(
+    local_archive: ArchiveFactory, *, workers: int = 0, **limits: Any
+) -> tuple[RunningArchive, Credentials, int]:
     port = free_port()
-    archive = local_archive(limits=limits)
+    archive = local_archive(dicom={"workers": workers}, limits=limits)
     credentials = archive.add_peer("SCU", host="127.0.0.1", port=port)
     store(archive, *POPULATION)
     return archive, credentials, port
 
 
-def test_a_report_comes_to_the_address_of_a_peer_that_has_left(local_archive: ArchiveFactory) -> None:
-    archive, credentials, port = committing(local_archive)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_report_comes_to_the_address_of_a_peer_that_has_left(local_archive: ArchiveFactory, workers: int) -> None:
+    archive, credentials, port = committing(local_archive, workers=workers)
     peer = Peer()
     with listening(credentials, peer, port):
         with associated(archive, more=[StorageCommitmentPushModel]) as association:

@@ -68,6 +68,8 @@ PIXELS = Case(Kind.RESOURCE, more={"bulkdata": "7FE00010", "path": "7FE00010"})
 
 CASES: Mapping[str, Case] = {
     "health": Case(Kind.FREE),
+    "ready": Case(Kind.FREE),
+    "metrics": Case(Kind.FREE),
     "describe": Case(Kind.FREE),
     "retrieveCapabilities": Case(Kind.FREE),
     "retrieveCapabilitiesOfRoot": Case(Kind.FREE),
@@ -196,7 +198,8 @@ def test_every_operation_has_a_case() -> None:
 def test_nobody_is_told_anything(served: Served, operation: Operation) -> None:
     answer = call(served.nobody, operation, served.shown)
     if operation.public:
-        assert (answer.status, answer.content) == (200, b"ok\n")
+        word = {"health": b"ok\n", "ready": b"ready\n"}[operation.name]
+        assert (answer.status, answer.content) == (200, word)
         return
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")

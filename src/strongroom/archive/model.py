@@ -45,6 +45,7 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"
     ALERT = "alert"
     DIGEST = "digest"
+    BACKUP = "backup"
 
 
 class Outcome(StrEnum):

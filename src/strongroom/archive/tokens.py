@@ -20,7 +20,13 @@ PREFIX: Final = "strongroom_"
 SECRET_BYTES: Final = 32
 VIA_TOKEN: Final = "token"
 
-RIGHTS: Final = {"search": Right.FIND, "read": Right.GET, "store": Right.STORE, "delete": Right.DELETE}
+RIGHTS: Final = {
+    "search": Right.FIND,
+    "read": Right.GET,
+    "store": Right.STORE,
+    "delete": Right.DELETE,
+    "metrics": Right.METRICS,
+}
 """What may be done over HTTPS, in its own words; the rights are those of DIMSE."""
 
 _SECRET: Final = re.compile(PREFIX + "[A-Za-z0-9_-]{43}", re.ASCII)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from strongroom.errors import StrongroomError
-from strongroom.serving.child import log_to_stderr
+from strongroom.serving.logs import log_to_stderr
 
 BAD_NEWS = 1
 COULD_NOT_RUN = 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import msgspec
@@ -14,8 +13,8 @@ import typer
 from strongroom.admin import check as administration
 from strongroom.cli import BAD_NEWS
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
-from strongroom.cli.progress import State, Work, counted, duration, printable, size
-from strongroom.store.check import Finding, Progress
+from strongroom.cli.progress import counted, duration, phases, printable, size
+from strongroom.store.check import Finding
 from strongroom.store.rounds import Round
 
 
@@ -30,13 +29,13 @@ def check(
     if last:
         _say_last(administration.last_rounds(home_of(home)), output)
         return
-    with _progress("checking") as progress:
+    with phases("checking") as progress:
         report = administration.check_home(home_of(home), progress)
     if output is Format.JSON:
         print(json.dumps({"clean": not report.total_findings} | dataclasses.asdict(report), indent=2))
     else:
         for finding in report.findings:
-            print(_line(finding))
+            print(finding_line(finding))
         for line in _summary(report):
             print(line)
     if report.total_findings:
@@ -76,7 +75,7 @@ def _round_json(done: Round | None) -> dict[str, object] | None:
 
 def _round_words(done: Round) -> Iterator[str]:
     for each in done.listed:
-        yield _line(Finding(each.kind, each.what, each.study_uid, each.series_uid, each.sop_uid, each.object_id))
+        yield finding_line(Finding(each.kind, each.what, each.study_uid, each.series_uid, each.sop_uid, each.object_id))
     if done.damaged > len(done.listed):
         yield f"and {done.damaged - len(done.listed)} more findings"
     state = f"ended {_when(done.ended_s)}" if done.ended_s else "is under way"
@@ -87,23 +86,7 @@ def _round_words(done: Round) -> Iterator[str]:
     )
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Progress]:
-    """Draws one piece of work after the other, each from its first report on."""
-    with ExitStack() as stack:
-        drawn: dict[str, Work] = {}
-
-        def show(noun: str, done: int, total: int) -> None:
-            if noun not in drawn:
-                stack.pop_all().close()
-                drawn.clear()
-                drawn[noun] = stack.enter_context(Work(what, noun))
-            drawn[noun].show(State(done, total or done))
-
-        yield show
-
-
-def _line(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
     """One finding: its kind, what is wrong, and the identity of what it is about, the narrowest first."""
     named = (
         ("SOP instance", finding.sop_uid),

@@ -7,6 +7,7 @@ import typer
 from strongroom import __version__
 from strongroom.cli import (
     alerts,
+    backup,
     check,
     deletion,
     keys,
@@ -41,3 +42,4 @@ app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")
 app.add_typer(quarantine.group, name="quarantine")
 app.add_typer(probe.group, name="probe")
+app.add_typer(backup.group, name="backup")

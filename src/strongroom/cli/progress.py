@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -85,6 +87,23 @@ class Work:
         if state.total_size:
             words += f", {size(state.size)} of {size(state.total_size)}, {size(state.size / elapsed)}/s"
         return words
+
+
+@contextmanager
+def phases(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Draws one phase of work after the other, each from its first report on: of what, how many are done, how many
+    there are or 0 if that is not known."""
+    with ExitStack() as stack:
+        drawn: dict[str, Work] = {}
+
+        def show(noun: str, done: int, total: int) -> None:
+            if noun not in drawn:
+                stack.pop_all().close()
+                drawn.clear()
+                drawn[noun] = stack.enter_context(Work(what, noun))
+            drawn[noun].show(State(done, total or done))
+
+        yield show
 
 
 def printable(text: str) -> str:

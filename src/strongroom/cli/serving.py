@@ -16,10 +16,9 @@ from strongroom import app as strongroom
 from strongroom import config as settings
 from strongroom.admin import recovery
 from strongroom.cli.options import HomeOption, home_of
-from strongroom.serving.checkservice import BackgroundCheck
-from strongroom.serving.dicomservice import DicomService
-from strongroom.serving.digestservice import DigestService
-from strongroom.serving.webservice import WebService
+from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.served import Served
+from strongroom.serving.supervisor import Supervisor
 from strongroom.types import AeTitle
 
 
@@ -100,6 +99,10 @@ def _where_the_key_is(config: settings.Config, folder: Path, master_id: str) -> 
     return f"{master_id}, from {config.keys.command[0]}   (without it nothing opens)"
 
 
+SIGNAL_LOOK_S = 1.0
+"""A signal may come to any of many threads: the one that handles it is not woken, and has to look."""
+
+
 def serve(
     home: HomeOption = None,
     accept_older_index: Annotated[
@@ -114,28 +117,26 @@ def serve(
 
 def _serve(place: settings.Home, accept_older_index: bool) -> None:
     archive = strongroom.Archive(place, strongroom.SERVE_LOG)
+    log_to_stderr(archive.config.log.format)
+    log_uncaught()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    supervisor = Supervisor()
     try:
         recovery.require_current_index(archive, accept_older=accept_older_index)
         recovery.recover(archive)
-        service, web, check = DicomService(archive), WebService(archive), BackgroundCheck(archive)
-        digests = DigestService(place)
+        served = Served(archive)
         try:
-            first, *others = service.start()
-            for line in others:
+            for line in served.start():
                 print(line, flush=True)
-            print(" ".join(filter(None, ("ready", first, web.start()))), flush=True)
-            check.start()
-            if archive.config.screening.digests:
-                digests.start()
-            stopped.wait()
+            supervisor.ready(line)
+            while not stopped.wait(SIGNAL_LOOK_S):
+                pass
         finally:
-            check.stop()
-            digests.stop()
-            web.stop()
-        service.stop()
+            supervisor.stopping(served.longest_end_s)
+            served.drain()
+        served.stop()
         print("stopped", flush=True)
     finally:
         archive.close()

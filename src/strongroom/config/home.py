@@ -22,6 +22,8 @@ class Home:
         self.peers = self.root / "peers"
         self.checkpoints = self.root / "checkpoints"
         self.lock = self.root / "serve.lock"
+        self.unfinished = self.root / "restore.unfinished"
+        """There while a backup is put here: until it is gone, this is no archive."""
 
     @property
     def default_keys(self) -> Path:
@@ -53,6 +55,15 @@ def config_is_missing(home: Home) -> str:
     )
 
 
+def restore_did_not_end(home: Home) -> str:
+    """What to do with a home that a backup was being put into."""
+    return (
+        f"{home.root} is half restored: run `strongroom backup restore --home {home.root}` with the same backup again, "
+        "or remove it"
+    )
+
+
 def environment(name: str) -> str | None:
-    """The only reader of the environment: ``STRONGROOM_HOME``, ``_PASSPHRASE``, ``_PASSCODE``; ``XDG_CONFIG_HOME``."""
+    """The only reader of the environment: ``STRONGROOM_HOME``, ``_PASSPHRASE``, ``_PASSCODE``, ``_BACKUP_PASSPHRASE``;
+    ``XDG_CONFIG_HOME``, ``NOTIFY_SOCKET``."""
     return os.environ.get(name)

@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 import msgspec
 
-from strongroom.config.home import CONFIG_NAME, Home, config_is_missing
+from strongroom.config.home import CONFIG_NAME, Home, config_is_missing, restore_did_not_end
 from strongroom.config.sections import (
     LOOPBACK,
     Config,
@@ -30,6 +30,8 @@ MAX_EXCEPTION_SPAN = timedelta(days=366)
 
 def load(home: Home) -> Config:
     """Return the checked configuration of ``home``. Raises ConfigError with what to change."""
+    if home.config.name == CONFIG_NAME and home.unfinished.exists():
+        raise ConfigError(restore_did_not_end(home))
     try:
         text = home.config.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -68,6 +70,10 @@ def _check(config: Config, today: date) -> None:
         _address(listener.bind, f"{section}.bind")
     if not 0 <= config.https.public_port <= 65535:
         raise ConfigError("https.public_port must be 0 to 65535")
+    if not 0 <= config.dicom.workers <= 64:
+        raise ConfigError("dicom.workers must be 0 to 64")
+    if not 0 < config.dicom.drain_timeout_s < inf:
+        raise ConfigError("dicom.drain_timeout_s must be greater than 0 and finite")
     _check_https(config.https)
     _check_jwt(config.jwt)
     for name in LimitsSection.__struct_fields__:

@@ -42,9 +42,15 @@ class DicomSection(_Section, frozen=True):
         Literal["bcp195", "bcp195-strict"],
         _key("`bcp195`: DICOM PS3.15 B.12, TLS 1.2 and 1.3. `bcp195-strict`: B.13, its closed list of cipher suites."),
     ] = "bcp195"
+    workers: Annotated[
+        int, _key("Processes that serve associations, 1 to 64; 0: the one that accepts them does so itself.")
+    ] = 3
     private_storage_classes: Annotated[
         tuple[str, ...], _key("UIDs of private SOP classes to store, beside all of the standard.")
     ] = ()
+    drain_timeout_s: Annotated[
+        float, _key("For messages under way when the archive is stopped; associations without one end at once.")
+    ] = 10.0
 
 
 class HttpsSection(_Section, frozen=True):
@@ -187,6 +193,14 @@ class SignaturesSection(_Section, frozen=True):
     ] = ()
 
 
+class LogSection(_Section, frozen=True):
+    """What `serve` and its processes write to standard error."""
+
+    format: Annotated[
+        Literal["text", "json"], _key("`text`, or `json`: an object a line, with fields of a fixed list and no others.")
+    ] = "text"
+
+
 class LimitsSection(_Section, frozen=True):
     """Every cap that a stranger can run into."""
 
@@ -299,5 +313,6 @@ class Config(_Section, frozen=True):
     check: CheckSection = CheckSection()
     screening: ScreeningSection = ScreeningSection()
     signatures: SignaturesSection = SignaturesSection()
+    log: LogSection = LogSection()
     limits: LimitsSection = LimitsSection()
     unsafe_plaintext: tuple[UnsafePlaintext, ...] = ()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
+
+import msgspec
 
 _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<key>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
@@ -40,3 +44,29 @@ def in_words(said: str, keys_of: Callable[[str], Sequence[str]]) -> str:
     if value := _CHOICE.fullmatch(what):
         return f"{place} cannot be {value['value']}. See docs/configuration.md"
     return f"{place}: {what}" if place else what
+
+
+def in_toml(config: msgspec.Struct) -> str:
+    """A configuration as the text of a file, without what has its default. Raises TypeError for a value TOML lacks."""
+    own, tables = [], []
+    for field in msgspec.structs.fields(type(config)):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        if isinstance(value, msgspec.Struct):
+            tables.append(f"[{field.name}]\n{in_toml(value)}")
+        elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
+            tables += [f"[[{field.name}]]\n{in_toml(each)}" for each in value]
+        else:
+            own.append(f"{field.name} = {_toml_value(value)}\n")
+    return "".join(own) + "\n".join(tables)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, str | bool | int | float):
+        return json.dumps(value, ensure_ascii=False)  # of these JSON's spelling is TOML's
+    raise TypeError(f"a configuration holds no {type(value).__name__}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -130,10 +130,11 @@ class _Owed:
 class CommitmentScp:
     """Serves N-ACTION, and hears the answers to the reports it sends on the same association. Thread-safe."""
 
-    def __init__(self, commitments: Commitments, caller: PeerCaller, sender: CommitmentSender) -> None:
+    def __init__(self, commitments: Commitments, caller: PeerCaller, wake: Callable[[], None]) -> None:
+        """``wake`` tells the `CommitmentSender`, which may be another process's, that something is due."""
         self._commitments = commitments
         self._caller = caller
-        self._sender = sender
+        self._wake = wake
         self._lock = threading.Lock()
         self._owed: WeakKeyDictionary[Session, _Owed] = WeakKeyDictionary()
 
@@ -151,7 +152,7 @@ class CommitmentScp:
         session.connection.flush()
         if session.connection.is_readable(SETTLE_S) and self._can_be_called(commitment.peer):
             self._commitments.hasten(commitment)
-            self._sender.wake()
+            self._wake()
             return
         self._owed_on(session).waiting.append((context, commitment))
         self._tell_next(session)

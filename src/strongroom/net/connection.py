@@ -40,6 +40,13 @@ class PeerTooSlow(RemoteProtocolError):
         self.timeout_name = timeout_name
 
 
+class Drained(RemoteProtocolError):
+    """The archive stops, and the association is between two messages: no fault of the peer's."""
+
+    def __init__(self) -> None:
+        super().__init__("the archive stops")
+
+
 class Connection:
     """A socket and its association. Owned by one thread; only ``close`` may be called from another."""
 
@@ -49,6 +56,9 @@ class Connection:
         self._timeouts = timeouts
         self._closed = False
         self._stalled = False
+        self.in_service = False
+        """Whether a request is being served; set by who serves it."""
+        self._draining = False
         self._message_started = 0.0
         self._message_bytes = 0
         now = time.monotonic()
@@ -146,6 +156,8 @@ class Connection:
     def _check_deadlines(self, count: int) -> None:
         now = time.monotonic()
         association, timeouts = self.association, self._timeouts
+        if self._draining and not self.in_service:
+            raise Drained
         if association.artim_running:
             if association.artim_starts != self._artim_count:
                 self._artim_start, self._artim_count = now, association.artim_starts
@@ -171,6 +183,10 @@ class Connection:
             raise PeerTooSlow("idle_timeout_s")
         elif now - self._last_activity > POLL_S:
             association.shrink()
+
+    def drain(self) -> None:
+        """End with the request that is being served, or within POLL_S if none is. May be called from another thread."""
+        self._draining = True
 
     def close(self) -> None:
         """Close the connection; safe to call twice, and from another thread to end a wait."""

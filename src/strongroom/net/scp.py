@@ -131,7 +131,9 @@ class Session:
             if type(event) is Pdv:
                 done = self.channel.feed(*event)
                 if type(done) is MessageStart:
+                    connection.in_service = True
                     self._serve(done)
+                    connection.in_service = False
                 elif done is not None:
                     raise RemoteProtocolError("data set without a request")
             elif isinstance(event, ReleaseRequested):

@@ -10,10 +10,11 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.serving.logs import FIELDS
 
 WINDOW_S = 60.0
 LINES_OF_A_KIND = 5
@@ -44,10 +45,10 @@ class _Kind:
 class Announcer:
     """Says what was refused, and every alert. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float], say: Callable[[str], None] = log.warning) -> None:
-        """``clock`` gives seconds that only go forward."""
+    def __init__(self, clock: Callable[[], float], say: Callable[[str, Mapping[str, str]], None] | None = None) -> None:
+        """``clock`` gives seconds that only go forward; ``say`` is told each line, and its parts by their names."""
         self._clock = clock
-        self._say = say
+        self._say = say or _say
         self._lock = threading.Lock()
         self._window = 0
         self._lines = 0
@@ -60,8 +61,12 @@ class Announcer:
             return
         before = self._unsaid(event)
         if before >= 0:
-            words = ["alert"] if is_alert else ["refused", f"action={event.action}"]
-            self._say(" ".join((*words, *_fields(event), *([f"unsaid={before}"] if before else []))))
+            fields = {} if is_alert else {"action": str(event.action)}
+            fields.update(_fields(event))
+            if before:
+                fields["unsaid"] = str(before)
+            kind = "alert" if is_alert else "refused"
+            self._say(" ".join((kind, *(f"{name}={said}" for name, said in fields.items()))), {"event": kind, **fields})
 
     def _unsaid(self, event: Event) -> int:
         """How many of its kind were not said before it; -1 if it is not to be said either."""
@@ -86,15 +91,19 @@ class Announcer:
             return before
 
 
-def _fields(event: Event) -> Iterator[str]:
+def _say(line: str, fields: Mapping[str, str]) -> None:
+    log.warning("%s", line, extra={FIELDS: fields})
+
+
+def _fields(event: Event) -> Iterator[tuple[str, str]]:
     by, details = event.principal, event.details
-    yield f"reason={_plain(details.get('reason') or details.get('why') or '')}"
+    yield "reason", _plain(details.get("reason") or details.get("why") or "")
     for name, value in (("aet", by.aet), ("user", by.user), ("address", by.address), ("via", by.via)):
         if value:
-            yield f"{name}={_plain(value)}"
+            yield name, _plain(value)
     for name in _DETAILS:
         if details.get(name):
-            yield f"{name}={_plain(details[name])}"
+            yield name, _plain(details[name])
 
 
 def _plain(value: object) -> str:

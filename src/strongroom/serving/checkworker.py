@@ -21,7 +21,8 @@ import msgspec
 from strongroom.app import Archive
 from strongroom.config import Home
 from strongroom.errors import StrongroomError
-from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
+from strongroom.serving.child import follow_parent, read_orders
+from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.store.check import Findings
 from strongroom.store.examine import Examiner
 from strongroom.store.heldcheck import HeldCheck
@@ -150,6 +151,7 @@ def _walk_held(archive: Archive, after: int, say: Say, pace: Pace) -> None:
 def run(orders: Orders, say: Say, stopped: threading.Event) -> int:
     """Walk once over an archive; returns the exit code."""
     archive = Archive(Home(Path(orders.home)), orders.log)
+    log_to_stderr(archive.config.log.format)
     try:
         walk(archive, orders, say, lambda rate: Pace(rate, time.monotonic, stopped.wait))
     except Stopped:
@@ -162,6 +164,7 @@ def run(orders: Orders, say: Say, stopped: threading.Event) -> int:
 def main() -> int:
     """Read the orders, walk, return the exit code."""
     log_to_stderr()
+    log_uncaught()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this one itself
     os.nice(NICENESS)
     stopped = threading.Event()

@@ -6,19 +6,12 @@ buffer: a thread that waits in ``sys.stdin`` holds the lock of it, and an interp
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _STDIN = 0
 _CHUNK = 65536
-
-
-def log_to_stderr() -> None:
-    """Warnings and worse, in lines that begin alike in all processes."""
-    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
 
 
 def read_orders() -> bytes:

@@ -11,34 +11,20 @@ from dataclasses import replace
 from hashlib import sha256
 
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
-from strongroom.archive.commitment import CommitmentLimits, Commitments
-from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.archive.peers import Binding, Peer
-from strongroom.config import Config, UnsafePlaintext
-from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
-from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
-from strongroom.door import new_memory
+from strongroom.archive.peers import Binding
+from strongroom.config import UnsafePlaintext
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.net.acceptor import Gate
 from strongroom.net.certificates import SERVER_DAYS, days_left, is_good_for, issue, read_certificate
-from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentScp, CommitmentSender
-from strongroom.net.connection import Timeouts
-from strongroom.net.directory import PeerDirectory
-from strongroom.net.find_scp import find
-from strongroom.net.forward import PeerCaller
-from strongroom.net.retrieve_scp import MoveScp, get
-from strongroom.net.scp import Services
-from strongroom.net.scu import ScuTimeouts
-from strongroom.net.server import DicomServer, Listener, ServerLimits
+from strongroom.net.commitment_scp import REPORT_TIMEOUTS, CommitmentSender
+from strongroom.net.places import Places
+from strongroom.net.server import DicomServer, Listener
 from strongroom.serving.announcing import Announcer
+from strongroom.serving.dicomparts import DicomParts, place_limits
+from strongroom.serving.dicomworkers import DicomWorkers
+from strongroom.serving.reporting import Reporter, counted
 from strongroom.stamping import Stamper
-from strongroom.store.accounts import Accounts
-from strongroom.store.commitments import CommitmentLedger
-from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.transaction import Transaction
-from strongroom.types import Principal, Uid
-from strongroom.ul import UlLimits
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +33,6 @@ CONFIG_DIGEST = "config_sha256"
 
 PEER_WATCH_INTERVAL_S = 1.0
 """How long an open association may outlive the revocation of its peer."""
-
-MAX_CALL_S = 24 * 3600.0
-"""The longest association that the archive itself opens: a C-MOVE of everything a large study has, on a slow line."""
 
 RENEW_BEFORE = dt.timedelta(days=30)
 
@@ -60,48 +43,20 @@ PEER_WARNING_DAYS, AUTHORITY_WARNING_DAYS = 30, 180
 class DicomService:
     """The DICOM server of an open archive, with its timer for checkpoints."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, reporter: Reporter) -> None:
+        """``reporter`` is that of this process; its board has a place for each worker."""
         self._archive = archive
         config = archive.config
-        archive.index.announce = Announcer(time.monotonic)
+        archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
         renew_certificate(archive)
-        material = archive.tls()
-        registry, database = archive.index.registry, archive.index.database
-
-        def version() -> str:
-            with database.reading() as cursor:
-                return registry.get_meta(cursor, REGISTRY_VERSION)
-
-        def peers() -> dict[str, Peer]:
-            with database.reading() as cursor:
-                return registry.peers(cursor)
-
-        def account(name: str) -> tuple[str, bool] | None:
-            with database.reading() as cursor:
-                for known, passcode_hash, _, _, disabled_us in registry.accounts(cursor):
-                    if known == name:
-                        return passcode_hash, not disabled_us
-            return None
-
-        authority_pem = material.authority.certificate_pem.decode()
-        self.directory = PeerDirectory(version, peers, material.identity, authority_pem, config.dicom.tls_profile)
-        private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
-        gate = Gate(archive.aet, private, self.directory.find, Accounts(account).verify)
-        services = Services(
-            archive.reader,
-            archive.new_ingest,
-            archive.index.record,
-            self.directory.find,
-            query_limits=query_limits(config),
-            new_memory=new_memory,
-        )
-        caller = PeerCaller(archive.aet, self.directory.find, self.directory.client_context, _scu_timeouts(config))
-        services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(caller)})
-        commitments = _commitments(archive)
-        self._reports = CommitmentSender(commitments, replace(caller, timeouts=REPORT_TIMEOUTS))
-        commitment = CommitmentScp(commitments, caller, self._reports)
-        services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
-        self.server = DicomServer(gate, services, _server_limits(config))
+        self.parts = parts = DicomParts(archive)
+        self.directory = parts.directory
+        self.places = Places(place_limits(config), archive.index.record)
+        self._reports = CommitmentSender(parts.commitments, replace(parts.caller, timeouts=REPORT_TIMEOUTS))
+        self._workers = DicomWorkers(archive, self._reports.wake, reporter)
+        self.associations = parts.associations(self._reports.wake)
+        serve = self._workers.serve if config.dicom.workers else self.associations.begin
+        self.server = DicomServer(self.places, serve)
         self._stop = threading.Event()
         self._warned: dt.date | None = None
         self._stamper = Stamper(archive)
@@ -111,6 +66,7 @@ class DicomService:
     def start(self) -> list[str]:
         """Listen; returns ``dicom=ADDRESS:PORT`` for the TLS listener and a line for each plaintext exception."""
         archive, config = self._archive, self._archive.config
+        self._workers.start()
         bind = config.dicom.bind
         port = self.server.listen(Listener(bind, config.dicom.port, self.directory.server_context))
         said = [f"dicom={_host_port(bind, port)}"]
@@ -155,21 +111,9 @@ class DicomService:
         while not self._stop.wait(PEER_WATCH_INTERVAL_S):
             _try(
                 "open associations could not be held against the peers",
-                lambda: self.server.end_sessions(self._why_over),
+                lambda: self.associations.end_sessions(self.parts.why_over),
             )
-            _try("refusals could not be recorded", self.server.record_refusal_sums)
-
-    def _why_over(self, principal: Principal) -> str:
-        peer = self.directory.find(principal.aet)
-        if peer is None or peer.revoked_us:
-            return "peer-revoked"
-        if peer.rights != principal.rights:
-            return "rights-changed"
-        if peer.scope != principal.scope:
-            return "scope-changed"
-        if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
-            return "certificate-changed"
-        return ""
+            _try("refusals could not be recorded", self.places.record_refusal_sums)
 
     def _checkpoints(self) -> None:
         while not self._stop.wait(self._archive.config.trail.checkpoint_interval_s):
@@ -182,8 +126,8 @@ class DicomService:
         self._stamper.keep_up(self._archive.checkpoint())
 
     def _renew_certificate(self) -> None:
-        if renew_certificate(self._archive):
-            self.directory.use(self._archive.tls().identity)
+        renew_certificate(self._archive)
+        self.parts.use_new_identity()
 
     def _warn_of_ends(self) -> None:
         """Once a day, tell of certificates that end soon: the CA's, and those of peers."""
@@ -199,12 +143,20 @@ class DicomService:
                 left = days_left(peer.certificate.encode(), now)
                 _warn_of_end(whose, left, PEER_WARNING_DAYS, "revoke and add it, or bind its new one")
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Stop accepting, let associations end, record it, write the last checkpoint."""
+    def drain(self, grace_s: float) -> None:
+        """Stop accepting, and let what is being served end within ``grace_s`` seconds."""
+        deadline = time.monotonic() + grace_s
         self._stop.set()
-        self._reports.stop(grace_s)
-        self.server.stop(grace_s)
-        self.server.record_refusal_sums(at_end=True)
+        self.server.stop()
+        self._workers.stop(grace_s)
+        self.associations.stop(grace_s)
+        self._reports.stop(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """The same, unless it is done; record it, and write the last checkpoint."""
+        if not self._stop.is_set():
+            self.drain(grace_s)
+        self.places.record_refusal_sums(at_end=True)
         self._archive.record(Action.SERVICE_STOP, {})
         self._archive.checkpoint()
 
@@ -264,57 +216,3 @@ def renew_certificate(archive: Archive) -> bool:
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _commitments(archive: Archive) -> Commitments:
-    limits = archive.config.limits
-    return Commitments(
-        ledger=CommitmentLedger(archive.index.database),
-        index=archive.index,
-        open_object=archive.reader.open,
-        sop_classes=STORAGE_SOP_CLASSES.union(archive.config.dicom.private_storage_classes),
-        limits=CommitmentLimits(
-            limits.max_pending_commitments_per_peer, limits.commitment_retry_s, limits.max_commitment_tries
-        ),
-        clock=time.time,
-    )
-
-
-def _scu_timeouts(config: Config) -> ScuTimeouts:
-    limits = config.limits
-    return ScuTimeouts(limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, MAX_CALL_S)
-
-
-def query_limits(config: Config) -> QueryLimits:
-    """What a query may hold."""
-    limits = config.limits
-    return QueryLimits(
-        limits.max_query_keys,
-        limits.max_query_depth,
-        limits.max_query_uids,
-        limits.max_query_values,
-        limits.max_query_value_chars,
-        limits.max_query_pattern_chars,
-    )
-
-
-def _server_limits(config: Config) -> ServerLimits:
-    limits = config.limits
-    return ServerLimits(
-        ul=UlLimits(max_pdu_body_bytes=limits.max_pdu_body_bytes),
-        channel=ChannelLimits(
-            max_command_bytes=limits.max_command_bytes,
-            max_message_bytes=limits.max_message_bytes,
-            max_identifier_bytes=limits.max_identifier_bytes,
-            max_empty_fragments=limits.max_empty_fragments,
-        ),
-        timeouts=Timeouts(
-            limits.artim_timeout_s, limits.idle_timeout_s, limits.message_timeout_s, limits.min_receive_bytes_per_s
-        ),
-        max_handshakes=limits.max_handshakes,
-        max_handshakes_per_address=limits.max_handshakes_per_address,
-        max_associations=limits.max_associations,
-        max_associations_per_peer=limits.max_associations_per_peer,
-        max_associations_per_address=limits.max_associations_per_address,
-        tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
-    )

@@ -21,7 +21,8 @@ from strongroom.config import Home
 from strongroom.digesting import BATCH
 from strongroom.errors import StrongroomError
 from strongroom.serving.announcing import Announcer
-from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
+from strongroom.serving.child import follow_parent, read_orders
+from strongroom.serving.logs import log_to_stderr, log_uncaught
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def _be_last() -> None:
 def main() -> int:
     """Run as a process; returns the exit code."""
     log_to_stderr()
+    log_uncaught()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when
     home = Home(Path(os.fsdecode(read_orders())))
@@ -82,6 +84,7 @@ def main() -> int:
     stopped = threading.Event()
     follow_parent(stopped.set)
     archive = Archive(home, LOG_NAME)
+    log_to_stderr(archive.config.log.format)
     archive.index.announce = Announcer(time.monotonic)
     try:
         work(archive, stopped)

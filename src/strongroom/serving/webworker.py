@@ -32,10 +32,14 @@ from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
 from strongroom.errors import Busy, StrongroomError
+from strongroom.metrics.tally import Tally
 from strongroom.net.tls import web_context
 from strongroom.serving.announcing import Announcer
-from strongroom.serving.child import follow_parent, log_to_stderr, read_orders
-from strongroom.serving.dicomservice import query_limits
+from strongroom.serving.board import Board
+from strongroom.serving.child import follow_parent, read_orders
+from strongroom.serving.dicomparts import query_limits
+from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
@@ -61,12 +65,17 @@ LAST_MOMENT_S = 5.0
 
 
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones."""
+    """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones.
+
+    ``place`` is its place on the board of that many; without a board (-1) it counts for nobody."""
 
     home: str
     log: str
     listener_fd: int
     ready_fd: int
+    board_fd: int = -1
+    places: int = 0
+    place: int = 0
 
 
 class Tls:
@@ -103,9 +112,10 @@ class Tls:
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, authenticator: Authenticator) -> None:
+    def __init__(self, archive: Archive, authenticator: Authenticator, reporter: Reporter) -> None:
         config = archive.config
-        self._archive = archive
+        self._archive, self._reporter = archive, reporter
+        self._is_current = False
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
         self._pixels = archive.pixels
@@ -132,6 +142,9 @@ class Worker:
             room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
             index_is_remote=not archive.backend.is_sqlite,
+            is_ready=self._is_ready,
+            count_request=self._count_request,
+            metrics=reporter.exposition,
         )
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)
@@ -162,25 +175,44 @@ class Worker:
         receipt = deletion.proof.receipt if deletion.proof else None
         return Deleted(deletion.objects, deletion.data_bytes, deletion.manifest, receipt, deletion.problems)
 
+    def _is_ready(self) -> bool:
+        return self._is_current and not self._server.is_draining
+
+    def _count_request(self, operation: str, status: int, seconds: float) -> None:
+        self._reporter.tally.add("https_requests_total", operation, str(status))
+        self._reporter.tally.add("https_request_seconds_total", operation, by=seconds)
+
     async def serve(self, listener: socket.socket, stop: asyncio.Event, is_ready: Callable[[], object]) -> None:
         """Answer until ``stop``, then finish what is under way."""
         refreshing = asyncio.create_task(self._refresh())
         serving = asyncio.create_task(self._server.serve(listener, stop, self._archive.config.https.drain_timeout_s))
         self._pixels.prestart()
+        self._report(is_current=True)
         is_ready()
         await serving
         refreshing.cancel()
         for pool in (self._pool, self._storing, self._drawing):
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _report(self, *, is_current: bool) -> None:
+        """Say how this process is; it can do its work if it can read the index, and `serve` can do its own."""
+        self._is_current = is_current and self._reporter.is_served()
+        tally = self._reporter.tally
+        tally.set("https_connections", to=len(self._server.connections))
+        tally.set("https_pixel_jobs", to=self._pixel_jobs)
+        self._reporter.report(is_ready=self._is_ready())
+
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
+            is_current = True
             for work in (self._tls.refresh, self._archive.forget_deleted):
                 try:
                     await self._run_blocking(work)
                 except StrongroomError as error:
                     log.error("what has changed could not be read: %s", error)
+                    is_current = False
+            self._report(is_current=is_current)
             try:
                 await self._app.end_revoked()
             except Exception:
@@ -190,15 +222,19 @@ class Worker:
 def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     """Serve until ``stopped``. Raises ConfigError, StorageUnavailable if the archive cannot be opened."""
     archive = Archive(home, orders.log)
-    archive.index.announce = Announcer(time.monotonic)
+    log_to_stderr(archive.config.log.format)
+    board = Board(orders.board_fd, orders.places) if orders.places else Board.new(1)
+    reporter = Reporter(board, orders.place, orders.log, Tally())
+    archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
     try:
         callers = Callers(archive)
-        worker = Worker(archive, callers.authenticator)
+        worker = Worker(archive, callers.authenticator, reporter)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
         callers.close()
     finally:
         archive.close()
+        board.close()
 
 
 async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> None:
@@ -223,6 +259,7 @@ async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> No
 def main() -> int:
     """Read the orders, serve, return the exit code."""
     log_to_stderr()
+    log_uncaught()
     stopped = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers itself
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())

@@ -263,6 +263,16 @@ class Backlog:
         row = self._meta.run(cursor, a=name).fetchone()
         return row[0] if row else ""
 
+    @property
+    def waiting(self) -> int:
+        """How many objects wait for their rows."""
+        return len(self._waiting)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether rows cannot be written for now."""
+        return self._is_stuck
+
     # -- the way into the index
 
     def _write_on(self) -> None:

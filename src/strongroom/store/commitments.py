@@ -35,11 +35,17 @@ class CommitmentLedger:
             .limit(bindparam("b")),
             dialect,
         )
+        self._count = Sql(select(func.count()).select_from(COMMITMENT), dialect)
         self._next = Sql(select(func.min(row.next_try_us)), dialect)
         self._reschedule = Sql(
             update(COMMITMENT).where(*this).values(next_try_us=bindparam("c"), tries=bindparam("d")), dialect
         )
         self._drop = Sql(delete(COMMITMENT).where(row.id == bindparam("a")), dialect)
+
+    def pending(self) -> int:
+        """How many reports are owed."""
+        with self._database.reading() as cursor:
+            return int(self._count.run(cursor).fetchone()[0])
 
     def add(self, new: Commitment, max_pending: int, event: Event) -> Commitment:
         """Note a new one. Raises Refused ("duplicate-transaction-uid"), LimitExceeded."""

@@ -294,6 +294,11 @@ class Database:
         """Write no more: what reached the disk is unknown to everybody, and nothing may be promised on top of it."""
         self._failed = True
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is known what reached the disk."""
+        return not self._failed
+
     def require_sound(self) -> None:
         """Raise StorageUnavailable if it is unknown what reached the disk."""
         if self._failed:

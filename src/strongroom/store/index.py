@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Select, and_, bindparam, exists, false, func, select
 from sqlalchemy.engine import Dialect
@@ -61,6 +61,16 @@ _STORED_COLUMNS = (
 )
 
 
+class Writer(Protocol):
+    """Who adds and records, if it is another process (`store.remote`)."""
+
+    def add(self, new: NewInstance, event: Event) -> Added:
+        """See ``archive.ports.Index``."""
+
+    def record(self, *events: Event) -> None:
+        """See ``archive.ports.Index``."""
+
+
 class Index:
     """The adapter of ``archive.ports.Index``. Thread-safe."""
 
@@ -71,8 +81,10 @@ class Index:
         self.database = Database(backend, lambda cursor: Transaction(cursor, shared))
         self.backlog: Backlog | None = None
         self.announce: Callable[[Event], None] = lambda _: None
-        """Told of every event that `record` has made durable, and of alerts that are in the transaction of what they
-        are about; for `serve` to set."""
+        """Told of every event that `add` or `record` has made durable, and of what else is in the transaction of what
+        it is about; for `serve` to set."""
+        self.writer: Writer | None = None
+        """Adds and records instead of this process, if it is set."""
         self._shared = shared
         self._keys = keys
         self._dialect = backend.dialect
@@ -122,16 +134,19 @@ class Index:
 
         Where the event's principal has a scope, what is outside it is neither touched nor told of.
         """
+        if self.writer is not None:
+            return self.writer.add(new, event)
         scope = event.principal.scope
         if scope is None and self.backlog is not None and self.backlog.take(new, event):
+            self.announce(event)
             return Added.ADDED
 
         def work(transaction: Transaction) -> Added:
             return transaction.add(new, event) if scope is None else self._add_within(scope, transaction, new, event)
 
         added = self.database.write(work)
-        for alert in alerts_of(new, added, event) if added else ():
-            self.announce(alert)
+        for each in (event, *alerts_of(new, added, event)) if added else ():
+            self.announce(each)
         return added
 
     def _add_within(self, scope: Scope, transaction: Transaction, new: NewInstance, event: Event) -> Added:
@@ -156,6 +171,9 @@ class Index:
 
     def record(self, *events: Event) -> None:
         """Append to the trail; durable on return."""
+        if self.writer is not None:
+            self.writer.record(*events)
+            return
 
         def work(transaction: Transaction) -> None:
             for event in events:
@@ -231,6 +249,11 @@ class Index:
             if scope is None and not narrowed.conditions:
                 return self._totals.of(cursor, query.level)
             return count(cursor, self._dialect, query, narrowed, scope)
+
+    def totals(self) -> dict[Level, int]:
+        """How many records there are of each level, without what waits in the journal."""
+        with self.database.reading() as cursor:
+            return {level: self._totals.of(cursor, level) for level in Level}
 
     def object_ids(self) -> Generator[list[bytes], None, None]:
         """Yield the ids of all stored objects, the newest first, a page at a time."""

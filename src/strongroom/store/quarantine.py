@@ -116,7 +116,7 @@ class QuarantineStore:
         limits: QuarantineLimits,
         announce: Callable[[Event], None] = lambda _: None,
     ) -> None:
-        """Hold objects whose files are in ``blobs``, their keys wrapped by ``keys``; ``announce`` is told of alerts."""
+        """Hold objects whose files are in ``blobs``, their keys wrapped by ``keys``; ``announce`` is told of events."""
         self._database, self._keys, self._blobs, self._limits = database, keys, blobs, limits
         self._announce = announce
         self._statements = _Statements(database.dialect)
@@ -149,8 +149,8 @@ class QuarantineStore:
         finally:
             # A server never opens what it holds, so a key that is destroyed later is in no memory of its.
             self._keys.forget(held.key.key_id)
-        for alert in alerts:
-            self._announce(named(alert, number))
+        for each in (event, *alerts):
+            self._announce(named(each, number))
         if kept != held.object_id and not held.sealed:
             with suppress(StorageUnavailable):  # a file without a row: the next start removes it
                 self._blobs.delete(held.object_id)
@@ -253,6 +253,12 @@ class QuarantineStore:
         if entry.is_small:
             return self._blobs.open_small(entry.object_id, key, bytes(sealed))
         return self._blobs.open(entry.object_id, key)
+
+    def size(self) -> tuple[int, int]:
+        """How many objects are held, and the bytes of their data sets."""
+        with self._database.reading() as cursor:
+            count, data_bytes = self._statements.size.run(cursor).fetchone()
+        return int(count), int(data_bytes or 0)
 
     def object_ids(self) -> list[bytes]:
         """The ids of all held objects."""

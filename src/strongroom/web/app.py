@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,9 @@ from strongroom.web.operation import PREFIX, Operation
 from strongroom.web.problem import plain_problem, problem_response
 
 HTTPS_PORT: Final = 443
+OPERATION: Final = "strongroom.operation"
+"""Key of the ASGI scope: the name of the operation that answers."""
+NO_OPERATION: Final = "none"
 UID_NAMES: Final = frozenset({"study", "series", "instance"})
 SECURITY_HEADERS: Final = (
     (b"strict-transport-security", b"max-age=31536000"),
@@ -154,9 +158,12 @@ class WebApp:
         """Answer one request."""
         assert scope["type"] == "http"
         is_head = scope["method"] == "HEAD"
+        began = time.monotonic()
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                took_s = time.monotonic() - began
+                self._services.count_request(scope.get(OPERATION, NO_OPERATION), message["status"], took_s)
                 if (under_way := self._under_way.get(_task())) is not None:
                     if under_way.is_over:
                         raise asyncio.CancelledError
@@ -178,6 +185,8 @@ class WebApp:
         raw_path: bytes = request.scope["raw_path"]
         match, trouble = self._match(raw_path)
         operation = match.operations.get(method) if match else None
+        if operation is not None:
+            request.scope[OPERATION] = operation.name
         principal = Principal("", address=_address(request))
         if operation is None or not operation.public:
             principal = await self._authenticate(request)

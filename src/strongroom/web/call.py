@@ -72,6 +72,8 @@ class Services:
     waiting. ``run_pixels`` is it for whoever needs a pixel worker, and waits for one: it raises Busy when too many do.
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
+    ``count_request`` is told operation, status and seconds of each answer; ``metrics`` is what all processes count, as
+    Prometheus reads it; ``is_ready`` whether this one can do its work.
     """
 
     reader: Reader
@@ -92,6 +94,9 @@ class Services:
     pixels: Pixels | None = None
     new_memory: Callable[[], Memory] = Memory
     index_is_remote: bool = False
+    is_ready: Callable[[], bool] = lambda: True
+    count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None
+    metrics: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ is not here."""
 
 from __future__ import annotations
 
-from strongroom.web import bulkdata, delete, frames, health, metadata, qido, rendered, stow, wado, wado_uri
+from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
         *health.OPERATIONS,
+        *metrics.OPERATIONS,
         *qido.OPERATIONS,
         *wado.OPERATIONS,
         *metadata.OPERATIONS,

@@ -81,6 +81,8 @@ def test_the_configuration_cannot_be_changed_once_it_is_read() -> None:
         (LEAST + "[dicom]\nport = 65536\n", "0 to 65535"),
         (LEAST + "[https]\nport = -1\n", "0 to 65535"),
         (LEAST + "[https]\npublic_port = 70000\n", "https.public_port must be 0 to 65535"),
+        (LEAST + "[dicom]\nworkers = 65\n", "dicom.workers must be 0 to 64"),
+        (LEAST + "[dicom]\nworkers = -1\n", "dicom.workers must be 0 to 64"),
         (LEAST + "[screening]\nclamd_max_mib = 4096\n", "screening.clamd_max_mib must be 1 to 4095"),
         (LEAST + "[screening]\nengine_timeout_s = 0.5\n", "screening.engine_timeout_s 1 to 3600"),
         (LEAST + '[screening]\nengine_failure = "ignore"\n', "screening.engine_failure cannot be 'ignore'"),

@@ -272,7 +272,7 @@ def test_a_resumed_session_does_not_outlive_its_certificate(
     with RawPeer(archive.port, context=context) as first:
         assert isinstance(first.sock, ssl.SSLSocket)
         session = first.sock.session
-        monkeypatch.setattr("strongroom.net.server.time", lambda: later)
+        monkeypatch.setattr("strongroom.net.associations.time", lambda: later)
         with RawPeer(archive.port, context=context, session=session) as second:
             assert isinstance(second.sock, ssl.SSLSocket)
             assert second.sock.session_reused

@@ -32,8 +32,8 @@ LOWER = {
 
 def test_every_limit_of_a_query_a_scan_and_a_channel_is_wired(archive_home: Callable[..., Any]) -> None:
     with archives.opened(archive_home(limits=LOWER)) as archive:
-        server = DicomService(archive).server
-        for limits in (server._services.query_limits, archive._ingest_limits.scan, server._limits.channel):
+        associations = DicomService(archive, archives.new_reporter(archive)).associations
+        for limits in (associations._services.query_limits, archive._ingest_limits.scan, associations._limits.channel):
             found = asdict(limits)
             assert {name: found[name] for name in found if name in LOWER} == {
                 name: LOWER[name] for name in found if name in LOWER

@@ -18,7 +18,7 @@ from strongroom.types import Principal
 def said() -> Iterator[tuple[Announcer, list[str], list[float]]]:
     lines: list[str] = []
     now = [0.0]
-    yield Announcer(lambda: now[0], lines.append), lines, now
+    yield Announcer(lambda: now[0], lambda line, _: lines.append(line)), lines, now
 
 
 def refusal(reason: str = "no-right-store", address: str = "10.0.0.7", **details: Detail) -> Event:

@@ -16,7 +16,8 @@ HANGS = (
     "child.follow_parent(lambda: print(flush=True), 0.05); threading.Event().wait()"
 )
 WARNS = (
-    "import logging; from strongroom.serving import child; child.log_to_stderr(); logging.getLogger('a').warning('b=c')"
+    "import logging; from strongroom.serving.logs import log_to_stderr; log_to_stderr();"
+    "logging.getLogger('strongroom.a').warning('b=c')"
 )
 
 
@@ -60,4 +61,4 @@ def test_one_that_hangs_is_gone_soon_after_its_parent() -> None:
 def test_its_lines_begin_with_the_time_and_who_speaks() -> None:
     with started(WARNS) as process:
         said = process.communicate(b"", 60)[1].decode()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING a b=c\n", said)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING strongroom\.a b=c\n", said)

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.archives import RunningArchive, add_peer, change_config, new_home, opened, serving, trail_events
+from harness.archives import (
+    RunningArchive,
+    add_peer,
+    change_config,
+    new_home,
+    new_reporter,
+    opened,
+    serving,
+    trail_events,
+)
 from harness.ingesting import Sample, store
 from strongroom.admin.deletion import delete_study
 from strongroom.admin.peers import revoke
@@ -19,8 +28,9 @@ from strongroom.app import SERVE_LOG, SERVER_SECRET, Archive, now_utc, own_addre
 from strongroom.archive.model import Action, Event
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
+from strongroom.net.associations import Associations
 from strongroom.net.certificates import CA_DAYS, PEER_DAYS, is_good_for, is_issued_by, issue, read_certificate
-from strongroom.net.server import DicomServer
+from strongroom.net.places import Places
 from strongroom.serving import dicomservice
 from strongroom.store.keys import KeyRing
 
@@ -110,7 +120,7 @@ def test_certificates_that_end_soon_are_warned_of_once_a_day(
         for aet in ("CT1", "OLD1"):
             add_peer(archive, aet)
         revoke(archive, "OLD1")
-        served = dicomservice.DicomService(archive)
+        served = dicomservice.DicomService(archive, new_reporter(archive))
         today = now_utc()
 
         def warned_in(days: int) -> list[str]:
@@ -145,8 +155,8 @@ def test_the_reason_of_a_plaintext_exception_is_in_the_trail(local_archive: Arch
 TIMERS = {
     "checkpoints": (Archive, "checkpoint"),
     "checkpoints, forgetting": (Archive, "forget_deleted"),
-    "peers": (DicomServer, "end_sessions"),
-    "peers, refusals": (DicomServer, "record_refusal_sums"),
+    "peers": (Associations, "end_sessions"),
+    "peers, refusals": (Places, "record_refusal_sums"),
 }
 
 

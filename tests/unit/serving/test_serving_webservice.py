@@ -17,6 +17,9 @@ from harness.archives import RunningArchive, opened, trail_events
 from harness.web import WebClient, client_of
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import ConfigError
+from strongroom.metrics.tally import Tally
+from strongroom.serving.board import Board
+from strongroom.serving.reporting import Reporter
 from strongroom.serving.webservice import WebService
 
 ArchiveFactory = Callable[..., RunningArchive]
@@ -100,7 +103,7 @@ def test_a_port_that_is_taken_is_said(archive_home: Callable[..., object], monke
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         home = archive_home(https={"workers": 1, "port": taken.getsockname()[1]})
         with opened(home) as archive, pytest.raises(ConfigError, match="cannot listen on https"):  # type: ignore[arg-type]
-            WebService(archive).start()
+            WebService(archive, Reporter(Board.new(2), 0, "serve", Tally())).start()
 
 
 def test_a_revoked_peer_is_out_within_a_second(running_archive: ArchiveFactory) -> None:

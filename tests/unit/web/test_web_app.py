@@ -64,6 +64,9 @@ class OneCaller:
         self.refused.append((principal.aet, principal.address, reason))
 
 
+STUB = {"count_request": staticmethod(lambda *_: None)}
+
+
 class Asked:
     """One request without a network, and what came back."""
 
@@ -96,7 +99,7 @@ def caller() -> OneCaller:
 
 @pytest.fixture
 def app(caller: OneCaller) -> WebApp:
-    services = cast(Services, type("Stub", (), {"authenticator": caller, "index_is_remote": False})())
+    services = cast(Services, type("Stub", (), STUB | {"authenticator": caller, "index_is_remote": False})())
     return WebApp(TABLE, services)
 
 
@@ -169,7 +172,7 @@ def test_a_remote_index_is_asked_on_a_thread() -> None:
         asked.append(work.__name__)
         return work(*arguments)
 
-    stub = {"authenticator": OneCaller(), "run_blocking": staticmethod(run_blocking), "index_is_remote": True}
+    stub = STUB | {"authenticator": OneCaller(), "run_blocking": staticmethod(run_blocking), "index_is_remote": True}
     app = WebApp(TABLE, cast(Services, type("Stub", (), stub)()))
     assert Asked(app, "GET", "/dicomweb/studies/1.2/series").status == 200
     assert Asked(app, "GET", "/dicomweb/studies/1.2/series", {}).status == 401
