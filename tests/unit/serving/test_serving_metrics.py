@@ -83,6 +83,8 @@ def test_what_happens_is_counted_over_all_processes(running_archive: ArchiveFact
         client,
         lambda found: (
             found.get(("https_requests_total", "searchStudies", "200"), 0) >= 20
+            and ("https_requests_total", "searchStudies", "401") in found
+            and found.get(("quarantine_objects",)) == 1
             and found.get(("records", "image")) == 1
             and found.get(("backup_time_seconds",), 0) > 0
         ),
