@@ -119,13 +119,13 @@ NO_HARM = {
     # Other protocols, an end at once, texts that are only ugly, and what a bound makes harmless.
     "dicom": {"http_on_dicom", "ssh_banner", "immediate_close", "immediate_reset", "markup", "formula", "traversal",
               "never_releases"},
-    "http": {"another protocol", "immediate reset", "hostile versions", "redirect loop", "no answer"},
+    "http": {"another protocol", "immediate reset", "hostile versions", "redirect loop"},
 }  # fmt: skip
 WITHOUT_END = {
     "dicom": {"one_byte_a_second", "dripping_tls", "unfinished_tls", "endless_answers"},
     "http": {"one byte a second"},
 }
-SILENT = {"dicom": {"slow_silence"}, "http": set[str]()}
+SILENT = {"dicom": {"slow_silence"}, "http": {"no answer"}}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -597,10 +597,9 @@ def test_an_alert_is_in_the_transaction_of_its_object(index: Index, severity: st
     index.record = None  # type: ignore[assignment,method-assign]  # no second transaction
     index.add(new, stored_event(new))
     assert trail_sizes(index) == {"first": 1 + alerts}
-    assert [(event.action, event.outcome, event.details["reason"]) for event in told] == [
-        (Action.ALERT, Outcome.WARNING, "screening")
-    ] * alerts
-    assert [event.details["rules"] for event in told] == [("SR-PE-001",)] * alerts
+    alerted = [event for event in told if event.action is Action.ALERT]
+    assert [(event.outcome, event.details["reason"]) for event in alerted] == [(Outcome.WARNING, "screening")] * alerts
+    assert [event.details["rules"] for event in alerted] == [("SR-PE-001",)] * alerts
 
 
 def test_what_is_late_and_flagged_is_told_of_for_both(index: Index) -> None:
@@ -612,7 +611,7 @@ def test_what_is_late_and_flagged_is_told_of_for_both(index: Index) -> None:
     late = instance({STUDY_INSTANCE_UID: ["1.3"]}, first.stored.key)
     late = replace(late, source=source, flag=Flag("screening", "critical"))
     assert index.add(late, stored_event(late)) is Added.UNVERIFIED
-    assert [event.details["reason"] for event in told] == ["screening", "unverified"]
+    assert [event.details["reason"] for event in told if event.action is Action.ALERT] == ["screening", "unverified"]
     assert trail_sizes(index) == {"first": 4}
 
 
