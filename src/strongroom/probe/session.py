@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # the type alone: only net.tls may use the module
 
 IMPLEMENTATION: Final = LocalParameters(IMPLEMENTATION_CLASS_UID, f"STRONGROOM_{__version__}"[:16])
 """The same for every run, and truthful: whoever finds it in a log can ask who Strongroom is."""
+MAX_NUMBER: Final = 99_999_999
+"""Larger numbers are kept as this one: a server chooses what it announces, and nine digits could be somebody's."""
 USER_AGENT: Final = f"strongroom-probe/{__version__} (authorised test)"
 
 QUESTIONS_PER_INTERVAL: Final = 4
@@ -159,6 +161,7 @@ class Session:
         things over one connection, and tells what came of them when it is over.
         """
         require_kept(step, details)
+        kept = {name: min(value, MAX_NUMBER) if type(value) is int else value for name, value in details.items()}
         if self._line is not None:
             self._line.close()
         if self._interrupted:
@@ -166,9 +169,7 @@ class Session:
         entries: tuple[int, ...] = ()
         if answer is not Answer.NOT_ASKED:
             entries, self._told = tuple(self._entries), True
-        seen = Observation(
-            step, self.endpoint(port), channel, identity, answer, details, time.time_ns() // 1000, entries
-        )
+        seen = Observation(step, self.endpoint(port), channel, identity, answer, kept, time.time_ns() // 1000, entries)
         self._run.log.append("observation", as_json(seen))
         self.known.append(seen)
         self.unanswered.pop(details.get("sop_instance_uid", ""), None)

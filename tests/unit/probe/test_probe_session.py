@@ -20,6 +20,7 @@ from strongroom.probe.line import Line
 from strongroom.probe.model import Answer, Channel, Identity
 from strongroom.probe.permits.scope import NEIGHBOUR_PORTS
 from strongroom.probe.plan import PHASES, steps_for
+from strongroom.probe.session import MAX_NUMBER
 from strongroom.types import AeTitle, Uid
 
 
@@ -87,6 +88,18 @@ def test_a_detail_that_a_step_does_not_keep_cannot_be_kept() -> None:
         made.session.observe("dicom.steal", 104, Channel.PLAIN, Identity.STRANGER, Answer.DONE)
     assert made.log == ""
     assert made.session.known == []
+
+
+def test_no_number_of_a_server_is_long_enough_for_one_of_a_person() -> None:
+    """A social security number has nine digits, and what a server counts or announces is anything that it likes."""
+    made = probed(target_with(dicom_ports=(104,)))
+    for told, kept in ((123_456_789, MAX_NUMBER), (99_999_999, 99_999_999), (16_384, 16_384), (True, True)):
+        seen = made.session.observe(
+            "dicom.associate", 104, Channel.PLAIN, Identity.STRANGER, Answer.DONE, max_pdu_bytes=told
+        )
+        assert seen.details["max_pdu_bytes"] == kept
+        assert type(seen.details["max_pdu_bytes"]) is type(told)
+    assert "123456789" not in made.log
 
 
 def test_an_observation_names_the_entries_that_bear_it_out() -> None:
