@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import subprocess
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.archives import strongroom_command, toml_value
+from harness.archives import clean_environment, strongroom_command, toml_value
 from strongroom.probe.permits.signing import load_key, sign_scope, signature_path, write_new_key
 
 RUN_TIMEOUT_S = 280.0
@@ -119,8 +118,7 @@ class Operator:
         folder = out or self.folder / f"out-{number}"
         streams = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         command = strongroom_command("probe", "--scope", scope, "--out", folder, "--trust", self.signers, *options)
-        environment = {
-            "PATH": os.environ["PATH"],
+        environment = clean_environment() | {
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "LANG": "C.UTF-8",

@@ -92,6 +92,8 @@ BUDGET: Final = "budget"
 """The ``reason`` of what was not asked because as many connections had been opened as the scope allows."""
 
 REACHED: Final = frozenset(Answer) - {Answer.UNREACHABLE, Answer.NOT_ASKED}
+NO_USE_ASKING_ON: Final = frozenset({Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE, Answer.NOT_ASKED})
+"""After one of these the next request to the same door would cost time, or the budget, and tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from strongroom.errors import Unanswered
-from strongroom.probe.model import Answer, Channel, Detail, Identity
+from strongroom.probe.model import NO_USE_ASKING_ON, Answer, Channel, Detail, Identity
 from strongroom.probe.session import Session
 from strongroom.probe.tls.transport import is_for_web, lets_in, speaks_tls, strange_certificates_of_ours
 from strongroom.probe.web import products
@@ -137,17 +137,12 @@ def _look(door: Door, client: HttpClient) -> None:
         return
     if not goes_on:
         return
-    for step, ask in (
-        ("http.cors", _cors),
-        ("http.paths", _paths),
-        ("http.methods", _methods),
-        ("http.listing", _files),
-    ):
+    for step, ask in _ASKED:
         try:
             ask(door, client)
         except Unanswered as error:
             door.keep(step, Answer(error.answer), reason=error.reason)
-            if error.answer in (Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE, Answer.NOT_ASKED):
+            if error.answer in NO_USE_ASKING_ON:
                 return
 
 
@@ -271,7 +266,7 @@ def _paths(door: Door, client: HttpClient) -> None:
         try:
             response = client.ask(Request(page.path))
         except Unanswered as error:
-            if error.answer in (Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE, Answer.NOT_ASKED):
+            if error.answer in NO_USE_ASKING_ON:
                 raise
             continue
         found = None if _is_same(response, nowhere) else products.recognise(response, page)

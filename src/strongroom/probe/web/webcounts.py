@@ -15,7 +15,7 @@ from typing import Final
 
 from strongroom.errors import Unanswered
 from strongroom.probe.dimse.counting import Slice, Tally, counted, may_be_cut, week_slices
-from strongroom.probe.model import Answer, Detail, Observation
+from strongroom.probe.model import NO_USE_ASKING_ON, Answer, Detail, Observation
 from strongroom.probe.session import Session
 from strongroom.probe.shapes import LOOKED_AT_TAGS, MAX_LOOKED_AT, Answered, looked_at
 from strongroom.probe.web import products
@@ -33,7 +33,6 @@ NO_STUDIES_ON: Final = "19010101"
 _JSON: Final = (("Accept", "application/dicom+json"),)
 _OBJECT: Final = (("Accept", 'multipart/related; type="application/dicom"'),)
 _STUDY_UID, _PATIENT_ID, _STUDY_INSTANCES = 0x0020000D, 0x00100020, 0x00201208
-_GIVE_UP: Final = (Answer.TIMEOUT, Answer.HOSTILE, Answer.UNREACHABLE, Answer.NOT_ASKED)
 _MOST_REFUSALS: Final = 4
 MOST_ROOTS: Final = 10
 """Of those that are asked where each question costs a connection."""
@@ -104,7 +103,7 @@ def _search(door: Door, client: HttpClient) -> None:
                 continue
         except Unanswered as error:
             other = other or (Answer(error.answer), {"reason": error.reason})
-            if error.answer in _GIVE_UP:
+            if error.answer in NO_USE_ASKING_ON:
                 break
             continue
         if answer_of(response) is Answer.REFUSED or asks_for_login(response):
