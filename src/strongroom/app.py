@@ -31,6 +31,7 @@ from strongroom.door import door_of, pixel_limits
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable
 from strongroom.net.certificates import SERVER_DAYS, Issued, encrypted_key, issue, new_authority
 from strongroom.net.tls import Identity
+from strongroom.people.sealing import make_people_key
 from strongroom.pixels.pool import Pixels
 from strongroom.store.blobs import SealedBlobStore, new_object_id
 from strongroom.store.database import Backend, open_sqlcipher
@@ -216,6 +217,7 @@ def _write_secrets(home: Home, config: Config, ring: KeyRing) -> None:
         (INDEX_SECRET, secrets.token_bytes(48)),
     ):
         files.put(name, ring.seal_secret(name, secret))
+    make_people_key(ring, files)
     _write(home.root / AUTHORITY_NAME, authority.certificate_pem, PUBLIC_MODE)
     _write(home.root / PUBLIC_KEY_NAME, Signer(signer_name(config), seed).verifier.to_pem(), PUBLIC_MODE)
 

@@ -44,7 +44,7 @@ class AeTitle(str):
 
 
 class Right(StrEnum):
-    """What a peer may be allowed to do; each is granted on its own."""
+    """What a principal may be allowed to do; each is granted on its own. The last three are for people only."""
 
     ECHO = "echo"
     STORE = "store"
@@ -54,6 +54,12 @@ class Right(StrEnum):
     COMMIT = "commit"
     DELETE = "delete"
     METRICS = "metrics"
+    AUDIT = "audit"
+    """Read the trail."""
+    REVIEW = "review"
+    """See what waits for somebody to look at it: alerts, the quarantine."""
+    ADMINISTER = "administer"
+    """Change who may do what: people, peers, tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Principal:
     certificate in lower-case hex ("" for a local command), ``user`` a verified user name or "", ``address`` the
     numeric source address or "local". ``scope`` is the part of the archive that all of it is limited to, None = all.
     With ``via`` "token" these are the name and the SHA-256 of an access token, with "jwt" issuer and subject are in
-    ``aet`` and ``user``; it is "" for certificates and on this machine.
+    ``aet`` and ``user``, and with "session" the name of who has signed in is in both; it is "" for certificates and on
+    this machine.
     """
 
     aet: str

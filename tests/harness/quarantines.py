@@ -8,9 +8,9 @@ import itertools
 from harness import payloads
 from harness.ingesting import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, Sample, element
 from strongroom.admin import users
-from strongroom.admin.users import Role
 from strongroom.app import Archive, next_object_id
 from strongroom.archive.model import Action, Event, Held, Outcome
+from strongroom.archive.roles import Role
 from strongroom.types import Principal
 
 PASSCODE = "correct horse battery"

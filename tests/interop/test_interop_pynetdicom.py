@@ -52,7 +52,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive
         index = opened.index
         hashed = hash_passcode(PASSCODE)
         index.database.write(
-            lambda transaction: index.registry.put_account(transaction.cursor, "reader", hashed, "reader", 1)
+            lambda transaction: index.registry.put_account(transaction.cursor, "reader", hashed, "technologist", 1)
         )
     with archives.serving_in_process(home) as running:
         yield running

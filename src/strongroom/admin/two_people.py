@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from strongroom.admin.recovery import expect_orphans, orphans_gone
-from strongroom.admin.users import Role
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.refusals import reason_of
+from strongroom.archive.roles import Role, stored_roles
 from strongroom.errors import Denied, NotFound, StorageUnavailable, StrongroomError
 from strongroom.store.accounts import Accounts
 from strongroom.store.quarantine import Entry, Request, What, quarantine_id
@@ -182,7 +182,7 @@ def _require_officer(archive: Archive, cursor: Any, name: str) -> None:
         if known == name:
             if disabled_us:
                 raise Denied("user-disabled")
-            if role not in OFFICERS:
+            if OFFICERS.isdisjoint(stored_roles(role)):
                 raise Denied("role-may-not")
             return
     raise Denied("user-unknown")

@@ -1,34 +1,38 @@
-"""Accounts of people: a name, a role, and the hash of a passcode."""
+"""Accounts of people: a name, roles, a scope, the hash of a passcode, and links to sign in with for the first time."""
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
 from strongroom.app import Archive
+from strongroom.archive.access import scope_details
 from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.passcodes import check_passcode
+from strongroom.archive.people import (
+    SECRET_BYTES,
+    UNCONFIRMED,
+    Link,
+    Person,
+    digest_of,
+    new_secret,
+    parse_person_name,
+)
+from strongroom.archive.roles import Role, encode_roles
 from strongroom.errors import ConfigError, NotFound
-from strongroom.store.accounts import MIN_PASSCODE_CHARS, hash_passcode
+from strongroom.store.accounts import hash_passcode
+from strongroom.store.people import PeopleTable
 from strongroom.store.transaction import Transaction
+from strongroom.types import Scope
 
-MAX_PASSCODE_CHARS = 1024
 _GENERATED_BYTES = 18
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NO_PASSCODE: Final = ""
+"""The hash of no passcode."""
 
-
-class Role(StrEnum):
-    """What somebody is to the archive."""
-
-    VIEWER = "viewer"
-    TECHNOLOGIST = "technologist"
-    PHYSICIAN = "physician"
-    RESEARCHER = "researcher"
-    SECURITY_OFFICER = "security-officer"
-    AUDITOR = "auditor"
-    ADMINISTRATOR = "administrator"
+FIRST_NAMES: Final = ("admin", "administrator", "first-administrator")
+"""Of these, the first that is nobody else's is the first administrator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,26 @@ class User:
     """One account, without its passcode. Times are microseconds since 1970; ``disabled_us`` 0 = enabled."""
 
     name: str
-    role: str
+    roles: tuple[Role, ...]
+    scope: Scope | None
+    has_passcode: bool
+    factors: tuple[str, ...]
     added_us: int
     disabled_us: int
+
+    @property
+    def role(self) -> str:
+        """Its roles in words."""
+        return encode_roles(self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A sign-in link: the path to open at the archive's address. Who has it has the account, once."""
+
+    name: str
+    path: str
+    expires_us: int
 
 
 def new_passcode() -> str:
@@ -46,59 +67,147 @@ def new_passcode() -> str:
     return secrets.token_urlsafe(_GENERATED_BYTES)
 
 
-def check_passcode(passcode: str) -> str:
-    """What is wrong with a passcode, "" if it is good. Length is what counts; nobody is told to use a digit."""
-    if len(passcode) < MIN_PASSCODE_CHARS:
-        return f"a passcode has at least {MIN_PASSCODE_CHARS} characters"
-    if len(passcode) > MAX_PASSCODE_CHARS:
-        return f"a passcode has at most {MAX_PASSCODE_CHARS} characters"
-    return ""
-
-
-def add(archive: Archive, name: str, passcode: str, role: Role) -> bool:
-    """Add an account, or give one that is there a new passcode and role and enable it; returns whether it is new.
+def add(archive: Archive, name: str, passcode: str, *roles: Role, scope: Scope | None = None) -> bool:
+    """Add an account, or give one that is there a new passcode, roles and scope and enable it; returns whether it is
+    new. Every session that it had ends.
 
     Raises ConfigError for a name or a passcode that cannot be.
     """
-    if not _NAME.fullmatch(name):
-        raise ConfigError("a user name is a letter or digit, and up to 63 more of these, dots, dashes, underscores, @")
-    if wrong := check_passcode(passcode):
+    parse_person_name(name)
+    if wrong := check_passcode(passcode, name):
         raise ConfigError(wrong)
     hashed = hash_passcode(passcode)
-    registry, now_us = archive.index.registry, int(time.time() * 1e6)
+    return archive.index.database.write(lambda transaction: _put(archive, transaction, name, hashed, roles, scope))
 
-    def work(transaction: Transaction) -> bool:
-        is_new = all(known != name for known, *_ in registry.accounts(transaction.cursor))
-        registry.put_account(transaction.cursor, name, hashed, role.value, now_us)
-        transaction.record(_event(archive, "add" if is_new else "change", name, role.value))
-        return is_new
+
+def invite(archive: Archive, name: str, *roles: Role, scope: Scope | None = None) -> NewLink:
+    """Add an account, or change one, as ``add`` does, with a sign-in link in place of a passcode.
+
+    Raises ConfigError for a name that cannot be.
+    """
+    parse_person_name(name)
+
+    def work(transaction: Transaction) -> NewLink:
+        _put(archive, transaction, name, NO_PASSCODE, roles, scope)
+        return _new_link(archive, transaction, name)
+
+    return archive.index.database.write(work)
+
+
+def reset(archive: Archive, name: str) -> NewLink:
+    """Take passcode, second factors and sessions from an account, and give it a sign-in link. Raises NotFound."""
+    table, now_us = PeopleTable(archive.backend.dialect), _now_us()
+
+    def work(transaction: Transaction) -> NewLink:
+        person = _require_person(table, transaction, name)
+        table.set_passcode(transaction.cursor, name, NO_PASSCODE)
+        table.drop_factors(transaction.cursor, name)
+        table.end_sessions(transaction.cursor, name, now_us)
+        transaction.record(_event(archive, "reset", person))
+        return _new_link(archive, transaction, name)
 
     return archive.index.database.write(work)
 
 
 def disable(archive: Archive, name: str) -> None:
-    """Refuse an account from now on. Raises NotFound."""
-    registry, now_us = archive.index.registry, int(time.time() * 1e6)
+    """Refuse an account from now on, and end its sessions. Raises NotFound."""
+    table, registry, now_us = PeopleTable(archive.backend.dialect), archive.index.registry, _now_us()
 
     def work(transaction: Transaction) -> None:
-        roles = {known: role for known, _, role, *_ in registry.accounts(transaction.cursor)}
-        if name not in roles:
-            raise NotFound("no user has that name")
+        person = _require_person(table, transaction, name)
         registry.disable_account(transaction.cursor, name, now_us)
-        transaction.record(_event(archive, "disable", name, roles[name]))
+        table.end_sessions(transaction.cursor, name, now_us)
+        table.drop_links(transaction.cursor, name)
+        transaction.record(_event(archive, "disable", person))
 
     archive.index.database.write(work)
 
 
 def users(archive: Archive) -> list[User]:
     """Every account, by name."""
+    table = PeopleTable(archive.backend.dialect)
     with archive.index.database.read() as cursor:
-        return [
-            User(name, role, added_us, disabled_us)
-            for name, _, role, added_us, disabled_us in archive.index.registry.accounts(cursor)
-        ]
+        return [_user(each, _factors(table, cursor, each.name)) for each in table.people(cursor)]
 
 
-def _event(archive: Archive, what: str, name: str, role: str) -> Event:
-    details: dict[str, Detail] = {"what": what, "user": name, "role": role}
+def first_link(archive: Archive) -> NewLink | None:
+    """A sign-in link for the first administrator; None once there is one with a passcode. Links before it are void."""
+    table = PeopleTable(archive.backend.dialect)
+
+    def work(transaction: Transaction) -> NewLink | None:
+        people = {each.name: each for each in table.people(transaction.cursor)}
+        administrators = [each for each in people.values() if Role.ADMINISTRATOR in each.roles]
+        if any(each.passcode_hash and not each.disabled_us for each in administrators):
+            return None
+        waiting = [each.name for each in administrators if not each.passcode_hash and not each.disabled_us]
+        if waiting:
+            return _new_link(archive, transaction, waiting[0])
+        name = next((name for name in FIRST_NAMES if name not in people), "")
+        if not name:
+            return None
+        _put(archive, transaction, name, NO_PASSCODE, (Role.ADMINISTRATOR,), None)
+        return _new_link(archive, transaction, name)
+
+    return archive.index.database.write(work)
+
+
+def _put(
+    archive: Archive, transaction: Transaction, name: str, hashed: str, roles: tuple[Role, ...], scope: Scope | None
+) -> bool:
+    if not roles:
+        raise ConfigError("an account has a role")
+    table, now_us = PeopleTable(archive.backend.dialect), _now_us()
+    is_new = table.person(transaction.cursor, name) is None
+    archive.index.registry.put_account(transaction.cursor, name, hashed, encode_roles(roles), now_us, scope)
+    table.end_sessions(transaction.cursor, name, now_us)
+    table.drop_links(transaction.cursor, name)
+    person = Person(name, hashed, roles, scope, now_us, 0)
+    transaction.record(_event(archive, "add" if is_new else "change", person))
+    return is_new
+
+
+def _new_link(archive: Archive, transaction: Transaction, name: str) -> NewLink:
+    table, now_us = PeopleTable(archive.backend.dialect), _now_us()
+    secret = new_secret(secrets.token_bytes(SECRET_BYTES))
+    expires_us = now_us + int(archive.config.sessions.link_expires_s * 1e6)
+    table.put_link(transaction.cursor, Link(digest_of(secret), name, now_us, expires_us))
+    details: dict[str, Detail] = {"what": "sign-in link", "user": name, "expires_us": expires_us}
+    transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, archive.principal, details))
+    return NewLink(name, f"/welcome/{secret}", expires_us)
+
+
+def _require_person(table: PeopleTable, transaction: Transaction, name: str) -> Person:
+    person = table.person(transaction.cursor, name)
+    if person is None:
+        raise NotFound("no user has that name")
+    return person
+
+
+def _factors(table: PeopleTable, cursor: object, name: str) -> tuple[str, ...]:
+    return tuple(kind for kind, factor in table.factors(cursor, name).items() if factor.step != UNCONFIRMED)
+
+
+def _user(person: Person, factors: tuple[str, ...]) -> User:
+    return User(
+        person.name,
+        person.roles,
+        person.scope,
+        bool(person.passcode_hash),
+        factors,
+        person.added_us,
+        person.disabled_us,
+    )
+
+
+def _now_us() -> int:
+    return int(time.time() * 1e6)
+
+
+def _event(archive: Archive, what: str, person: Person) -> Event:
+    details: dict[str, Detail] = {
+        "what": what,
+        "user": person.name,
+        "role": encode_roles(person.roles),
+        "scope": scope_details(person.scope),
+    }
     return Event(Action.USER_CHANGE, Outcome.SUCCESS, archive.principal, details)

@@ -12,15 +12,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from strongroom.archive.keys import COLUMNS
 from strongroom.archive.model import Level, NewInstance
+from strongroom.archive.people import Person
+from strongroom.archive.roles import rights_of
 from strongroom.archive.values import short_text
 from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, Refused
 from strongroom.types import Principal, Right, Scope, Uid
+
+T = TypeVar("T")
 
 ALL: Final = "all"
 """The one term that stands for no limit."""
@@ -30,6 +35,9 @@ NO_RIGHT: Final = "no-right-"
 
 OUTSIDE_SCOPE: Final = "outside-scope"
 """Why an object is refused, whether or not there is anything stored that its sender may not know of."""
+
+NO_COMMON_SCOPE: Final = "user-scope-outside-peer-scope"
+"""Why somebody is refused at a machine that may see nothing of what he may."""
 
 MAX_SCOPE_VALUES: Final = 1000
 """Patients, studies and modalities of one scope together: each is a parameter of every statement."""
@@ -51,6 +59,51 @@ def require(principal: Principal, right: Right) -> None:
     """Return if the principal holds the right. Raises Denied."""
     if right not in principal.rights:
         raise Denied(f"{NO_RIGHT}{right.value}")
+
+
+def narrowed_to_person(principal: Principal, person: Person) -> Principal:
+    """The principal of a machine that somebody works at: what both may do, with what both may see.
+
+    Raises Denied if there is nothing that both may see.
+    """
+    rights = principal.rights & rights_of(person.roles)
+    return replace(principal, user=person.name, rights=rights, scope=common_scope(principal.scope, person.scope))
+
+
+def common_scope(one: Scope | None, other: Scope | None) -> Scope | None:
+    """What lies in both scopes. Raises Denied if nothing can."""
+    if one is None or other is None:
+        return one or other
+    first, last = max(one.first_date, other.first_date), min(filter(None, (one.last_date, other.last_date)), default="")
+    common = Scope(
+        patients=_common(one.patients, other.patients, _common_patients(one, other)),
+        studies=_common(one.studies, other.studies, tuple(uid for uid in one.studies if uid in other.studies)),
+        modalities=_common(
+            one.modalities, other.modalities, tuple(each for each in one.modalities if each in other.modalities)
+        ),
+        first_date=first,
+        last_date=last,
+    )
+    if last and first > last:
+        raise Denied(NO_COMMON_SCOPE)
+    return common
+
+
+def _common(one: tuple[T, ...], other: tuple[T, ...], both: tuple[T, ...]) -> tuple[T, ...]:
+    if one and other and not both:
+        raise Denied(NO_COMMON_SCOPE)
+    return both if one and other else one or other
+
+
+def _common_patients(one: Scope, other: Scope) -> tuple[tuple[str, str | None], ...]:
+    """A patient of any issuer and one of a named issuer have the latter in common."""
+    both = [
+        (patient_id, issuer if other_issuer is None else other_issuer)
+        for patient_id, issuer in one.patients
+        for other_id, other_issuer in other.patients
+        if patient_id == other_id and (issuer is None or other_issuer is None or issuer == other_issuer)
+    ]
+    return tuple(dict.fromkeys(both))
 
 
 def require_whole_studies(scope: Scope | None) -> None:

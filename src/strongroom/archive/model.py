@@ -46,6 +46,10 @@ class Action(StrEnum):
     ALERT = "alert"
     DIGEST = "digest"
     BACKUP = "backup"
+    SIGN_IN = "sign.in"
+    SIGN_OUT = "sign.out"
+    FACTOR_CHANGE = "factor.change"
+    SESSION_END = "session.end"
 
 
 class Outcome(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from strongroom.errors import ConfigError, Denied
 from strongroom.types import AeTitle, Principal, Right, Scope
@@ -73,14 +74,17 @@ def identify(peer: Peer | None, presented: Presented, address: str, user: str = 
     return Principal(peer.aet, presented.fingerprint, user, address, peer.rights, peer.scope)
 
 
+PEER_RIGHTS: Final = tuple(right for right in Right if right not in (Right.AUDIT, Right.REVIEW, Right.ADMINISTER))
+"""What can be granted to a machine."""
+
+
 def parse_rights(text: str) -> frozenset[Right]:
-    """``echo,store`` -> rights. Raises ConfigError for a word that is none."""
+    """``echo,store`` -> rights. Raises ConfigError for a word that is none, or is one for people."""
     rights = set()
     for word in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            rights.add(Right(word))
-        except ValueError:
-            raise ConfigError(f"no right is called {word!r}: use {', '.join(Right)}") from None
+        if word not in PEER_RIGHTS:
+            raise ConfigError(f"no right of a peer is called {word!r}: use {', '.join(PEER_RIGHTS)}")
+        rights.add(Right(word))
     return frozenset(rights)
 
 

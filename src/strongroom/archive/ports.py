@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
+from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Where
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
-from strongroom.types import Scope
+from strongroom.types import Principal, Scope
 
 
 class BlobWriter(Protocol):
@@ -133,3 +134,43 @@ class Quarantine(Protocol):
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC. Passed in, so that tests own the time."""
+
+
+class SignIn(Protocol):
+    """How people come in with a browser, and go. Every call blocks.
+
+    What raises Unauthenticated does so with a reason for the trail; nobody is told it.
+    """
+
+    def begin(self, name: str, passcode: str, where: Where) -> Entered:
+        """The first step, with a passcode. Raises Unauthenticated, Throttled."""
+
+    def invited(self, secret: str) -> str:
+        """The account that a sign-in link is for. Raises NotFound."""
+
+    def redeem(self, secret: str, passcode: str, where: Where) -> Entered:
+        """The first step, with a sign-in link and the passcode to have from now on. Raises NotFound, ConfigError."""
+
+    def complete(self, secret: str, code: str, where: Where) -> Entered:
+        """The second step, with a one-time code. Raises Unauthenticated, Throttled."""
+
+    def offer_totp(self, secret: str, where: Where) -> Offered:
+        """A second factor to set up. Raises Unauthenticated, Denied."""
+
+    def confirm_totp(self, secret: str, code: str, where: Where) -> Entered:
+        """Take the factor that was offered. Raises Unauthenticated, Throttled, Denied."""
+
+    def whoever(self, secret: str, where: Where) -> tuple[Session, Person]:
+        """Whose session this is, in whatever state. Raises Unauthenticated."""
+
+    def sessions(self, principal: Principal) -> list[SessionShown]:
+        """Somebody's own sessions. Raises Denied."""
+
+    def end_session(self, principal: Principal, number: str) -> None:
+        """End one of them. Raises Denied, NotFound."""
+
+    def sign_out(self, principal: Principal) -> None:
+        """End the one that somebody is here with. Raises Denied."""
+
+    def has_second_factor(self, principal: Principal) -> bool:
+        """Whether somebody has one."""

@@ -14,8 +14,9 @@ import typer
 
 from strongroom import app as strongroom
 from strongroom import config as settings
-from strongroom.admin import recovery
-from strongroom.cli.options import HomeOption, home_of
+from strongroom.admin import recovery, users
+from strongroom.cli.options import HomeOption, home_of, time_text
+from strongroom.people.sealing import make_people_key
 from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.served import Served
 from strongroom.serving.supervisor import Supervisor
@@ -83,7 +84,8 @@ def init(
     master_id = strongroom.initialise(place, text, config)
     print(f"archive     {place.root}")
     print(f"master key  {_where_the_key_is(config, key_dir or place.default_keys, master_id)}")
-    print(f"next        strongroom peer add --home {place.root} AET --allow echo,store,find")
+    print(f"next        strongroom serve --home {place.root}   (prints the first administrator's sign-in link)")
+    print(f"            strongroom peer add --home {place.root} AET --allow echo,store,find")
 
 
 def _toml(value: str | list[str]) -> str:
@@ -115,10 +117,19 @@ def serve(
         _serve(place, accept_older_index)
 
 
+def _first_sign_in(config: settings.Config, at: str, link: users.NewLink) -> str:
+    """The line with the first administrator's link; ``at`` is ``https=ADDRESS:PORT``."""
+    port = config.https.public_port or at.rpartition(":")[2]
+    host = config.https.names[0] if config.https.names else "localhost"
+    until = time_text(link.expires_us)
+    return f"first sign-in as {link.name}, once, until {until}: https://{host}:{port}{link.path}"
+
+
 def _serve(place: settings.Home, accept_older_index: bool) -> None:
     archive = strongroom.Archive(place, strongroom.SERVE_LOG)
     log_to_stderr(archive.config.log.format)
     log_uncaught()
+    make_people_key(archive.ring, archive.secrets)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -130,6 +141,8 @@ def _serve(place: settings.Home, accept_older_index: bool) -> None:
         try:
             for line in served.start():
                 print(line, flush=True)
+            if served.https_at and (link := users.first_link(archive)):
+                print(_first_sign_in(archive.config, served.https_at, link), flush=True)
             supervisor.ready(line)
             while not stopped.wait(SIGNAL_LOOK_S):
                 pass

@@ -1,4 +1,4 @@
-"""``user add|list|disable``."""
+"""``user add|list|disable|reset``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import users as administration
-from strongroom.admin.users import Role
+from strongroom.admin.users import NewLink
 from strongroom.app import LOCAL_LOG, Archive
+from strongroom.archive.access import parse_scope, scope_terms
+from strongroom.archive.passcodes import check_passcode
+from strongroom.archive.roles import Role, parse_roles
 from strongroom.cli import new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.config import environment
@@ -26,23 +29,56 @@ NameArgument = Annotated[str, typer.Argument(help="User name.")]
 def add(
     name: NameArgument,
     home: HomeOption = None,
-    role: Annotated[Role, typer.Option(help="What this person is to the archive.")] = Role.TECHNOLOGIST,
+    role: Annotated[
+        str, typer.Option(help=f"What this person is to the archive: {', '.join(Role)}; several with commas.")
+    ] = Role.TECHNOLOGIST.value,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What this person may see: patient=, study=, modality= or date=; may be repeated."),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print a sign-in link, good once, with which this person chooses a passcode.")
+    ] = False,
 ) -> None:
-    """Add an account, or give it a new passcode: from STRONGROOM_PASSCODE, from the terminal, or a random one."""
+    """Add an account, or give it a new passcode: from STRONGROOM_PASSCODE, from the terminal, or a random one.
+
+    Its sessions end.
+    """
+    roles, limited = parse_roles(role), parse_scope(scope) if scope else None
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
-        passcode, is_random = _passcode()
-        is_new = administration.add(archive, name, passcode, role)
+        if link:
+            _print_link(administration.invite(archive, name, *roles, scope=limited), archive)
+            return
+        passcode, is_random = _passcode(name)
+        is_new = administration.add(archive, name, passcode, *roles, scope=limited)
     finally:
         archive.close()
-    print(f"user {name} {'is added' if is_new else 'has a new passcode'}, role {role.value}")
+    print(f"user {name} {'is added' if is_new else 'has a new passcode'}, role {', '.join(roles)}")
     if is_random:
         print(f"passcode {passcode}   (shown this once; only its hash is kept)")
 
 
+@group.command()
+def reset(name: NameArgument, home: HomeOption = None) -> None:
+    """Take passcode, second factor and sessions from an account, and print a sign-in link for a new start."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        _print_link(administration.reset(archive, name), archive)
+    finally:
+        archive.close()
+
+
+def _print_link(link: NewLink, archive: Archive) -> None:
+    https = archive.config.https
+    host = https.names[0] if https.names else "localhost"
+    print(f"user {link.name} signs in with this, once, until {time_text(link.expires_us)}:")
+    print(f"https://{host}:{https.public_port or https.port}{link.path}")
+
+
 @group.command("list")
 def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
-    """Show every account and its role."""
+    """Show every account, its roles, its scope and its second factors."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         users = administration.users(archive)
@@ -53,6 +89,9 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
             {
                 "name": user.name,
                 "role": user.role,
+                "scope": scope_terms(user.scope),
+                "has_passcode": user.has_passcode,
+                "factors": user.factors,
                 "added": time_text(user.added_us),
                 "disabled": time_text(user.disabled_us),
             }
@@ -63,12 +102,15 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     if not users:
         print("no users")
     for user in users:
-        print(f"{user.name:<24} {user.role:<17} {'DISABLED' if user.disabled_us else 'enabled'}")
+        state = "DISABLED" if user.disabled_us else "enabled" if user.has_passcode else "invited"
+        factors = ", ".join(user.factors) or "no second factor"
+        limits = "" if user.scope is None else f"  only {' '.join(scope_terms(user.scope))}"
+        print(f"{user.name:<24} {user.role:<17} {state:<9} {factors}{limits}")
 
 
 @group.command()
 def disable(name: NameArgument, home: HomeOption = None) -> None:
-    """Refuse an account from now on."""
+    """Refuse an account from now on, and end its sessions."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         administration.disable(archive, name)
@@ -77,7 +119,7 @@ def disable(name: NameArgument, home: HomeOption = None) -> None:
     print(f"user {name} is disabled")
 
 
-def _passcode() -> tuple[str, bool]:
+def _passcode(name: str) -> tuple[str, bool]:
     """The passcode, and whether nobody but this process knows it."""
     given = environment("STRONGROOM_PASSCODE")
     if given is not None:
@@ -85,7 +127,7 @@ def _passcode() -> tuple[str, bool]:
     if not sys.stdin.isatty():
         return administration.new_passcode(), True
     passcode = getpass.getpass("passcode: ")
-    if wrong := administration.check_passcode(passcode):
+    if wrong := check_passcode(passcode, name):
         raise ConfigError(wrong)
     if getpass.getpass("once more: ") != passcode:
         raise ConfigError("the two passcodes differ")

@@ -10,6 +10,7 @@ from strongroom.config.sections import (
     KeysSection,
     LimitsSection,
     ScreeningSection,
+    SessionsSection,
     UnsafePlaintext,
 )
 from strongroom.config.words import in_toml
@@ -24,6 +25,7 @@ __all__ = [
     "KeysSection",
     "LimitsSection",
     "ScreeningSection",
+    "SessionsSection",
     "UnsafePlaintext",
     "config_is_missing",
     "environment",

@@ -18,6 +18,7 @@ from strongroom.config.sections import (
     HttpsSection,
     JwtSection,
     LimitsSection,
+    SessionsSection,
     TrailSection,
     UnsafePlaintext,
 )
@@ -76,6 +77,7 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("dicom.drain_timeout_s must be greater than 0 and finite")
     _check_https(config.https)
     _check_jwt(config.jwt)
+    _check_sessions(config.sessions)
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
@@ -98,6 +100,16 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("keys.command must name the program that prints the key")
     for exception in config.unsafe_plaintext:
         _check_exception(exception, today)
+
+
+def _check_sessions(sessions: SessionsSection) -> None:
+    for name, least, most in (
+        ("idle_timeout_s", 60, 28_800),
+        ("max_age_s", 300, 86_400),
+        ("link_expires_s", 60, 604_800),
+    ):
+        if not least <= getattr(sessions, name) <= most:
+            raise ConfigError(f"sessions.{name} must be {least} to {most}")
 
 
 def _check_trail(trail: TrailSection) -> None:

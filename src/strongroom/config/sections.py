@@ -73,6 +73,14 @@ class HttpsSection(_Section, frozen=True):
     ] = 1024
 
 
+class SessionsSection(_Section, frozen=True):
+    """Sessions of people who sign in with a browser."""
+
+    idle_timeout_s: Annotated[float, _key("Without a request; then one signs in again. 60 to 28800.")] = 1800.0
+    max_age_s: Annotated[float, _key("However busy a session is. 300 to 86400.")] = 43_200.0
+    link_expires_s: Annotated[float, _key("For a sign-in link to be used. 60 to 604800.")] = 3600.0
+
+
 class JwtSection(_Section, frozen=True):
     """Bearer tokens of an identity provider, taken over HTTPS once `issuer` is set."""
 
@@ -306,6 +314,7 @@ class Config(_Section, frozen=True):
     archive: ArchiveSection
     dicom: DicomSection = DicomSection()
     https: HttpsSection = HttpsSection()
+    sessions: SessionsSection = SessionsSection()
     jwt: JwtSection = JwtSection()
     index: IndexSection = IndexSection()
     keys: KeysSection = KeysSection()

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from strongroom.archive.access import narrowed_to_person
 from strongroom.archive.peers import Peer, Presented, identify
+from strongroom.archive.people import Person
 from strongroom.archive.query import ExtendedNegotiation, Model
 from strongroom.errors import Denied
 from strongroom.net.services import QUERY_RETRIEVE, Service, offered
@@ -26,8 +28,8 @@ from strongroom.ul import (
 )
 from strongroom.ul import ExtendedNegotiation as ExtendedItem
 
-VerifyUser = Callable[[str, bytes], bool]
-"""(user name, passcode) -> whether that is an enabled account with that passcode."""
+VerifyUser = Callable[[str, bytes], Person | None]
+"""(user name, passcode) -> the enabled account with that passcode, None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +97,27 @@ class Gate:
             raise Denied("not-the-plaintext-peer")
         else:
             principal = Principal(peer.aet, "", "", caller.address, peer.rights, peer.scope)
-        user = self._user(request, encrypted=caller.presented is not None)
-        if peer is not None and peer.require_user and not user:
+        person = self._person(request, encrypted=caller.presented is not None)
+        if peer is not None and peer.require_user and person is None:
             raise Denied("user-required")
-        return replace(principal, user=user)
+        return principal if person is None else narrowed_to_person(principal, person)
 
-    def _user(self, request: AssociateRequest, *, encrypted: bool) -> str:
-        """The verified user name, "" if none was offered that could be verified. Raises Denied (user-...)."""
+    def _person(self, request: AssociateRequest, *, encrypted: bool) -> Person | None:
+        """The verified user, None if none was offered that could be verified. Raises Denied (user-...)."""
         identity = request.user.user_identity
         if identity is None or identity.identity_type is not UserIdentityType.USERNAME_AND_PASSCODE:
             # A user name alone proves nothing, and tickets, assertions and tokens have no verifier here.
-            return ""
+            return None
         if not encrypted:
             raise Denied("user-passcode-in-the-clear")
         try:
             name = str(identity.primary, "utf-8")
         except UnicodeDecodeError:
             raise Denied("user-name-not-utf-8") from None
-        if not self.verify_user(name, identity.secondary):
+        person = self.verify_user(name, identity.secondary)
+        if person is None:
             raise Denied("user-or-passcode-wrong")
-        return name
+        return person
 
 
 def _rejected(reason: UserRejectReason, why: str) -> Rejection:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 
 from strongroom.app import SERVER_SECRET, Archive
+from strongroom.archive.access import narrowed_to_person
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.peers import Peer
+from strongroom.archive.people import Person
 from strongroom.config import Config
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
 from strongroom.door import new_memory
-from strongroom.net.acceptor import Gate
+from strongroom.errors import Denied
+from strongroom.net.acceptor import Gate, VerifyUser
 from strongroom.net.associations import AssociationLimits, Associations
 from strongroom.net.commitment_scp import CommitmentScp
 from strongroom.net.connection import Timeouts
@@ -27,6 +31,7 @@ from strongroom.net.scp import Services
 from strongroom.net.scu import ScuTimeouts
 from strongroom.store.accounts import Accounts
 from strongroom.store.commitments import CommitmentLedger
+from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
 from strongroom.ul import UlLimits
@@ -50,6 +55,7 @@ class DicomParts:
             with database.reading() as cursor:
                 return registry.peers(cursor)
 
+        self._people = PeopleTable(archive.backend.dialect)
         self._identity = self._identity_digest()
         material, config = archive.tls(), archive.config
         authority_pem = material.authority.certificate_pem.decode()
@@ -61,7 +67,7 @@ class DicomParts:
         """What serves the associations of this process; ``wake_reports`` tells that a commitment report is due."""
         archive, config, find_peer = self._archive, self._archive.config, self.directory.find
         private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
-        gate = Gate(archive.aet, private, find_peer, Accounts(self._account).verify)
+        gate = Gate(archive.aet, private, find_peer, self._verifier())
         services = Services(
             archive.reader,
             archive.new_ingest,
@@ -75,13 +81,19 @@ class DicomParts:
         services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
         return Associations(gate, services, _association_limits(config))
 
-    def _account(self, name: str) -> tuple[str, bool] | None:
-        index = self._archive.index
-        with index.database.reading() as cursor:
-            for known, passcode_hash, _, _, disabled_us in index.registry.accounts(cursor):
-                if known == name:
-                    return passcode_hash, not disabled_us
-        return None
+    def _person(self, name: str) -> Person | None:
+        with self._archive.index.database.reading() as cursor:
+            return self._people.person(cursor, name)
+
+    def _verifier(self) -> VerifyUser:
+        """Whose passcode it is."""
+
+        def account(name: str) -> tuple[str, bool] | None:
+            person = self._person(name)
+            return (person.passcode_hash, not person.disabled_us) if person else None
+
+        accounts = Accounts(account)
+        return lambda name, passcode: self._person(name) if accounts.verify(name, passcode) else None
 
     def use_new_identity(self) -> None:
         """Present the archive's own certificate as it is now, whichever process has renewed it."""
@@ -98,9 +110,18 @@ class DicomParts:
         peer = self.directory.find(principal.aet)
         if peer is None or peer.revoked_us:
             return "peer-revoked"
-        if peer.rights != principal.rights:
+        now = replace(principal, rights=peer.rights, scope=peer.scope)
+        if principal.user:
+            person = self._person(principal.user)
+            if person is None or person.disabled_us:
+                return "user-disabled"
+            try:
+                now = narrowed_to_person(now, person)
+            except Denied:
+                return "scope-changed"
+        if now.rights != principal.rights:
             return "rights-changed"
-        if peer.scope != principal.scope:
+        if now.scope != principal.scope:
             return "scope-changed"
         if principal.fingerprint and peer.fingerprint not in ("", principal.fingerprint):
             return "certificate-changed"

@@ -27,6 +27,8 @@ class Served:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self.https_at = ""
+        """``https=ADDRESS:PORT`` once started, "" if nothing is served over HTTPS."""
         self._board = Board.new(board_places(archive.config))
         reporter = Reporter(self._board, SERVE_PLACE, "serve", Tally())
         self._dicom = DicomService(archive, reporter)
@@ -41,11 +43,11 @@ class Served:
         """
         first, *others = self._dicom.start()
         self._gauges.start()
-        https = self._web.start()
+        self.https_at = self._web.start()
         self._check.start()
         if self._archive.config.screening.digests:
             self._digests.start()
-        return [*others, " ".join(filter(None, ("ready", first, https)))]
+        return [*others, " ".join(filter(None, ("ready", first, self.https_at)))]
 
     @property
     def longest_end_s(self) -> float:

@@ -13,13 +13,18 @@ from functools import lru_cache
 from strongroom.app import Archive, now_utc
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Peer, Presented
+from strongroom.archive.people import principal_of, require_alive
 from strongroom.archive.tokens import Token
 from strongroom.config import JwtSection
 from strongroom.errors import ConfigError, Denied, StrongroomError
 from strongroom.net.certificates import CertificateFacts, facts_of_der, is_issued_by
 from strongroom.net.refusals import Key, RefusalMeter
+from strongroom.people.sealing import people_key
+from strongroom.people.signing_in import SessionRules, SignIn, SignInPorts
+from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.tokens import TokenTable
+from strongroom.store.transaction import Transaction
 from strongroom.types import Principal
 from strongroom.web.auth import Authenticator, Sources
 from strongroom.web.jwks import KeyFile
@@ -29,6 +34,8 @@ log = logging.getLogger(__name__)
 
 SUMS_INTERVAL_S = 1.0
 MAX_CERTIFICATES = 1024
+USE_INTERVAL_US = 15_000_000
+"""How exactly it is known when a session was used last: each time is a write."""
 
 
 class Callers:
@@ -42,6 +49,9 @@ class Callers:
         self._lock = threading.Lock()
         self._version: str | None = None
         self._peers: Mapping[str, Peer] = {}
+        self._people = PeopleTable(archive.backend.dialect)
+        self._idle_us = int(archive.config.sessions.idle_timeout_s * 1e6)
+        self._used: dict[str, int] = {}
         jwt = archive.config.jwt
         self.authenticator = Authenticator(
             Sources(
@@ -50,10 +60,16 @@ class Callers:
                 read_certificate=_presented,
                 record=self._refusals.record,
                 clock=time.time,
+                find_session=self._find_session,
                 jwt=self._jwt_verifier(jwt) if jwt.issuer else None,
                 max_bearer_bytes=archive.config.limits.max_bearer_bytes,
             )
         )
+        rules = SessionRules(self._idle_us, int(archive.config.sessions.max_age_s * 1e6), archive.config.archive.aet)
+        ports = SignInPorts(
+            archive.index.database, people_key(archive.ring, archive.secrets), time.time, self._refusals.record
+        )
+        self.sign_in = SignIn(ports, rules)
 
     def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
         rules = JwtRules(
@@ -72,6 +88,32 @@ class Callers:
         # this is asked on the event loop.
         with self._archive.index.database.reading() as cursor:
             return self._tokens.find(cursor, digest)
+
+    def _find_session(self, digest: str, bound: str, address: str) -> Principal:
+        """Who acts in a session. Raises Denied."""
+        now_us = int(time.time() * 1e6)
+        with self._archive.index.database.reading() as cursor:
+            session = self._people.session(cursor, digest)
+            person = self._people.person(cursor, session.person) if session else None
+        session = require_alive(session, now_us, self._idle_us, bound)
+        principal = principal_of(session, person, address)
+        if now_us - session.used_us > USE_INTERVAL_US:
+            with self._lock:
+                self._used[digest] = now_us
+        return principal
+
+    def keep_used(self) -> None:
+        """Write down which sessions were used, so that they are not taken for idle. Raises StorageUnavailable."""
+        with self._lock:
+            used, self._used = self._used, {}
+        if not used:
+            return
+
+        def work(transaction: Transaction) -> None:
+            for digest, used_us in used.items():
+                self._people.use_session(transaction.cursor, digest, used_us)
+
+        self._archive.index.database.write(work)
 
     def _current_peers(self) -> Mapping[str, Peer]:
         """Every peer; read again whenever one of them has changed."""

@@ -44,7 +44,7 @@ from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
 from strongroom.web.app import WebApp
-from strongroom.web.call import Authenticator, Deleted, Services
+from strongroom.web.call import Deleted, Services
 from strongroom.web.frametables import FrameTables
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.room import Room
@@ -59,6 +59,9 @@ log = logging.getLogger(__name__)
 
 REFRESH_INTERVAL_S = 1.0
 """How long what an operator has changed may go unnoticed."""
+
+MAX_SIGN_INS = 32
+"""Steps of signing in that one worker has under way or waiting; then 503."""
 
 LAST_MOMENT_S = 5.0
 """After the time for draining: a worker that has not ended by then ends at once."""
@@ -112,9 +115,9 @@ class Tls:
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, authenticator: Authenticator, reporter: Reporter) -> None:
+    def __init__(self, archive: Archive, callers: Callers, reporter: Reporter) -> None:
         config = archive.config
-        self._archive, self._reporter = archive, reporter
+        self._archive, self._callers, self._reporter = archive, callers, reporter
         self._is_current = False
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
@@ -123,11 +126,13 @@ class Worker:
         jobs = config.limits.max_pixel_workers + config.limits.max_pixel_jobs_waiting
         self._drawing = ThreadPoolExecutor(jobs, "https-pixels")
         self._pixel_jobs = 0
+        self._signing_in = ThreadPoolExecutor(2, "https-sign-in")  # an Argon2id takes its time, and is no reader's
+        self._sign_ins = 0
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
             new_memory=new_memory,
-            authenticator=authenticator,
+            authenticator=callers.authenticator,
             run_blocking=self._run_blocking,
             limits=config.limits,
             query_limits=query_limits(config),
@@ -141,6 +146,8 @@ class Worker:
             frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
             room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
+            sign_in=callers.sign_in,
+            run_sign_in=self._run_sign_in,
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,
@@ -170,6 +177,16 @@ class Worker:
         finally:
             self._pixel_jobs -= 1
 
+    async def _run_sign_in(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._sign_ins >= MAX_SIGN_INS:
+            raise Busy("too many people sign in at this moment")
+        self._sign_ins += 1
+        try:
+            call = partial(work, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._signing_in, call)
+        finally:
+            self._sign_ins -= 1
+
     def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
         deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
         receipt = deletion.proof.receipt if deletion.proof else None
@@ -191,7 +208,7 @@ class Worker:
         is_ready()
         await serving
         refreshing.cancel()
-        for pool in (self._pool, self._storing, self._drawing):
+        for pool in (self._pool, self._storing, self._drawing, self._signing_in):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _report(self, *, is_current: bool) -> None:
@@ -206,11 +223,11 @@ class Worker:
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             is_current = True
-            for work in (self._tls.refresh, self._archive.forget_deleted):
+            for work in (self._tls.refresh, self._archive.forget_deleted, self._callers.keep_used):
                 try:
                     await self._run_blocking(work)
                 except StrongroomError as error:
-                    log.error("what has changed could not be read: %s", error)
+                    log.error("what has changed could not be read or kept: %s", error)
                     is_current = False
             self._report(is_current=is_current)
             try:
@@ -228,7 +245,7 @@ def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
     try:
         callers = Callers(archive)
-        worker = Worker(archive, callers.authenticator, reporter)
+        worker = Worker(archive, callers, reporter)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
         callers.close()

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-MIN_PASSCODE_CHARS = 12
-
 # OWASP's choice for 19 MiB: two passes. More memory would let 64 parallel log-ins take a gigabyte.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _DUMMY = _HASHER.hash("nobody has this passcode")
@@ -32,9 +30,10 @@ class Accounts:
         """Whether this is the passcode of an enabled account; takes as long for a name that does not exist."""
         found = self._find(name)
         stored, enabled = found or (_DUMMY, False)
+        stored = stored or _DUMMY  # nobody has a passcode of this account, and it takes as long to say so
         with self._one_at_a_time:
             try:
                 _HASHER.verify(stored, passcode)
             except (Argon2Error, InvalidHashError):
                 return False
-        return enabled
+        return enabled and stored is not _DUMMY

@@ -12,7 +12,7 @@ from strongroom.archive.access import decode_scope, encode_scope
 from strongroom.archive.peers import Binding, Peer, parse_address, parse_rights
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import ACCOUNT, META, PEER
-from strongroom.types import AeTitle
+from strongroom.types import AeTitle, Scope
 
 REGISTRY_VERSION = "registry_version"
 """``meta`` value that changes with every change of a peer or account, so that a running server notices."""
@@ -30,7 +30,8 @@ class Registry:
         self._peers = Sql(select(PEER).order_by(PEER.c.aet), dialect)
         self._drop_peer = Sql(delete(PEER).where(PEER.c.aet == bindparam("a")), dialect)
         self._add_peer = Sql(insert(PEER), dialect)
-        self._accounts = Sql(select(ACCOUNT).order_by(ACCOUNT.c.name), dialect)
+        columns = (ACCOUNT.c.name, ACCOUNT.c.passcode_hash, ACCOUNT.c.role, ACCOUNT.c.added_us, ACCOUNT.c.disabled_us)
+        self._accounts = Sql(select(*columns).order_by(ACCOUNT.c.name), dialect)
         self._drop_account = Sql(delete(ACCOUNT).where(ACCOUNT.c.name == bindparam("a")), dialect)
         self._add_account = Sql(insert(ACCOUNT), dialect)
         self._disable_account = Sql(
@@ -78,10 +79,20 @@ class Registry:
         """Every account: name, passcode hash, role, when added, when disabled (0 = not)."""
         yield from self._accounts.run(cursor).fetchall()
 
-    def put_account(self, cursor: Any, name: str, passcode_hash: str, role: str, now_us: int) -> None:
-        """Add an account, or give it a new passcode."""
+    def put_account(
+        self, cursor: Any, name: str, passcode_hash: str, role: str, now_us: int, scope: Scope | None = None
+    ) -> None:
+        """Add an account, or give it a new passcode, roles (with commas between them) and scope."""
         self._drop_account.run(cursor, a=name)
-        self._add_account.run(cursor, name=name, passcode_hash=passcode_hash, role=role, added_us=now_us, disabled_us=0)
+        self._add_account.run(
+            cursor,
+            name=name,
+            passcode_hash=passcode_hash,
+            role=role,
+            added_us=now_us,
+            disabled_us=0,
+            scope=encode_scope(scope),
+        )
         self.touch(cursor, REGISTRY_VERSION)
 
     def disable_account(self, cursor: Any, name: str, now_us: int) -> bool:

@@ -17,13 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from strongroom.archive.access import require
+from strongroom.archive.people import VIA_SESSION
 from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
 from strongroom.types import Principal, Uid
 from strongroom.web.auth import refuse_query_credentials
 from strongroom.web.call import Call, Services
 from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
-from strongroom.web.operation import PREFIX, Operation
+from strongroom.web.operation import FORM, PREFIX, Operation
+from strongroom.web.origin import require_same_origin
 from strongroom.web.problem import plain_problem, problem_response
+from strongroom.web.ui.failing import page_of
 
 HTTPS_PORT: Final = 443
 OPERATION: Final = "strongroom.operation"
@@ -176,7 +179,7 @@ class WebApp:
             try:
                 response = await self._answer(request, "GET" if is_head else scope["method"])
             except Exception as error:
-                response = problem_response(error)
+                response = page_of(request, error) or problem_response(error)
             await response(scope, receive, send_guarded)
         finally:
             self._under_way.pop(_task(), None)
@@ -206,6 +209,8 @@ class WebApp:
             except Denied as error:
                 self._services.authenticator.denied(principal, error.reason)
                 raise
+        if operation.method != "GET" and (principal.via == VIA_SESSION or FORM in operation.consumes):
+            require_same_origin(request.headers)
         _require_no_body(request, operation)
         return await operation.handler(self._call(request, principal, match))
 

@@ -1,7 +1,9 @@
-"""Who calls over HTTPS: the bearer of an access token or of a JWT, or the peer whose certificate the connection has.
+"""Who calls over HTTPS: the bearer of an access token or of a JWT, a person with a session, or the peer whose
+certificate the connection has.
 
 A bearer token says by itself who acts. A certificate beside it is no second chance and adds no right: what the token
-may do counts, and a token that is not good is refused whatever certificate comes with it (docs/adr/0013).
+may do counts, and a token that is not good is refused whatever certificate comes with it (docs/adr/0013). So it is with
+the cookie of a session, which counts where there is no token (docs/adr/0026).
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from starlette.datastructures import Headers
 
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer, Presented, identify
+from strongroom.archive.people import digest_of as session_digest
+from strongroom.archive.people import is_secret as is_session_secret
 from strongroom.archive.tokens import Token, bearer, digest_of, is_secret
 from strongroom.errors import Denied, MalformedRequest, Throttled, Unauthenticated
 from strongroom.types import Principal
@@ -25,6 +29,12 @@ from strongroom.web.throttle import Throttle
 
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "api_key", "authorization", "bearer", "id_token", "jwt", "token"})
 """Names of query parameters that clients put credentials into (RFC 6750 2.3): they end up in logs and histories."""
+
+SESSION_COOKIE: Final = "__Host-session"
+DEVICE_COOKIE: Final = "__Host-device"
+UNKNOWN_SESSION: Final = "unknown-session"
+GUESSES: Final = frozenset({UNKNOWN_SESSION, "session-of-another"})
+"""Sessions that nobody comes by honestly."""
 
 MAX_FOUND: Final = 1024
 """Certificates whose peer is not looked for again, as long as no peer has changed."""
@@ -46,6 +56,7 @@ class Sources:
     read_certificate: Callable[[bytes], Presented]
     record: Callable[[Event], None]
     clock: Callable[[], float]
+    find_session: Callable[[str, str, str], Principal] | None = None
     jwt: JwtVerifier | None = field(default=None)
     max_bearer_bytes: int = 8192
 
@@ -64,10 +75,13 @@ class Authenticator:
         Raises Unauthenticated, for the trail with its reason; Throttled, which is one, when the address has to wait.
         """
         fields = headers.getlist("authorization")
-        if not fields and not certificate_der:
+        cookie = "" if fields else session_cookie(headers)
+        if not fields and not cookie and not certificate_der:
             self._record("no-credentials", b"", address)  # whoever tries the doors is to be seen in the trail
             raise Unauthenticated("no-credentials")
         now = self._sources.clock()
+        if cookie:
+            return self._session(cookie, certificate_der, address, now)
         credential = sha256("\n".join(fields).encode("utf-8", "surrogatepass") if fields else certificate_der).digest()
         if wait_s := self._throttle.wait_s(address, credential, now):
             self._record("too-many-failures", certificate_der, address)
@@ -87,6 +101,25 @@ class Authenticator:
     def denied(self, principal: Principal, reason: str) -> None:
         """Record that a known caller may not do what was asked for."""
         self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, principal, {"reason": reason}))
+
+    def _session(self, cookie: str, certificate_der: bytes, address: str, now: float) -> Principal:
+        """Who has this session. Only what was never one counts as a guess: people leave theirs open, and come back."""
+        bound = sha256(certificate_der).hexdigest() if certificate_der else ""
+        credential = sha256(b"session " + cookie.encode("utf-8", "surrogatepass")).digest()
+        if wait_s := self._throttle.wait_s(address, credential, now):
+            self._record("too-many-failures", certificate_der, address)
+            raise Throttled("too-many-failures", wait_s)
+        try:
+            if self._sources.find_session is None or not is_session_secret(cookie):
+                raise Denied(UNKNOWN_SESSION)
+            principal = self._sources.find_session(session_digest(cookie), bound, address)
+        except Denied as error:
+            if error.reason in GUESSES:
+                self._throttle.failed(address, credential, now)
+                self._record(error.reason, certificate_der, address)
+            raise Unauthenticated(error.reason) from None
+        self._throttle.succeeded(credential)
+        return principal
 
     def _record(self, reason: str, certificate_der: bytes, address: str) -> None:
         fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""
@@ -120,6 +153,24 @@ class Authenticator:
         if peer.require_user:
             raise Denied("user-required")
         return identify(peer, presented, address)
+
+
+def session_cookie(headers: Headers) -> str:
+    """The secret of the session that a browser shows, "" if none."""
+    return cookie_of(headers, SESSION_COOKIE)
+
+
+def cookie_of(headers: Headers, name: str) -> str:
+    """The value of a cookie (RFC 6265 5.4); the first one if there are several of its name, "" if there is none.
+
+    With the prefix ``__Host-`` no other host and no plaintext page can have set it.
+    """
+    for field_value in headers.getlist("cookie"):
+        for pair in field_value.split(";"):
+            found, equals, value = pair.strip(" \t").partition("=")
+            if equals and found == name:
+                return value
+    return ""
 
 
 def _peer_of(presented: Presented, peers: Iterable[Peer]) -> Peer:

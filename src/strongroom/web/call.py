@@ -12,6 +12,7 @@ from starlette.requests import Request
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
+from strongroom.archive.ports import SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -71,6 +72,7 @@ class Services:
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
     waiting. ``run_pixels`` is it for whoever needs a pixel worker, and waits for one: it raises Busy when too many do.
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
+    ``run_sign_in`` is it for who signs in: a passcode takes its time to check, and Busy is raised when too many wait.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     ``count_request`` is told operation, status and seconds of each answer; ``metrics`` is what all processes count, as
     Prometheus reads it; ``is_ready`` whether this one can do its work.
@@ -93,6 +95,8 @@ class Services:
     room: Room
     pixels: Pixels | None = None
     new_memory: Callable[[], Memory] = Memory
+    sign_in: SignIn | None = None
+    run_sign_in: RunBlocking | None = None
     index_is_remote: bool = False
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None

@@ -27,7 +27,7 @@ def with_descriptions(operations: tuple[Operation, ...]) -> tuple[Operation, ...
 
     @cache
     def description() -> bytes:
-        return msgspec.json.encode(describe(table))
+        return msgspec.json.encode(describe(each for each in table if not each.is_page))
 
     @lru_cache(MAX_DOCUMENTS)
     def capabilities(base_url: str, media_type: str) -> bytes | str:

@@ -17,6 +17,8 @@ Method = Literal["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 PREFIX = "/dicomweb"
 """The root of the DICOMweb service (PS3.18 8.2)."""
 
+FORM = "application/x-www-form-urlencoded"
+"""What pages send. A page of any other origin can send it too: see ``web.origin``."""
 
 COMMON_STATUSES = (400, 401, 403, 404, 405, 406, 408, 413, 414, 417, 421, 429, 431, 500, 501, 503, 505)
 """What every operation may answer, beside its own statuses; each with a problem (RFC 9457)."""
@@ -54,5 +56,7 @@ class Operation:
     produces: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     public: bool = False
+    is_page: bool = False
+    """Whether it is for people with a browser: no part of the service that the descriptions are of."""
     more: str = ""
     """What its description says beside the summary."""

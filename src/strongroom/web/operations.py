@@ -7,6 +7,7 @@ from __future__ import annotations
 from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
+from strongroom.web.ui import account, entering, pages, studies
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
@@ -21,5 +22,9 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *wado_uri.OPERATIONS,
         *stow.OPERATIONS,
         *delete.OPERATIONS,
+        *entering.OPERATIONS,
+        *account.OPERATIONS,
+        *studies.OPERATIONS,
+        *pages.OPERATIONS,
     )
 )

@@ -7,11 +7,12 @@ same.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from math import ceil
 from threading import Lock
 from typing import Final
+
+from strongroom.archive.addresses import group_of
 
 BURST: Final = 20
 """Failures that one address may have at once."""
@@ -21,8 +22,6 @@ REFILL_S: Final = 3.0
 
 MAX_ADDRESSES: Final = 4096
 MAX_KNOWN: Final = 4096
-IPV6_PREFIX_BITS: Final = 64
-"""One subscriber has at least as many addresses as these bits leave."""
 
 
 class Throttle:
@@ -42,12 +41,12 @@ class Throttle:
             if credential in self._known:
                 self._known.move_to_end(credential)
                 return 0
-            over_s = self._forgiven_at.get(_group(address), now) - now - (BURST - 1) * REFILL_S
+            over_s = self._forgiven_at.get(group_of(address), now) - now - (BURST - 1) * REFILL_S
             return max(0, ceil(over_s))
 
     def failed(self, address: str, credential: bytes, now: float) -> None:
         """Count a failure; a credential that was good before is so no more."""
-        group = _group(address)
+        group = group_of(address)
         with self._lock:
             self._known.pop(credential, None)
             self._forgiven_at[group] = max(now, self._forgiven_at.pop(group, now)) + REFILL_S
@@ -61,16 +60,3 @@ class Throttle:
             self._known.move_to_end(credential)
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
-
-
-def _group(address: str) -> str:
-    """What counts as one address."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX_BITS), strict=False))

@@ -20,10 +20,10 @@ from strongroom.admin.keys import rotate, status
 from strongroom.admin.quarantine import Done, Step, destroy, explained, release
 from strongroom.admin.recovery import recover
 from strongroom.admin.two_people import Order, decide, verified
-from strongroom.admin.users import Role
 from strongroom.app import PUBLIC_KEY_NAME, Archive, next_object_id, signer_name
 from strongroom.archive.ingest import Verdict
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.roles import Role
 from strongroom.errors import Denied, IntegrityError, NotFound, Refused, StorageUnavailable
 from strongroom.screen.rules import RULES
 from strongroom.store.blobs import SealedBlobStore

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from harness.archives import opened, trail_events
-from strongroom.admin.users import MAX_PASSCODE_CHARS, Role, add, check_passcode, disable, new_passcode, users
+from strongroom.admin.users import add, disable, new_passcode, users
 from strongroom.app import Archive
 from strongroom.archive.model import Action
+from strongroom.archive.passcodes import MAX_CHARS, MIN_CHARS, check_passcode
+from strongroom.archive.roles import Role
 from strongroom.errors import ConfigError, NotFound
-from strongroom.store.accounts import MIN_PASSCODE_CHARS, Accounts
+from strongroom.store.accounts import Accounts
 from strongroom.store.registry import REGISTRY_VERSION
 
 PASSCODE = "correct horse battery"
@@ -95,7 +97,7 @@ def test_a_name_is_plain(archive: Archive, name: str) -> None:
     assert users(archive) == []
 
 
-@pytest.mark.parametrize("length", [0, MIN_PASSCODE_CHARS - 1, MAX_PASSCODE_CHARS + 1])
+@pytest.mark.parametrize("length", [0, MIN_CHARS - 1, MAX_CHARS + 1])
 def test_a_passcode_has_a_length(archive: Archive, length: int) -> None:
     with pytest.raises(ConfigError, match="characters"):
         add(archive, "jdoe", "x" * length, Role.VIEWER)

@@ -14,8 +14,8 @@ from harness.ingesting import LARGE_PIXELS, Sample, element, store, visible_sop_
 from harness.quarantines import PASSCODE, add_officers, hold, infected
 from harness.shell import Ran, Shell, shell
 from strongroom.admin import users
-from strongroom.admin.users import Role
 from strongroom.archive.model import Action, Outcome
+from strongroom.archive.roles import Role
 from strongroom.config import Home
 from strongroom.trail.receipt import parse_receipt
 from strongroom.types import Principal

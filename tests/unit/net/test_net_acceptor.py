@@ -67,7 +67,7 @@ def add_account(archive: Archive, name: str) -> None:
     registry = archive.index.registry
     hashed = hash_passcode(PASSCODE.decode())
     archive.index.database.write(
-        lambda transaction: registry.put_account(transaction.cursor, name, hashed, "reader", 1)
+        lambda transaction: registry.put_account(transaction.cursor, name, hashed, "technologist", 1)
     )
 
 

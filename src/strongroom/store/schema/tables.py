@@ -199,7 +199,50 @@ ACCOUNT = Table(
     _text("role"),
     _count("added_us"),
     _count("disabled_us"),
+    Column("scope", TEXT, nullable=False, server_default=""),
 )
+"""People. ``role`` holds roles with commas between them; an empty hash is the hash of no passcode."""
+
+FACTOR = Table(
+    "factor",
+    TABLES,
+    Column("person", TEXT, primary_key=True),
+    Column("kind", TEXT, primary_key=True),
+    _blob("sealed"),
+    _count("added_us"),
+    _count("step"),
+)
+"""Second factors, sealed under a key of the archive (``people.sealing``)."""
+
+SESSION = Table(
+    "session",
+    TABLES,
+    Column("digest", TEXT, primary_key=True),
+    _text("person"),
+    _text("state"),
+    _text("bound"),
+    _text("address"),
+    _text("agent"),
+    _count("created_us"),
+    _count("used_us"),
+    _count("ends_us"),
+    _count("ended_us"),
+    Index("session_of_person", "person"),
+)
+"""Sessions of people by the SHA-256 of their secret, which has 256 random bits."""
+
+SIGN_IN_LINK = Table(
+    "sign_in_link",
+    TABLES,
+    Column("digest", TEXT, primary_key=True),
+    _text("person"),
+    _count("added_us"),
+    _count("expires_us"),
+    _count("used_us"),
+)
+
+ATTEMPT = Table("attempt", TABLES, Column("bucket", TEXT, primary_key=True), _count("forgiven_us"))
+"""Failed attempts to sign in: what counts together, as a digest, and when all of it is forgiven."""
 
 COMMITMENT = Table(
     "commitment",

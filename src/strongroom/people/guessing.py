@@ -1,0 +1,81 @@
+"""How often somebody may be wrong, without anybody being able to lock out somebody else.
+
+Failures are counted where they come from. A browser that the person has signed in with before is counted by itself: the
+guesses of others, from wherever they come and however many, do not touch it (OWASP's device cookies). All other
+browsers together have few guesses at one account, fewer from one address, and an address has few guesses at all.
+
+Each count is the time when all of it is forgiven (a generic cell rate algorithm), in the index, so that every process
+knows it and a restart forgives nothing.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from math import ceil
+from typing import Any, Final, NamedTuple
+
+from strongroom.archive.people import Where
+from strongroom.people.sealing import PeopleKey
+from strongroom.store.people import PeopleTable
+
+
+class Allowance(NamedTuple):
+    """So many failures at once, and one more each ``refill_s``."""
+
+    burst: int
+    refill_s: int
+
+
+class Bucket(NamedTuple):
+    """What counts together."""
+
+    name: str
+    allowance: Allowance
+
+
+KNOWN_DEVICE: Final = Allowance(10, 60)
+ACCOUNT_FROM_ADDRESS: Final = Allowance(5, 60)
+ACCOUNT: Final = Allowance(50, 60)
+ADDRESS: Final = Allowance(30, 10)
+CODE_OF_KNOWN_DEVICE: Final = Allowance(5, 300)
+CODE: Final = Allowance(5, 300)
+"""One-time codes: a million of them, three good at a time. 288 guesses a day take two years to be half sure."""
+
+
+def passcode_buckets(key: PeopleKey, name: str, where: Where, group: str) -> tuple[Bucket, ...]:
+    """What a wrong passcode counts against. ``group`` is what counts as one address."""
+    if key.is_device_of(name, where.device):
+        return (_bucket("device", KNOWN_DEVICE, name, where.device),)
+    return (
+        _bucket("address", ADDRESS, group),
+        _bucket("account-address", ACCOUNT_FROM_ADDRESS, name, group),
+        _bucket("account", ACCOUNT, name),
+    )
+
+
+def code_buckets(key: PeopleKey, name: str, where: Where) -> tuple[Bucket, ...]:
+    """What a wrong one-time code counts against."""
+    if key.is_device_of(name, where.device):
+        return (_bucket("code-device", CODE_OF_KNOWN_DEVICE, name, where.device),)
+    return (_bucket("code", CODE, name),)
+
+
+def _bucket(kind: str, allowance: Allowance, *words: str) -> Bucket:
+    return Bucket(sha256("\0".join((kind, *words)).encode()).hexdigest(), allowance)
+
+
+def wait_s(table: PeopleTable, cursor: Any, buckets: tuple[Bucket, ...], now_us: int) -> int:
+    """Seconds until the next attempt; 0 if it may be made now."""
+    longest = 0.0
+    for bucket in buckets:
+        burst, refill_s = bucket.allowance
+        owed_s = (table.forgiven_us(cursor, bucket.name) - now_us) / 1e6
+        longest = max(longest, owed_s - (burst - 1) * refill_s)
+    return ceil(longest)
+
+
+def count_failure(table: PeopleTable, cursor: Any, buckets: tuple[Bucket, ...], now_us: int) -> None:
+    """Count a failure in every bucket."""
+    for bucket in buckets:
+        owed_from_us = max(now_us, table.forgiven_us(cursor, bucket.name))
+        table.put_attempt(cursor, bucket.name, owed_from_us + bucket.allowance.refill_s * 1_000_000, now_us)

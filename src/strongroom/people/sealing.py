@@ -1,0 +1,69 @@
+"""The archive's key for what belongs to people: their second factors, and the mark of a browser that was let in."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from hashlib import sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from strongroom.errors import IntegrityError
+from strongroom.store.keys import KeyRing, SecretFiles
+
+PEOPLE_SECRET: Final = "people"
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_DEVICE_BYTES: Final = 16
+
+
+class PeopleKey:
+    """Seals factors with AES-256-GCM, bound to the person and the kind, and marks devices with HMAC-SHA-256."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"strongroom factor").derive(key))
+        self._device_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom device").derive(key)
+
+    def seal(self, person: str, kind: str, secret: bytes) -> bytes:
+        """The secret of a factor, sealed."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, secret, _purpose(person, kind))
+
+    def open(self, person: str, kind: str, sealed: bytes) -> bytes:
+        """What ``seal`` sealed for this person. Raises IntegrityError."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _purpose(person, kind))
+        except (InvalidTag, ValueError):
+            raise IntegrityError("a second factor does not open: it was changed, or is somebody else's") from None
+
+    def new_device(self, person: str) -> str:
+        """What a browser keeps that this person has signed in with: no credential, it spares him others' guesses."""
+        number = secrets.token_hex(_DEVICE_BYTES)
+        return f"{number}.{self._mark(person, number)}"
+
+    def is_device_of(self, person: str, device: str) -> bool:
+        """Whether a browser was marked for this person."""
+        number, _, mark = device.partition(".")
+        return hmac.compare_digest(self._mark(person, number).encode(), mark.encode())
+
+    def _mark(self, person: str, number: str) -> str:
+        return hmac.new(self._device_key, f"{person}\0{number}".encode(), sha256).hexdigest()
+
+
+def people_key(ring: KeyRing, files: SecretFiles) -> PeopleKey:
+    """The key of an archive. Raises NotFound if nobody has made it: an archive from before there were sessions."""
+    return PeopleKey(ring.open_secret(PEOPLE_SECRET, files.get(PEOPLE_SECRET)))
+
+
+def make_people_key(ring: KeyRing, files: SecretFiles) -> None:
+    """Make the key if there is none. Only for who has the archive alone."""
+    if PEOPLE_SECRET not in files.names():
+        files.put(PEOPLE_SECRET, ring.seal_secret(PEOPLE_SECRET, secrets.token_bytes(KEY_BYTES)))
+
+
+def _purpose(person: str, kind: str) -> bytes:
+    return f"{person}\0{kind}".encode()

@@ -1,0 +1,46 @@
+"""What somebody sees of himself: how he signs in, and where he is signed in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from strongroom.archive.people import SessionShown
+from strongroom.web.call import Call
+from strongroom.web.operation import FORM, Operation
+from strongroom.web.ui.entering import run, sign_in_of
+from strongroom.web.ui.forms import read_form
+from strongroom.web.ui.pages import page, see_other
+
+ACCOUNT: Final = "/account"
+
+
+async def show_account(call: Call) -> Response:
+    """The page."""
+    sessions, has_factor = await run(call, _found, call)
+    rights = sorted(right.value for right in call.principal.rights)
+    return page("account.html", call.principal, sessions=sessions, has_factor=has_factor, rights=rights)
+
+
+def _found(call: Call) -> tuple[list[SessionShown], bool]:
+    sign_in = sign_in_of(call)
+    return sign_in.sessions(call.principal), sign_in.has_second_factor(call.principal)
+
+
+async def end_session(call: Call) -> Response:
+    """End one of somebody's own sessions."""
+    form = await read_form(call.request)
+    await run(call, sign_in_of(call).end_session, call.principal, form.get("session", ""))
+    return see_other(ACCOUNT)
+
+
+OPERATIONS: Final = (
+    Operation(
+        "pageAccount", "GET", ACCOUNT, show_account, "One's own sessions.", produces=("text/html",), is_page=True,
+    ),
+    Operation(
+        "endSession", "POST", f"{ACCOUNT}/sessions/end", end_session, "End one of one's own sessions.",
+        consumes=(FORM,), produces=("text/html",), statuses=(303,), is_page=True,
+    ),
+)  # fmt: skip

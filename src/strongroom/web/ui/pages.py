@@ -1,0 +1,154 @@
+"""How a page is made: templates, the policy that the browser holds it to, and the files that it needs.
+
+Whatever is put into a template is escaped. On top of that the browser is told to run nothing but the scripts that carry
+the nonce of this one answer, to load from here only, and to show the page in no frame (CSP Level 3).
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from strongroom.errors import NotFound
+from strongroom.types import Principal, Right
+from strongroom.web.call import Call
+from strongroom.web.operation import Operation
+
+_FOLDER: Final = Path(__file__).parent
+_MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_NONCE_BYTES: Final = 18
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+"""Categories of characters that are not seen, or turn around what stands beside them."""
+
+
+def _read_static() -> dict[str, tuple[str, bytes]]:
+    """The files that pages need, each under a name that changes with its content."""
+    found = {}
+    for path in sorted((_FOLDER / "static").iterdir()):
+        if path.suffix in _MEDIA_TYPES:
+            content = path.read_bytes()
+            name = f"{path.stem}.{sha256(content).hexdigest()[:16]}{path.suffix}"
+            found[name] = (_MEDIA_TYPES[path.suffix], content)
+    return found
+
+
+_STATIC: Final = _read_static()
+_NAMES: Final = {f"{name.split('.')[0]}.{name.rsplit('.')[-1]}": name for name in _STATIC}
+
+
+def asset(name: str) -> str:
+    """The path of a file that pages need."""
+    return f"/static/{_NAMES[name]}"
+
+
+def shown(text: str) -> str:
+    """A text of others as it may stand in a page: what is hidden in it is seen, and turns nothing around."""
+    return "".join(
+        f"\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}U+{ord(each):04X}\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
+        if unicodedata.category(each) in _HIDDEN
+        else each
+        for each in text
+    )
+
+
+def utc(time_us: int) -> str:
+    """A time as people read it, with its zone."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _environment() -> Environment:
+    loader = FileSystemLoader(_FOLDER / "templates")
+    found = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(shown=shown, utc=utc)
+    found.globals.update(asset=asset)
+    return found
+
+
+_TEMPLATES: Final = _environment()
+
+
+def policy(nonce: str) -> str:
+    """The Content-Security-Policy of one answer."""
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def page(template: str, principal: Principal | None = None, status: int = 200, **values: Any) -> Response:
+    """A page made of a template. ``principal`` is who it is for, None = somebody who has not signed in."""
+    nonce = secrets.token_urlsafe(_NONCE_BYTES)
+    rights = principal.rights if principal else frozenset()
+    common: Mapping[str, Any] = {
+        "nonce": nonce,
+        "person": principal.user if principal else "",
+        "sees_studies": {Right.FIND, Right.GET} <= rights,
+    }
+    text = _TEMPLATES.get_template(template).render({**common, **values})
+    headers = {
+        "content-security-policy": policy(nonce),
+        "cache-control": "private, no-store",
+        "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        "cross-origin-opener-policy": "same-origin",
+    }
+    return Response(text, status, headers, "text/html")
+
+
+def see_other(path: str) -> Response:
+    """Send the browser on to a page of ours, with GET."""
+    return RedirectResponse(path, 303)
+
+
+def local_path(text: str) -> str:
+    """A path of ours that a request names, "/" if it names anything else: nobody is sent on to another site."""
+    is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
+    return text if is_ours and len(text) < 2000 else "/"
+
+
+async def static(call: Call) -> Response:
+    """A file that pages need. Its name has its hash in it: it never changes."""
+    found = _STATIC.get(call.path["file"])
+    if found is None:
+        raise NotFound("no such file")
+    media_type, content = found
+    headers = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(content, headers=headers, media_type=media_type)
+
+
+async def home(call: Call) -> Response:
+    """Send somebody to what he may see."""
+    return see_other("/studies" if {Right.FIND, Right.GET} <= call.principal.rights else "/account")
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether somebody goes to a page with a browser, or a script of a page asks for a part of one."""
+    headers = request.headers
+    return headers.get("sec-fetch-mode") == "navigate" or "text/html" in headers.get("accept", "").lower()
+
+
+OPERATIONS: Final = (
+    Operation(
+        "page", "GET", "/", home, "The first page.", produces=("text/html",), statuses=(303,), is_page=True,
+    ),
+    Operation(
+        "static", "GET", "/static/{file}", static, "Style sheets and scripts.",
+        produces=("text/css", "text/javascript", "image/svg+xml"), public=True, is_page=True,
+    ),
+)  # fmt: skip
