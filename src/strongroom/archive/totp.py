@@ -33,12 +33,12 @@ def find_step(secret: bytes, code: str, now_s: float, after_step: int) -> int | 
 
     Only steps after ``after_step`` count, the last one that was taken: no code is good twice (RFC 6238 5.2).
     """
-    bare = code.replace(" ", "")
+    bare = code.replace(" ", "").encode("utf-8", "surrogatepass")
     now = int(now_s) // STEP_S
     found = None
     for step in range(now - SKEW_STEPS, now + SKEW_STEPS + 1):
         # All of them, whichever it is: how long it takes tells nothing.
-        if hmac.compare_digest(code_at(secret, step).encode(), bare.encode()) and step > after_step and found is None:
+        if hmac.compare_digest(code_at(secret, step).encode(), bare) and step > after_step and found is None:
             found = step
     return found
 

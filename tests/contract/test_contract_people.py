@@ -1,0 +1,119 @@
+"""What every database must do the same for people, their factors, sessions and links, and for failed attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.instances import Shelf
+from strongroom.archive.people import UNCONFIRMED, Factor, Link, Session, State
+from strongroom.archive.roles import Role
+from strongroom.store.index import Index
+from strongroom.store.people import PeopleTable
+from strongroom.types import Scope
+
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.interop)
+SESSION = Session("d1", "jdoe", State.OPEN, "", "192.0.2.1", "Firefox", 100, 100, 5000)
+SCOPE = Scope(modalities=("CT", "MR"))
+
+
+@pytest.fixture(params=["sqlcipher", POSTGRESQL])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    is_file = request.param == "sqlcipher"
+    shelf = Shelf.at(str(tmp_path / "index.db") if is_file else request.getfixturevalue("new_postgres_url")())
+    yield shelf.index("first")
+    shelf.close()
+
+
+@pytest.fixture
+def table(index: Index) -> PeopleTable:
+    return PeopleTable(index.database.dialect)
+
+
+Do = Callable[..., Any]
+
+
+@pytest.fixture
+def do(index: Index) -> Do:
+    """Calls a statement in a transaction of its own."""
+    return lambda work, *values: index.database.write(lambda transaction: work(transaction.cursor, *values))
+
+
+def test_an_account_has_its_roles_and_scope(index: Index, table: PeopleTable, do: Do) -> None:
+    do(index.registry.put_account, "jdoe", "hash", "viewer,administrator", 7, SCOPE)
+    do(index.registry.put_account, "old", "hash", "reader", 8)
+    person = do(table.person, "jdoe")
+    assert (person.roles, person.scope) == ((Role.VIEWER, Role.ADMINISTRATOR), SCOPE)
+    assert (person.passcode_hash, person.added_us, person.disabled_us) == ("hash", 7, 0)
+    assert [(each.name, each.roles, each.scope) for each in do(table.people)][1] == ("old", (), None)
+    assert do(table.person, "JDOE") is None
+    do(table.set_passcode, "jdoe", "other")
+    assert do(table.person, "jdoe") == replace(person, passcode_hash="other")
+
+
+def test_a_session_is_kept_used_and_ended_once(table: PeopleTable, do: Do) -> None:
+    do(table.add_session, SESSION)
+    assert do(table.session, "d1") == SESSION
+    assert do(table.session, "d2") is None
+    do(table.use_session, "d1", 300)
+    do(table.use_session, "d1", 200)
+    assert do(table.session, "d1").used_us == 300
+    assert do(table.end_session, "d1", 400)
+    assert not do(table.end_session, "d1", 500)
+    assert do(table.session, "d1").ended_us == 400
+
+
+def test_all_sessions_of_one_person_end_and_nobody_elses(table: PeopleTable, do: Do) -> None:
+    for number in range(3):
+        do(table.add_session, replace(SESSION, digest=f"d{number}", used_us=100 + number))
+    do(table.add_session, replace(SESSION, digest="x", person="other"))
+    assert [each.digest for each in do(table.sessions, "jdoe")] == ["d2", "d1", "d0"]
+    assert do(table.end_sessions, "jdoe", 400) == 3
+    assert do(table.sessions, "jdoe") == []
+    assert len(do(table.sessions, "other")) == 1
+
+
+def test_sessions_that_are_long_over_are_forgotten(table: PeopleTable, do: Do) -> None:
+    do(table.add_session, SESSION)
+    do(table.forget_sessions, SESSION.ends_us)
+    assert do(table.session, "d1") is not None
+    do(table.forget_sessions, SESSION.ends_us + 1)
+    assert do(table.session, "d1") is None
+
+
+def test_a_factor_takes_the_place_of_one_of_its_kind(table: PeopleTable, do: Do) -> None:
+    first = Factor("jdoe", "totp", b"\0sealed", 5, UNCONFIRMED)
+    do(table.put_factor, first)
+    do(table.put_factor, replace(first, person="other"))
+    assert do(table.factors, "jdoe") == {"totp": first}
+    second = replace(first, sealed=b"", step=2**40)
+    do(table.put_factor, second)
+    assert do(table.factors, "jdoe") == {"totp": second}
+    do(table.drop_factors, "jdoe")
+    assert do(table.factors, "jdoe") == {}
+    assert len(do(table.factors, "other")) == 1
+
+
+def test_somebody_has_one_link(table: PeopleTable, do: Do) -> None:
+    do(table.put_link, Link("l1", "jdoe", 1, 9))
+    do(table.put_link, Link("l2", "jdoe", 2, 9))
+    assert do(table.link, "l1") is None
+    assert do(table.link, "l2") == Link("l2", "jdoe", 2, 9)
+    do(table.use_link, "l2", 3)
+    assert do(table.link, "l2").used_us == 3
+    do(table.drop_links, "jdoe")
+    assert do(table.link, "l2") is None
+
+
+def test_attempts_are_counted_until_they_are_forgiven(table: PeopleTable, do: Do) -> None:
+    assert do(table.forgiven_us, "b") == 0
+    do(table.put_attempt, "b", 500, 100)
+    do(table.put_attempt, "b", 900, 200)
+    do(table.put_attempt, "c", 2000, 300)
+    assert (do(table.forgiven_us, "b"), do(table.forgiven_us, "c")) == (900, 2000)
+    do(table.put_attempt, "d", 3000, 901)
+    assert do(table.forgiven_us, "b") == 0

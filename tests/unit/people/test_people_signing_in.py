@@ -1,0 +1,381 @@
+"""signing_in: who gets in with what, what is counted against guessing, and that nobody can lock out anybody else."""
+
+from __future__ import annotations
+
+from base64 import b32decode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.instances import Shelf
+from strongroom.archive.model import Action, Event
+from strongroom.archive.people import Entered, Link, State, Where, digest_of, new_secret, principal_of
+from strongroom.archive.roles import Role, encode_roles
+from strongroom.archive.totp import STEP_S, code_at
+from strongroom.errors import ConfigError, Denied, NotFound, Throttled, Unauthenticated
+from strongroom.people.guessing import ACCOUNT, ACCOUNT_FROM_ADDRESS, ADDRESS, CODE, KNOWN_DEVICE
+from strongroom.people.sealing import PeopleKey
+from strongroom.people.signing_in import STEP_US, SessionRules, SignIn, SignInPorts
+from strongroom.store.accounts import hash_passcode
+from strongroom.store.index import Index
+from strongroom.store.people import PeopleTable
+from strongroom.trail.log import TrailReader
+from strongroom.trail.record import parse_record
+from strongroom.types import Principal
+
+START_S = 1_800_000_000.0
+PASSCODE = "correct horse battery"
+HASH = hash_passcode(PASSCODE)
+HERE = Where("192.0.2.1", agent="Firefox")
+ELSEWHERE = Where("198.51.100.7")
+RULES = SessionRules(idle_us=1_800_000_000, max_age_us=43_200_000_000, archive_name="STRONGROOM")
+
+
+@dataclass
+class World:
+    """An index with people in it, a clock, and what was refused."""
+
+    index: Index
+    now_s: float = START_S
+    refused: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        ports = SignInPorts(self.index.database, PeopleKey(bytes(32)), lambda: self.now_s, self.refused.append)
+        self.sign_in = SignIn(ports, RULES)
+        self.table = PeopleTable(self.index.database.dialect)
+
+    def do(self, work: Any, *values: Any) -> Any:
+        return self.index.database.write(lambda transaction: work(transaction.cursor, *values))
+
+    def add(self, name: str = "jdoe", *roles: Role, hashed: str = HASH) -> None:
+        self.do(self.index.registry.put_account, name, hashed, encode_roles(roles or (Role.VIEWER,)), 1)
+
+    def link(self, name: str = "jdoe", for_s: float = 60.0) -> str:
+        secret = new_secret(bytes(range(32)))
+        now_us = int(self.now_s * 1e6)
+        self.do(self.table.put_link, Link(digest_of(secret), name, now_us, now_us + int(for_s * 1e6)))
+        return secret
+
+    def totp(self, entered: Entered, where: Where = HERE) -> bytes:
+        """Set up a second factor; the clock goes on, so that the next code is another one."""
+        secret = b32decode(self.sign_in.offer_totp(entered.secret, where).secret)
+        self.entered = self.sign_in.confirm_totp(entered.secret, self.code(secret), where)
+        self.now_s += 2 * STEP_S
+        return secret
+
+    def code(self, secret: bytes) -> str:
+        return code_at(secret, int(self.now_s) // STEP_S)
+
+    def principal(self, entered: Entered, where: Where = HERE) -> Principal:
+        return principal_of(*self.sign_in.whoever(entered.secret, where), where.address)
+
+    def fails(self, times: int, where: Where = ELSEWHERE, name: str = "jdoe") -> None:
+        for _ in range(times):
+            with pytest.raises(Unauthenticated):
+                self.sign_in.begin(name, "wrong wrong wrong", where)
+
+    def events(self, action: Action) -> list[Event]:
+        reader = TrailReader(self.index.database.dialect)
+        with self.index.database.read() as cursor:
+            found = [parse_record(row.raw).event for row in reader.read(cursor, "first", 0, 1000)]
+        return [event for event in found if event.action is action]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    shelf = Shelf.at(str(tmp_path / "index.db"))
+    yield World(shelf.index("first"))
+    shelf.close()
+
+
+# --- the way in
+
+
+def test_a_viewer_gets_in_with_a_passcode(world: World) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    assert entered.state is State.OPEN
+    assert world.principal(entered).user == "jdoe"
+    (event,) = world.events(Action.SIGN_IN)
+    assert (event.details["user"], event.details["shown"], event.principal.address) == (
+        "jdoe",
+        ("passcode",),
+        "192.0.2.1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "passcode"),
+    [
+        ("jdoe", PASSCODE + "x"),
+        ("jdoe", ""),
+        ("JDOE", PASSCODE),
+        ("nobody", PASSCODE),
+        ("", ""),
+        ("invited", ""),
+        ("off", PASSCODE),
+    ],
+)
+def test_nobody_else_does_and_all_are_told_the_same(world: World, name: str, passcode: str) -> None:
+    world.add()
+    world.add("invited", hashed="")
+    world.add("off")
+    world.do(world.index.registry.disable_account, "off", 5)
+    with pytest.raises(Unauthenticated) as refused:
+        world.sign_in.begin(name, passcode, HERE)
+    assert refused.value.reason == "user-or-passcode-wrong"
+    assert world.events(Action.SIGN_IN) == []
+    assert [event.details["reason"] for event in world.refused] == ["user-or-passcode-wrong"]
+
+
+def test_what_was_typed_as_a_name_is_in_no_record_unless_it_is_one(world: World) -> None:
+    world.add()
+    for name in ("hunter2 is my passcode", "jdoe"):
+        with pytest.raises(Unauthenticated):
+            world.sign_in.begin(name, "wrong wrong wrong", HERE)
+    assert [event.details.get("user") for event in world.refused] == [None, "jdoe"]
+    assert "hunter2" not in repr(world.refused)
+
+
+def test_an_administrator_without_a_second_factor_can_do_nothing_but_set_one_up(world: World) -> None:
+    world.add("root", Role.ADMINISTRATOR, Role.VIEWER)
+    entered = world.sign_in.begin("root", PASSCODE, HERE)
+    assert entered.state is State.SETUP
+    with pytest.raises(Denied, match="second-factor-missing"):
+        world.principal(entered)
+    world.totp(entered)
+    assert world.principal(world.entered).user == "root"
+    assert len(world.events(Action.FACTOR_CHANGE)) == 1
+
+
+def test_with_a_second_factor_the_passcode_alone_opens_nothing(world: World) -> None:
+    world.add()
+    secret = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    half = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    assert half.state is State.FACTOR
+    with pytest.raises(Denied, match="second-factor-missing"):
+        world.principal(half)
+    with pytest.raises(Unauthenticated):
+        world.sign_in.offer_totp(half.secret, HERE)
+    whole = world.sign_in.complete(half.secret, world.code(secret), HERE)
+    assert world.principal(whole).user == "jdoe"
+
+
+def test_each_step_begins_another_session_and_ends_the_one_before(world: World) -> None:
+    world.add()
+    secret = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    half = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    whole = world.sign_in.complete(half.secret, world.code(secret), HERE)
+    assert half.secret != whole.secret
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.sign_in.whoever(half.secret, HERE)
+
+
+def test_a_code_is_good_once(world: World) -> None:
+    world.add()
+    secret = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    halves = [world.sign_in.begin("jdoe", PASSCODE, HERE) for _ in range(2)]
+    code = world.code(secret)
+    world.sign_in.complete(halves[0].secret, code, HERE)
+    with pytest.raises(Unauthenticated, match="code-wrong"):
+        world.sign_in.complete(halves[1].secret, code, HERE)
+
+
+def test_the_code_that_set_a_factor_up_opens_nothing(world: World) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    secret = world.totp(entered)
+    world.now_s -= 2 * STEP_S
+    half = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    with pytest.raises(Unauthenticated, match="code-wrong"):
+        world.sign_in.complete(half.secret, world.code(secret), HERE)
+
+
+def test_a_factor_that_was_only_offered_is_none(world: World) -> None:
+    world.add()
+    world.sign_in.offer_totp(world.sign_in.begin("jdoe", PASSCODE, HERE).secret, HERE)
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE).state is State.OPEN
+
+
+def test_a_second_factor_is_not_replaced_by_who_has_a_session(world: World) -> None:
+    world.add()
+    world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    with pytest.raises(Denied, match="second-factor-is-set-up"):
+        world.sign_in.offer_totp(world.entered.secret, HERE)
+
+
+def test_setting_up_a_factor_ends_all_other_sessions(world: World) -> None:
+    world.add()
+    other = world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+    world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.sign_in.whoever(other.secret, ELSEWHERE)
+
+
+def test_half_a_sign_in_does_not_wait_for_long(world: World) -> None:
+    world.add("root", Role.ADMINISTRATOR)
+    entered = world.sign_in.begin("root", PASSCODE, HERE)
+    world.now_s += STEP_US / 1e6
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.sign_in.whoever(entered.secret, HERE)
+
+
+# --- links
+
+
+def test_a_link_is_good_once_and_sets_the_passcode(world: World) -> None:
+    world.add(hashed="")
+    secret = world.link()
+    assert world.sign_in.invited(secret) == "jdoe"
+    assert world.sign_in.redeem(secret, PASSCODE, HERE).state is State.OPEN
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE).state is State.OPEN
+    for use in (lambda: world.sign_in.invited(secret), lambda: world.sign_in.redeem(secret, PASSCODE, HERE)):
+        with pytest.raises(NotFound):
+            use()
+
+
+def test_a_link_is_not_used_up_by_a_passcode_that_cannot_be(world: World) -> None:
+    world.add(hashed="")
+    secret = world.link()
+    with pytest.raises(ConfigError):
+        world.sign_in.redeem(secret, "password1234", HERE)
+    assert world.sign_in.invited(secret) == "jdoe"
+
+
+def test_a_link_that_is_old_or_of_a_disabled_account_is_none(world: World) -> None:
+    world.add()
+    secret = world.link()
+    world.do(world.index.registry.disable_account, "jdoe", 5)
+    with pytest.raises(NotFound):
+        world.sign_in.redeem(secret, PASSCODE, HERE)
+    world.add()
+    world.now_s += 60
+    with pytest.raises(NotFound):
+        world.sign_in.redeem(secret, PASSCODE, HERE)
+    with pytest.raises(NotFound):
+        world.sign_in.invited("x")
+
+
+def test_a_link_asks_for_the_second_factor_that_there_is(world: World) -> None:
+    world.add()
+    world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    assert world.sign_in.redeem(world.link(), PASSCODE, HERE).state is State.FACTOR
+
+
+def test_a_link_ends_every_session(world: World) -> None:
+    world.add()
+    before = world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+    world.sign_in.redeem(world.link(), PASSCODE, HERE)
+    with pytest.raises(Unauthenticated):
+        world.sign_in.whoever(before.secret, ELSEWHERE)
+
+
+# --- sessions
+
+
+def test_somebody_sees_and_ends_his_own_sessions_and_nobody_elses(world: World) -> None:
+    world.add()
+    world.add("other")
+    here, there = (world.sign_in.begin("jdoe", PASSCODE, where) for where in (HERE, ELSEWHERE))
+    theirs = world.principal(world.sign_in.begin("other", PASSCODE, HERE))
+    mine = world.principal(here)
+    shown = world.sign_in.sessions(mine)
+    assert {(each.address, each.is_this) for each in shown} == {("192.0.2.1", True), ("198.51.100.7", False)}
+    with pytest.raises(NotFound):
+        world.sign_in.end_session(mine, theirs.fingerprint[:16])
+    world.sign_in.end_session(mine, next(each.number for each in shown if not each.is_this))
+    with pytest.raises(Unauthenticated):
+        world.sign_in.whoever(there.secret, ELSEWHERE)
+    assert [event.details["user"] for event in world.events(Action.SESSION_END)] == ["jdoe"]
+    world.sign_in.sign_out(mine)
+    with pytest.raises(Unauthenticated):
+        world.sign_in.whoever(here.secret, HERE)
+    assert len(world.events(Action.SIGN_OUT)) == 1
+
+
+def test_a_token_has_no_sessions(world: World) -> None:
+    token = Principal("viewer", "d" * 64, "jdoe", via="token")
+    for use in (world.sign_in.sessions, world.sign_in.sign_out, lambda who: world.sign_in.end_session(who, "x")):
+        with pytest.raises(Denied, match="no-session"):
+            use(token)
+
+
+# --- guessing
+
+
+def test_a_guesser_has_few_guesses_at_one_account_and_a_little_later_one_more(world: World) -> None:
+    world.add()
+    world.fails(ACCOUNT_FROM_ADDRESS.burst)
+    with pytest.raises(Throttled) as wait:
+        world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+    world.now_s += wait.value.retry_after_s
+    assert world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+
+
+def test_a_guesser_does_not_lock_out_the_one_he_guesses_at(world: World) -> None:
+    world.add()
+    known = world.sign_in.begin("jdoe", PASSCODE, HERE).device
+    for number in range(ACCOUNT.burst):
+        world.fails(1, Where(f"203.0.113.{number}"))
+    with pytest.raises(Throttled):  # a browser that nobody knows
+        world.sign_in.begin("jdoe", PASSCODE, HERE)
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE._replace(device=known)).state is State.OPEN
+
+
+def test_who_has_the_browser_has_few_guesses_too(world: World) -> None:
+    world.add()
+    known = HERE._replace(device=world.sign_in.begin("jdoe", PASSCODE, HERE).device)
+    world.fails(KNOWN_DEVICE.burst, known)
+    with pytest.raises(Throttled):
+        world.sign_in.begin("jdoe", PASSCODE, known)
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE)
+
+
+@pytest.mark.parametrize("device", ["", ".", "a.b", "0" * 32 + "." + "0" * 64])
+def test_a_browser_is_not_known_for_saying_so(world: World, device: str) -> None:
+    world.add()
+    world.fails(ACCOUNT_FROM_ADDRESS.burst, ELSEWHERE._replace(device=device))
+    with pytest.raises(Throttled):
+        world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+
+
+def test_a_browser_of_one_person_is_not_that_of_another(world: World) -> None:
+    world.add()
+    world.add("mallory")
+    mallorys = HERE._replace(device=world.sign_in.begin("mallory", PASSCODE, HERE).device)
+    world.fails(ACCOUNT_FROM_ADDRESS.burst, mallorys)
+    with pytest.raises(Throttled):
+        world.sign_in.begin("jdoe", PASSCODE, mallorys)
+
+
+def test_trying_one_passcode_on_many_accounts_is_counted_by_address(world: World) -> None:
+    for number in range(ADDRESS.burst):
+        world.fails(1, name=f"user{number}")
+    with pytest.raises(Throttled):
+        world.sign_in.begin("another", PASSCODE, ELSEWHERE)
+    world.add()
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE)
+
+
+def test_codes_are_guessed_a_few_times_whoever_guesses(world: World) -> None:
+    world.add()
+    secret = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    for number in range(CODE.burst):
+        half = world.sign_in.begin("jdoe", PASSCODE, Where(f"203.0.113.{number}"))
+        with pytest.raises(Unauthenticated):
+            world.sign_in.complete(half.secret, "000000", Where(f"203.0.113.{number}"))
+    half = world.sign_in.begin("jdoe", PASSCODE, ELSEWHERE)
+    with pytest.raises(Throttled):
+        world.sign_in.complete(half.secret, world.code(secret), ELSEWHERE)
+
+
+def test_a_session_that_began_with_a_certificate_is_of_no_use_elsewhere(world: World) -> None:
+    world.add()
+    bound = HERE._replace(bound="f1")
+    entered = world.sign_in.begin("jdoe", PASSCODE, bound)
+    assert world.sign_in.whoever(entered.secret, bound)
+    with pytest.raises(Unauthenticated, match="session-of-another"):
+        world.sign_in.whoever(entered.secret, HERE)
