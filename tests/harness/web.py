@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from harness.archives import RunningArchive
 
 TIMEOUT_S = 60.0
 ROOT = "/dicomweb"
 DICOM_JSON = "application/dicom+json"
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class WebClient:
     authority: Path
     token: str | None = None
     certificate: Path | None = None
+    session: str = ""
+    """The secret of a person's session, which a browser would show as a cookie."""
     address: str = "127.0.0.1"
     """Where it calls from: any address of the loopback network."""
     keeps_alive: bool = False
@@ -82,10 +86,15 @@ class WebClient:
         path: str,
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterable[bytes] | None = None,
+        *,
+        is_page: bool = False,
     ) -> Answer:
-        """Send a request to ``path``, which is below the root unless it is a whole one, and read the answer."""
+        """Send a request to ``path``, which is below the root unless it is a whole one or that of a page, and read the
+        answer."""
         own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        target = path if path.startswith((ROOT, "/health", "/metrics")) else ROOT + path
+        if self.session:
+            own |= {"Cookie": f"__Host-session={self.session}"}
+        target = path if is_page or path.startswith((ROOT, "/health", "/metrics")) else ROOT + path
         connection = self._connection()
         try:
             connection.request(method, target, body=body, headers={**own, **(headers or {})})
@@ -113,6 +122,15 @@ class WebClient:
         """Close the connection that was kept."""
         while self._kept:
             self._kept.pop().close()
+
+    def page(self, path: str, form: Mapping[str, str] | None = None, **headers: str) -> Answer:
+        """What a browser does: go to a page, or send a form of it."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if form is None:
+            return self.request("GET", path, {"Accept": "text/html", **named}, is_page=True)
+        body = urlencode(form).encode()
+        own = {"Accept": "text/html", "Content-Type": FORM, "Origin": f"https://127.0.0.1:{self.port}"}
+        return self.request("POST", path, {**own, **named}, body, is_page=True)
 
     def get(self, path: str, accept: str = "*/*", **headers: str) -> Answer:
         """GET; headers by their names with underscores."""

@@ -7,6 +7,7 @@ MR through it must be answered as if the MR had never been stored.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,13 +16,19 @@ import pytest
 
 from harness import archives, web
 from harness.archives import RunningArchive
+from harness.people import signed_in
 from harness.samples import sample
 from harness.samples_archive import Sample, read_sample, store
-from harness.web import DICOM_JSON, Answer, WebClient
+from harness.web import DICOM_JSON, FORM, Answer, WebClient
+from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.archive.tokens import RIGHTS
 from strongroom.types import Right
 from strongroom.web.operation import Operation
 from strongroom.web.operations import OPERATIONS
+from strongroom.web.ui.pages import asset
+
+NONCE = re.compile(' nonce="[^"]*"')
+"""What is different in every page."""
 
 NOWHERE = "2.25.4711"
 """A UID that nothing has."""
@@ -40,6 +47,10 @@ class Kind(Enum):
     """No results, as for what is not stored."""
     STORE = auto()
     """Refused, whether it is stored or not."""
+    LIST = auto()
+    """A page without it."""
+    DOOR = auto()
+    """Open to anybody, and says nothing of what is behind it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ def _wado(each: Sample) -> str:
 
 RESOURCE = Case(Kind.RESOURCE)
 FRAME = Case(Kind.RESOURCE, more={"frames": "1"})
+DOOR_FORM = Case(Kind.DOOR, headers={"Content-Type": FORM})
 PIXELS = Case(Kind.RESOURCE, more={"bulkdata": "7FE00010", "path": "7FE00010"})
 
 CASES: Mapping[str, Case] = {
@@ -103,6 +115,21 @@ CASES: Mapping[str, Case] = {
     "storeInstances": Case(Kind.STORE, headers={"Accept": DICOM_JSON}, has_body=True),
     "storeInstancesOfStudy": Case(Kind.STORE, headers={"Accept": DICOM_JSON}, has_body=True),
     "deleteStudy": RESOURCE,
+    "page": Case(Kind.FREE),
+    "static": Case(Kind.DOOR, more={"file": asset("app.css").rpartition("/")[2]}),
+    "pageSignIn": Case(Kind.DOOR),
+    "signIn": DOOR_FORM,
+    "pageCode": Case(Kind.DOOR),
+    "enterCode": DOOR_FORM,
+    "pageLink": Case(Kind.DOOR, more={"link": "x"}),
+    "useLink": Case(Kind.DOOR, more={"link": "x"}, headers={"Content-Type": FORM}),
+    "pageSecondFactor": Case(Kind.DOOR),
+    "setUpSecondFactor": DOOR_FORM,
+    "signOut": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageAccount": Case(Kind.FREE),
+    "endSession": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageStudies": Case(Kind.LIST),
+    "pageStudy": RESOURCE,
 }
 
 
@@ -116,6 +143,7 @@ class Served:
     everything: WebClient
     scoped: Mapping[str, WebClient]
     without: Mapping[Right, WebClient]
+    terms: Mapping[str, tuple[str, ...]]
 
     @property
     def nobody(self) -> WebClient:
@@ -149,6 +177,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             caller("everything", set(RIGHTS)),
             {name: caller(f"scope-{name}", set(RIGHTS), (terms[name],)) for name in SCOPES},
             {right: caller(f"not-{word}", set(RIGHTS) - {word}) for right, word in words.items()},
+            {name: (term,) for name, term in terms.items()},
         )
 
 
@@ -164,10 +193,12 @@ def call(client: WebClient, operation: Operation, target: Sample, body_of: Sampl
     values = {"study": target.study, "series": target.series, "instance": target.instance, **case.more}
     path = operation.path.replace(":path", "").format(**values) + case.query(target)
     headers, body = dict(case.headers), None
+    if operation.is_page:
+        headers |= {"Origin": f"https://127.0.0.1:{client.port}"}
     if case.has_body:
         more, body = web.multipart([("application/dicom", (body_of or target).raw)])
         headers |= more
-    return client.request(operation.method, path, headers, body)
+    return client.request(operation.method, path, headers, body, is_page=operation.is_page)
 
 
 def absent(like: Sample) -> Sample:
@@ -177,9 +208,9 @@ def absent(like: Sample) -> Sample:
 
 def said(answer: Answer, target: Sample) -> tuple[int, str, str]:
     """What an answer tells, with the identifiers that the caller knew taken out."""
-    text = answer.content.decode("utf-8", "replace")
+    text = NONCE.sub("", answer.content.decode("utf-8", "replace"))
     for uid in (target.instance, target.series, target.study):
-        text = text.replace(uid, "UID")
+        text = text.replace(uid, "UID").replace(f"…{uid[-8:]}", "UID")
     return answer.status, answer.media_type, text
 
 
@@ -187,6 +218,8 @@ def case_of(kinds: set[Kind]) -> list[Operation]:
     return [operation for operation in OPERATIONS if operation.name in CASES and CASES[operation.name].kind in kinds]
 
 
+SERVICE = tuple(operation for operation in OPERATIONS if not operation.is_page)
+PAGES = tuple(operation for operation in OPERATIONS if operation.is_page)
 ALL = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 
 
@@ -198,8 +231,14 @@ def test_every_operation_has_a_case() -> None:
 def test_nobody_is_told_anything(served: Served, operation: Operation) -> None:
     answer = call(served.nobody, operation, served.shown)
     if operation.public:
-        word = {"health": b"ok\n", "ready": b"ready\n"}[operation.name]
-        assert (answer.status, answer.content) == (200, word)
+        if not operation.is_page:
+            word = {"health": b"ok\n", "ready": b"ready\n"}[operation.name]
+            assert (answer.status, answer.content) == (200, word)
+            return
+        nowhere = absent(served.shown)
+        assert said(answer, served.shown) == said(call(served.nobody, operation, nowhere), nowhere)
+        assert served.shown.study not in answer.content.decode("utf-8", "replace")
+        assert answer.status in (200, 401, 403, 404)
         return
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -211,7 +250,7 @@ def test_nobody_is_told_anything(served: Served, operation: Operation) -> None:
 @ALL
 def test_a_caller_without_the_right_is_refused(served: Served, operation: Operation) -> None:
     if operation.right is None:
-        assert CASES[operation.name].kind is Kind.FREE, "what holds anything of the archive takes a right"
+        assert CASES[operation.name].kind in (Kind.FREE, Kind.DOOR), "what holds anything of the archive takes a right"
         return
     answer = call(served.without[operation.right], operation, served.shown)
     assert answer.status == 403
@@ -245,7 +284,7 @@ def test_no_search_shows_or_counts_what_is_outside_a_scope(served: Served) -> No
             assert {each["0020000D"]["Value"][0] for each in found.json} == {served.shown.study}
 
 
-@ALL
+@pytest.mark.parametrize("operation", SERVICE, ids=lambda operation: operation.name)
 def test_the_right_caller_is_served(served: Served, operation: Operation) -> None:
     callers = [served.everything, *served.scoped.values()]
     if operation.name.startswith("delete"):  # it is there once
@@ -255,6 +294,38 @@ def test_the_right_caller_is_served(served: Served, operation: Operation) -> Non
         assert answer.status in (200, 206), answer.content
         assert answer.status in operation.statuses
         assert answer.content
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("operation", PAGES, ids=lambda operation: operation.name)
+def test_a_page_is_for_those_whose_role_has_its_right(served: Served, operation: Operation, role: Role) -> None:
+    answer = call(signed_in(served.running, "somebody", role), operation, served.shown)
+    if operation.right is not None and operation.right not in RIGHTS_OF[role]:
+        assert answer.status == 403
+        return
+    # Whoever is in is at the door what a stranger is; and there is no session "" that he could end.
+    at_the_door = (401, 403, 404) if CASES[operation.name].kind is Kind.DOOR else ()
+    assert answer.status in (*operation.statuses, *at_the_door, *((404,) if operation.name == "endSession" else ()))
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_service_is_for_those_whose_role_has_its_right(served: Served, role: Role) -> None:
+    person = signed_in(served.running, "somebody", role)
+    for operation in SERVICE:
+        if operation.right is not None and operation.method == "GET":
+            answer = call(person, operation, served.shown)
+            assert (answer.status == 403) is (operation.right not in RIGHTS_OF[role]), operation.name
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_people_see_what_is_in_their_scope_only(served: Served, scope: str) -> None:
+    person = signed_in(served.running, "somebody", Role.PHYSICIAN, scope=served.terms[scope])
+    listed = person.page("/studies").content.decode()
+    assert served.shown.study in listed
+    assert served.hidden.study not in listed
+    for operation in (each for each in OPERATIONS if CASES[each.name].kind is Kind.RESOURCE and each.method == "GET"):
+        assert call(person, operation, served.hidden).status == 404, operation.name
+        assert call(person, operation, served.shown).status in (200, 206), operation.name
 
 
 def test_a_scope_is_deleted_from_with_the_right(served: Served) -> None:
