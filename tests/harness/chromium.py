@@ -1,0 +1,74 @@
+"""Debian's Chromium, driven as a person would, against a served archive whose CA it trusts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-proxy-server",
+    "--disable-background-networking",
+]
+
+
+def _trusting_home(folder: Path, authority: Path) -> Path:
+    """A home directory whose certificate database trusts the archive's CA for servers."""
+    database = folder / ".pki" / "nssdb"
+    database.mkdir(parents=True)
+    for more in (["-N", "--empty-password"], ["-A", "-n", "archive", "-t", "C,,", "-i", str(authority)]):
+        subprocess.run(["certutil", "-d", f"sql:{database}", *more], check=True, capture_output=True)
+    return folder
+
+
+@contextmanager
+def browser(folder: Path, authority: Path) -> Iterator[sync_api.Browser]:
+    """A browser without a window. Skips where there is none."""
+    found = shutil.which("chromium")
+    if found is None or shutil.which("certutil") is None:
+        pytest.skip("Chromium or certutil is not installed")
+    home = _trusting_home(folder, authority)
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(home / "config")}
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=ARGUMENTS, env=environment)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+@dataclass
+class Window:
+    """One page, and what went wrong in it: errors of scripts and of the policy, and requests to anywhere else."""
+
+    page: sync_api.Page
+    origin: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("request", self._asked)
+
+    def _said(self, message: sync_api.ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text} {message.location}")
+
+    def _asked(self, request: sync_api.Request) -> None:
+        if not request.url.startswith((self.origin + "/", "data:")):
+            self.complaints.append(f"left: {request.url}")
+
+    def go(self, path: str) -> None:
+        """Go to a page."""
+        self.page.goto(self.origin + path)
