@@ -13,6 +13,8 @@ Row = Sequence[object]
 Table = Callable[[Row, Iterable[Row]], Iterator[str]]
 Keys = Callable[..., Iterator[Row]]
 
+SERVICE = tuple(operation for operation in OPERATIONS if not operation.is_page)
+
 
 def overview_rows() -> Iterator[Row]:
     """Which services of PS3.18 there are."""
@@ -22,7 +24,7 @@ def overview_rows() -> Iterator[Row]:
         ("Studies service, retrieve (WADO-RS)", "retrieve"),
         ("Studies service, store (STOW-RS)", "store"),
     ):
-        yield service, "no", "yes" if any(begin in (o.path, o.name[: len(begin)]) for o in OPERATIONS) else "no"
+        yield service, "no", "yes" if any(begin in (o.path, o.name[: len(begin)]) for o in SERVICE) else "no"
     for service in (
         "Worklist service (UPS-RS)",
         "Non-patient instance service",
@@ -53,11 +55,11 @@ def web_services(table: Table) -> Iterator[str]:
                 _cells(operation.produces),
                 ", ".join(map(str, operation.statuses)),
             )
-            for operation in OPERATIONS
+            for operation in SERVICE
         ),
     )
     yield "Parameters and headers of their own:\n"
-    yield from table(("parameter", "in", "meaning", "operations"), _parameters(OPERATIONS))
+    yield from table(("parameter", "in", "meaning", "operations"), _parameters(SERVICE))
 
 
 def _parameters(operations: Sequence[Operation]) -> Iterator[Row]:
