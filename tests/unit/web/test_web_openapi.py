@@ -11,8 +11,9 @@ import pytest
 
 from strongroom.web.openapi import describe
 from strongroom.web.operation import COMMON_STATUSES, Operation
-from strongroom.web.operations import OPERATIONS
+from strongroom.web.operations import OPERATIONS as ALL
 
+OPERATIONS = tuple(operation for operation in ALL if not operation.is_page)
 DOCUMENT = describe(OPERATIONS)
 
 
