@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from strongroom.archive.access import (
     MAX_SCOPE_VALUES,
+    common_scope,
     decode_scope,
     encode_scope,
+    narrowed_to_person,
     parse_scope,
     scope_details,
     scope_terms,
 )
-from strongroom.errors import ConfigError, IntegrityError
-from strongroom.types import Scope
+from strongroom.archive.people import Person
+from strongroom.archive.roles import Role
+from strongroom.errors import ConfigError, Denied, IntegrityError
+from strongroom.types import Principal, Right, Scope
 
 
 @pytest.mark.parametrize(
@@ -124,3 +128,52 @@ def test_a_record_tells_how_many_patients_and_not_which() -> None:
     scope = parse_scope(["patient=MRN-7", "patient=MRN-8", "modality=CT", "study=1.2"])
     assert scope_details(scope) == ("patients=2", "study=1.2", "modality=CT")
     assert scope_details(None) == ("all",)
+
+
+# --- somebody at a machine
+
+
+def person(*roles: Role, scope: Scope | None = None) -> Person:
+    return Person("jdoe", "", roles, scope, 0, 0)
+
+
+MACHINE = Principal("CT1", "f1", rights=frozenset({Right.STORE, Right.FIND, Right.DELETE}))
+
+
+def test_somebody_at_a_machine_may_do_what_both_may() -> None:
+    found = narrowed_to_person(MACHINE, person(Role.VIEWER))
+    assert (found.aet, found.user, found.rights, found.scope) == ("CT1", "jdoe", {Right.FIND}, None)
+    assert narrowed_to_person(MACHINE, person(Role.ADMINISTRATOR)).rights == frozenset()
+    assert narrowed_to_person(MACHINE, person()).rights == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "common"),
+    [
+        ("modality=CT,MR", "modality=MR,US", "modality=MR"),
+        ("modality=CT", "study=1.2", "modality=CT study=1.2"),
+        ("patient=7", "patient=7\\A", "patient=7\\A"),
+        ("patient=7\\A patient=8", "patient=7 patient=8\\B", "patient=7\\A patient=8\\B"),
+        ("date=20200101-", "date=-20201231", "date=20200101-20201231"),
+        ("date=20200101-20200630", "date=20200301-20201231", "date=20200301-20200630"),
+        ("all", "study=1.2", "study=1.2"),
+        ("all", "all", "all"),
+    ],
+)
+def test_what_two_scopes_have_in_common(one: str, other: str, common: str) -> None:
+    scopes = [parse_scope(each.split()) for each in (one, other, common)]
+    assert common_scope(scopes[0], scopes[1]) == common_scope(scopes[1], scopes[0]) == scopes[2]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("modality=CT", "modality=MR"),
+        ("study=1.2", "study=1.3"),
+        ("patient=7\\A", "patient=7\\B"),
+        ("date=-20191231", "date=20200101-"),
+    ],
+)
+def test_scopes_with_nothing_in_common_are_no_unlimited_scope(one: str, other: str) -> None:
+    with pytest.raises(Denied, match="user-scope-outside-peer-scope"):
+        common_scope(parse_scope([one]), parse_scope([other]))
