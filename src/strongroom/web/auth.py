@@ -3,7 +3,7 @@ certificate the connection has.
 
 A bearer token says by itself who acts. A certificate beside it is no second chance and adds no right: what the token
 may do counts, and a token that is not good is refused whatever certificate comes with it (docs/adr/0013). So it is with
-the cookie of a session, which counts where there is no token (docs/adr/0026).
+the cookie of a session, which counts where there is no token (docs/adr/0029).
 """
 
 from __future__ import annotations
