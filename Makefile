@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 # Two at a time, a file by one of them: most tests wait for a disk, a peer or a process of their own.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --durations 25
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
