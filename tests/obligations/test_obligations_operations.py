@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 import pytest
 
-from harness import archives, web
+from harness import archives, pages, web
 from harness.archives import RunningArchive
 from harness.people import signed_in
 from harness.samples import sample
@@ -225,6 +225,10 @@ ALL = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: ope
 
 def test_every_operation_has_a_case() -> None:
     assert {operation.name for operation in OPERATIONS} == set(CASES)
+
+
+def test_every_page_is_walked_with_a_browser() -> None:
+    assert set(pages.PAGES) == set(pages.CASES), "tests/harness/pages.py takes a line for each page"
 
 
 @ALL

@@ -1,0 +1,77 @@
+"""How each page is walked: a line for every page of the table of operations; an obligation test misses what has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
+from strongroom.archive.roles import RIGHTS_OF, Role
+from strongroom.web.operation import Operation
+from strongroom.web.operations import OPERATIONS
+from strongroom.web.ui.pages import asset
+
+TO_SIGN_IN = 303
+ROLES = tuple(role.value for role in Role)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a page is walked: ``paths`` are the states in which it is looked at, by name, the plain one first.
+
+    ``by`` is who looks, if it is not the first role that may. ``answers`` are the statuses of those for whom it is not
+    what the operation's right says. ``until`` is what shows that the page is there.
+    """
+
+    paths: Mapping[str, str]
+    by: str = ""
+    answers: Mapping[str, int] = field(default_factory=dict)
+    until: str = "main"
+
+
+def at(path: str, **states: str) -> Case:
+    """A page at a path, and what else it looks like: ``empty="?q=nothing"``."""
+    return Case({"": path} | {name: more if more.startswith("/") else path + more for name, more in states.items()})
+
+
+CASES: Mapping[str, Case] = {
+    "page": Case({"": "/"}, answers=dict.fromkeys((*ROLES, SCOPED), 303)),
+    "static": Case({"": asset("app.css")}),
+    "pageSignIn": Case({"": "/sign-in"}, NOBODY),
+    "pageCode": Case(
+        {"": "/sign-in/code"}, AT_CODE, {**dict.fromkeys((*ROLES, SCOPED, SETTING_UP), 403), NOBODY: TO_SIGN_IN}
+    ),
+    "pageLink": Case({"": "/welcome/{link}"}, NOBODY),
+    "pageSecondFactor": Case({"": "/second-factor"}, SETTING_UP, {NOBODY: TO_SIGN_IN, AT_CODE: TO_SIGN_IN}),
+    "pageAccount": at("/account"),
+    "pageStudies": at("/studies", empty="?q=nobody", rest="?offset=50"),
+    "pageStudy": Case({"": "/studies/{study}"}, until="#frame[src]", answers={SCOPED: 404}),
+}
+
+PREPARED: tuple[Prepare, ...] = ()
+"""What puts into the archive what a page shows, and says by which words paths name it."""
+
+PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}
+SEEN = {name for name, each in PAGES.items() if "text/html" in each.produces and name != "page"}
+"""Those that are for the eye, and not sent on or saved."""
+
+
+def may(operation: Operation, role: str) -> bool:
+    return operation.right is None or operation.right in RIGHTS_OF[Role(role)]
+
+
+def onlooker(operation: Operation) -> str:
+    """Who looks at a page: whoever the case names, or the first role that may."""
+    return CASES[operation.name].by or next(role for role in ROLES if may(operation, role))
+
+
+def expected(operation: Operation, visitor: str) -> int:
+    """What a visitor gets, by the operation's right and what its case says beyond that."""
+    case = CASES[operation.name]
+    if visitor in case.answers:
+        return case.answers[visitor]
+    if operation.public:
+        return 200
+    if visitor in (NOBODY, AT_CODE, SETTING_UP):
+        return TO_SIGN_IN
+    return 200 if may(operation, Role.PHYSICIAN if visitor == SCOPED else visitor) else 403
