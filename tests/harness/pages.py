@@ -1,4 +1,4 @@
-"""How each page is walked: a line for every page of the table of operations; an obligation test misses what has none."""
+"""How each page is walked: a line for every page of the table of operations. An obligation test asks for it."""
 
 from __future__ import annotations
 
