@@ -63,8 +63,8 @@ class Right(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The part of the archive that a principal is limited to; what an empty field stands for is not limited.
+class Part:
+    """A part of the archive, by limits that all hold; what an empty field stands for is not limited.
 
     What is in it: the series of one of ``patients`` (Patient ID and Issuer of Patient ID, None = any issuer), in one of
     ``studies`` (UIDs), of one of ``modalities``, whose study has a date (YYYYMMDD) from ``first_date`` to
@@ -79,9 +79,23 @@ class Scope:
     last_date: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a scope that limits nothing: that is None, and never comes about by leaving out."""
+        """Raise ConfigError for a part that limits nothing: that is no scope, and never comes about by leaving out."""
         if not (self.patients or self.studies or self.modalities or self.first_date or self.last_date):
             raise ConfigError("a scope that limits nothing is no scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a principal is limited to: whatever lies in any of ``parts``. Without parts that is nothing at all.
+
+    To add a part never takes anything away. Who is not limited has None in place of a scope.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+
+NOTHING = Scope()
+"""The scope of who sees nothing of what is stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,15 @@ from harness.instances import (
     stored_event,
 )
 from strongroom.archive import keys as kept
+from strongroom.archive.access import any_of, common_scope
 from strongroom.archive.answers import AboutArchive
 from strongroom.archive.model import Action, Event, Level, Outcome
 from strongroom.archive.query import ExtendedNegotiation, IdentifierElement, Model, Query, Retrieval
 from strongroom.archive.read import Reader, ReadLimits
-from strongroom.errors import Refused
+from strongroom.errors import Denied, Refused
 from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.index import Index
-from strongroom.types import Principal, Right, Scope
+from strongroom.types import NOTHING, Part, Principal, Right, Scope
 
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVERYBODY = Principal("TESTER", rights=frozenset(Right))
@@ -111,6 +112,10 @@ def first(values: dict[int, list[Any]], tag: int) -> str:
 
 def is_inside(scope: Scope, values: dict[int, list[Any]]) -> bool:
     """The meaning of a scope, said once more and in another way."""
+    return any(is_in_part(part, values) for part in scope.parts)
+
+
+def is_in_part(scope: Part, values: dict[int, list[Any]]) -> bool:
     patient, issuer = first(values, PATIENT_ID), first(values, ISSUER_OF_PATIENT_ID)
     if scope.patients and not any(wanted == patient and of in (None, issuer) for wanted, of in scope.patients):
         return False
@@ -125,7 +130,7 @@ def is_inside(scope: Scope, values: dict[int, list[Any]]) -> bool:
 
 
 @st.composite
-def scopes(draw: st.DrawFn) -> Scope:
+def parts(draw: st.DrawFn) -> Part:
     patient = st.tuples(st.sampled_from(["P1", "P2", "p2", "P%", "P9"]), st.sampled_from([None, "A", "B", ""]))
     days = sorted(draw(st.lists(st.sampled_from([day for day in DATES if day] + ["20240301"]), max_size=2)))
     first_day, last_day = (days + days)[:2] if days else ("", "")
@@ -142,7 +147,10 @@ def scopes(draw: st.DrawFn) -> Scope:
             limits[name] = type(limits[name])()
     if not any(limits.values()):
         limits["modalities"] = ("CT",)
-    return Scope(**limits)
+    return Part(**limits)
+
+
+scopes = st.lists(parts(), max_size=4).map(lambda each: Scope(tuple(each)))
 
 
 def asks_for_everything(level: Level) -> Query:
@@ -200,7 +208,7 @@ def computed(sets: dict[str, set[str]], level: Level) -> dict[str, Any]:
 
 
 @EXAMPLES
-@given(scope=scopes(), level=st.sampled_from(Level))
+@given(scope=scopes, level=st.sampled_from(Level))
 def test_a_search_within_a_scope_is_the_filtered_search(places: list[Place], scope: Scope, level: Level) -> None:
     inside = [values for values in POPULATION if is_inside(scope, values)]
     over = {each: counted(inside, each) for each in Level if each <= level}
@@ -217,7 +225,7 @@ def test_a_search_within_a_scope_is_the_filtered_search(places: list[Place], sco
 
 
 @EXAMPLES
-@given(scope=scopes(), level=st.sampled_from(Level))
+@given(scope=scopes, level=st.sampled_from(Level))
 def test_a_retrieval_by_guessed_uids_has_what_is_in_scope_only(places: list[Place], scope: Scope, level: Level) -> None:
     wanted = sorted({first(values, UNIQUE[level]) for values in POPULATION} - {""})
     inside = {first(values, SOP_INSTANCE_UID) for values in POPULATION if is_inside(scope, values)}
@@ -238,8 +246,43 @@ def test_a_retrieval_by_guessed_uids_has_what_is_in_scope_only(places: list[Plac
         assert {uid for uid in reachable if place.index.find_object(uid, scope)} == inside & reachable
 
 
+def uids_seen(place: Place, scope: Scope | None) -> set[str]:
+    found = place.reader.search(replace(EVERYBODY, scope=scope), asks_for_everything(Level.IMAGE))
+    return {value(each, SOP_INSTANCE_UID) for each in found}
+
+
 @EXAMPLES
-@given(scope=scopes(), name=st.sampled_from(["CT", "MR", "P*", "?R", "XX"]))
+@given(several=st.lists(scopes, max_size=3))
+def test_who_has_several_scopes_sees_what_any_of_them_shows_and_no_more(
+    places: list[Place], several: list[Scope]
+) -> None:
+    for place in places:
+        assert uids_seen(place, any_of(*several)) == set().union(*[uids_seen(place, each) for each in several])
+
+
+@EXAMPLES
+@given(one=scopes, other=scopes)
+def test_what_two_scopes_have_in_common_is_what_both_show(places: list[Place], one: Scope, other: Scope) -> None:
+    for place in places:
+        both = uids_seen(place, one) & uids_seen(place, other)
+        try:
+            common = common_scope(one, other)
+        except Denied:
+            assert not both
+        else:
+            assert uids_seen(place, common) == both
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_scope_without_parts_shows_nothing(places: list[Place], level: Level) -> None:
+    for place in places:
+        who = replace(EVERYBODY, scope=NOTHING)
+        assert list(place.reader.search(who, asks_for_everything(level))) == []
+        assert place.index.find_object(first(POPULATION[0], SOP_INSTANCE_UID), NOTHING) is None
+
+
+@EXAMPLES
+@given(scope=scopes, name=st.sampled_from(["CT", "MR", "P*", "?R", "XX"]))
 def test_a_match_on_the_modalities_of_a_study_sees_those_in_scope(places: list[Place], scope: Scope, name: str) -> None:
     asked = {
         0x00080052: IdentifierElement("CS", ["STUDY"]),
@@ -299,8 +342,27 @@ def add(index: Index, values: dict[int, list[Any]], scope: Scope | None) -> str:
         return refused.reason
 
 
-OF_X1 = Scope(patients=(("X1", None),))
-OF_CT = Scope(modalities=("CT",))
+def test_with_a_scope_without_parts_nothing_is_stored(index: Index) -> None:
+    assert add(index, one("9.1", "9.1.1", "9.1.1.1"), NOTHING) == "outside-scope"
+    assert index.find_object("9.1.1.1", None) is None
+
+
+def test_a_study_takes_a_series_if_one_and_the_same_part_has_both(index: Index) -> None:
+    ct_of_x1_or_mr_of_x2 = Scope(
+        (
+            Part(patients=(("X1", None),), modalities=("CT",)),
+            Part(patients=(("X2", None),), modalities=("MR",)),
+        )
+    )
+    assert add(index, one("9.1", "9.1.1", "9.1.1.1", modality="SR"), None) == "stored"
+    # The words of the object are those of the second part, its place would be in the first one.
+    lies = one("9.1", "9.1.2", "9.1.2.1", patient="X2", modality="MR")
+    assert add(index, lies, ct_of_x1_or_mr_of_x2) == "outside-scope"
+    assert add(index, one("9.1", "9.1.2", "9.1.2.1"), ct_of_x1_or_mr_of_x2) == "stored"
+
+
+OF_X1 = Scope((Part(patients=(("X1", None),)),))
+OF_CT = Scope((Part(modalities=("CT",)),))
 
 
 def test_what_is_stored_under_a_uid_outside_the_scope_is_not_told(index: Index) -> None:
@@ -338,4 +400,4 @@ def test_a_study_outside_the_dates_takes_nothing(index: Index) -> None:
     old = one("9.1", "9.1.1", "9.1.1.1") | {STUDY_DATE: ["20200101"]}
     claims_to_be_new = one("9.1", "9.1.2", "9.1.2.1") | {STUDY_DATE: ["20240101"]}
     assert add(index, old, None) == "stored"
-    assert add(index, claims_to_be_new, Scope(first_date="20240101")) == "outside-scope"
+    assert add(index, claims_to_be_new, Scope((Part(first_date="20240101"),))) == "outside-scope"

@@ -14,11 +14,11 @@ from strongroom.archive.people import UNCONFIRMED, Factor, Link, Session, State
 from strongroom.archive.roles import Role
 from strongroom.store.index import Index
 from strongroom.store.people import PeopleTable
-from strongroom.types import Scope
+from strongroom.types import Part, Scope
 
 POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.interop)
 SESSION = Session("d1", "jdoe", State.OPEN, "", "192.0.2.1", "Firefox", 100, 100, 5000)
-SCOPE = Scope(modalities=("CT", "MR"))
+SCOPE = Scope((Part(modalities=("CT", "MR")),))
 
 
 @pytest.fixture(params=["sqlcipher", POSTGRESQL])

@@ -4,14 +4,15 @@ denied.
 A right says what a principal may do, a scope with what. What lies outside a scope is to its holder as if it were not
 stored. A scope is written as terms, which all have to hold: ``patient=123`` (of one issuer: ``patient=123\\HOSPITAL``),
 ``study=1.2.3``, ``modality=CT,MR``, ``date=20240101-20241231``. Terms on patients, studies or modalities that are
-given again add to each other.
+given again add to each other. The term ``or`` begins another part of the archive, beside the one that the terms before
+it describe; ``none`` alone is no part of it, ``all`` alone no limit.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache
@@ -23,12 +24,18 @@ from strongroom.archive.people import Person
 from strongroom.archive.roles import rights_of
 from strongroom.archive.values import short_text
 from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, Refused
-from strongroom.types import Principal, Right, Scope, Uid
+from strongroom.types import NOTHING, Part, Principal, Right, Scope, Uid
 
 T = TypeVar("T")
 
 ALL: Final = "all"
 """The one term that stands for no limit."""
+
+NONE: Final = "none"
+"""The one term that stands for nothing of what is stored."""
+
+OR: Final = "or"
+"""The term between two parts of a scope."""
 
 NO_RIGHT: Final = "no-right-"
 """How a refusal begins that names the right which was missing."""
@@ -41,6 +48,15 @@ NO_COMMON_SCOPE: Final = "user-scope-outside-peer-scope"
 
 MAX_SCOPE_VALUES: Final = 1000
 """Patients, studies and modalities of one scope together: each is a parameter of every statement."""
+
+MAX_PARTS: Final = 64
+"""Parts of one scope: each is a condition of every statement."""
+
+MAX_JOINED_VALUES: Final = 8 * MAX_SCOPE_VALUES
+"""Values of scopes put together; every database takes at least 32,766 parameters, and no value is more than two."""
+
+SCOPE_TOO_LARGE: Final = "scope-too-large"
+"""Why somebody is refused whose scopes, put together, are more than a statement can hold."""
 
 MAX_REMEMBERED: Final = 1024
 """Stored scopes that are not read again: every request over HTTPS comes with one."""
@@ -70,32 +86,67 @@ def narrowed_to_person(principal: Principal, person: Person) -> Principal:
     return replace(principal, user=person.name, rights=rights, scope=common_scope(principal.scope, person.scope))
 
 
+def any_of(*scopes: Scope | None) -> Scope | None:
+    """What lies in one of the scopes at least; None, no limit, if one of them is. Raises Denied: scope-too-large."""
+    parts: list[Part] = []
+    for scope in scopes:
+        if scope is None:
+            return None
+        parts += scope.parts
+    return _joined(parts)
+
+
 def common_scope(one: Scope | None, other: Scope | None) -> Scope | None:
-    """What lies in both scopes. Raises Denied if nothing can."""
+    """What lies in both scopes. Raises Denied if nothing can, or scope-too-large."""
     if one is None or other is None:
-        return one or other
-    first, last = max(one.first_date, other.first_date), min(filter(None, (one.last_date, other.last_date)), default="")
-    common = Scope(
-        patients=_common(one.patients, other.patients, _common_patients(one, other)),
-        studies=_common(one.studies, other.studies, tuple(uid for uid in one.studies if uid in other.studies)),
-        modalities=_common(
-            one.modalities, other.modalities, tuple(each for each in one.modalities if each in other.modalities)
-        ),
-        first_date=first,
-        last_date=last,
-    )
-    if last and first > last:
+        return other if one is None else one
+    both = [_common_part(each, another) for each in one.parts for another in other.parts]
+    common = _joined(part for part in both if part is not None)
+    if not common.parts:
         raise Denied(NO_COMMON_SCOPE)
     return common
 
 
-def _common(one: tuple[T, ...], other: tuple[T, ...], both: tuple[T, ...]) -> tuple[T, ...]:
-    if one and other and not both:
-        raise Denied(NO_COMMON_SCOPE)
-    return both if one and other else one or other
+def _joined(parts: Iterable[Part]) -> Scope:
+    """A scope of these parts, each once."""
+    scope = Scope(tuple(dict.fromkeys(parts)))
+    if len(scope.parts) > MAX_PARTS or sum(map(_size, scope.parts)) > MAX_JOINED_VALUES:
+        raise Denied(SCOPE_TOO_LARGE)
+    return scope
 
 
-def _common_patients(one: Scope, other: Scope) -> tuple[tuple[str, str | None], ...]:
+def _size(part: Part) -> int:
+    return len(part.patients) + len(part.studies) + len(part.modalities)
+
+
+def _common_part(one: Part, other: Part) -> Part | None:
+    """What lies in both parts, None if nothing can."""
+    last = min(filter(None, (one.last_date, other.last_date)), default="")
+    first = max(one.first_date, other.first_date)
+    common = (
+        _both(one.patients, other.patients, _common_patients(one, other)),
+        _both(one.studies, other.studies, _members_of_both(one.studies, other.studies)),
+        _both(one.modalities, other.modalities, _members_of_both(one.modalities, other.modalities)),
+    )
+    patients, studies, modalities = common
+    if patients is None or studies is None or modalities is None or (last and first > last):
+        return None
+    return Part(patients, studies, modalities, first, last)
+
+
+def _both(one: tuple[T, ...], other: tuple[T, ...], common: tuple[T, ...]) -> tuple[T, ...] | None:
+    """Two limits as one, given what they have in common; None if that leaves nothing."""
+    if one and other:
+        return common or None
+    return one or other
+
+
+def _members_of_both(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+    members = frozenset(other)
+    return tuple(each for each in one if each in members)
+
+
+def _common_patients(one: Part, other: Part) -> tuple[tuple[str, str | None], ...]:
     """A patient of any issuer and one of a named issuer have the latter in common."""
     both = [
         (patient_id, issuer if other_issuer is None else other_issuer)
@@ -106,13 +157,12 @@ def _common_patients(one: Scope, other: Scope) -> tuple[tuple[str, str | None], 
     return tuple(dict.fromkeys(both))
 
 
-def require_whole_studies(scope: Scope | None) -> None:
-    """Return if a scope has a study as a whole or not at all: to delete is to delete a whole study.
+def whole_studies(scope: Scope) -> Scope:
+    """The parts of a scope that have a study as a whole or not at all.
 
-    Raises Denied for one of some modalities: what its holder sees of a study may not be all of it.
+    Of the others, those of some modalities, what is seen of a study may not be all of it.
     """
-    if scope is not None and scope.modalities:
-        raise Denied("scope-of-parts-of-studies")
+    return Scope(tuple(part for part in scope.parts if not part.modalities))
 
 
 def require_in_scope(scope: Scope | None, new: NewInstance) -> None:
@@ -121,25 +171,31 @@ def require_in_scope(scope: Scope | None, new: NewInstance) -> None:
         return
     patient_id, issuer, *_ = new.levels[Level.PATIENT].columns
     study_date = new.levels[Level.STUDY].columns[_STUDY_DATE]
-    first, last = date_range(scope)
-    admitted = (
-        (not scope.patients or (patient_id, issuer) in scope.patients or (patient_id, None) in scope.patients)
-        and (not scope.studies or new.stored.study_uid in scope.studies)
-        and (not scope.modalities or new.modality in scope.modalities)
-        and (not is_dated(scope) or first <= study_date <= last)
-    )
-    if not admitted:
-        raise Refused(OUTSIDE_SCOPE)
+    for part in scope.parts:
+        first, last = date_range(part)
+        if (
+            (not part.patients or (patient_id, issuer) in part.patients or (patient_id, None) in part.patients)
+            and (not part.studies or new.stored.study_uid in part.studies)
+            and takes_series(part, new)
+            and (not is_dated(part) or first <= study_date <= last)
+        ):
+            return
+    raise Refused(OUTSIDE_SCOPE)
 
 
-def is_dated(scope: Scope) -> bool:
+def takes_series(part: Part, new: NewInstance) -> bool:
+    """Whether a series that begins with this object is, as a series, in a part, wherever it lies."""
+    return not part.modalities or new.modality in part.modalities
+
+
+def is_dated(part: Part) -> bool:
     """Whether dates are limited; then a study without a date is outside."""
-    return bool(scope.first_date or scope.last_date)
+    return bool(part.first_date or part.last_date)
 
 
-def date_range(scope: Scope) -> tuple[str, str]:
-    """First and last date of a scope, both in it; no date at all compares as less than the first."""
-    return scope.first_date or EARLIEST_DATE, scope.last_date or LATEST_DATE
+def date_range(part: Part) -> tuple[str, str]:
+    """First and last date of a part, both in it; no date at all compares as less than the first."""
+    return part.first_date or EARLIEST_DATE, part.last_date or LATEST_DATE
 
 
 def parse_scope(terms: Sequence[str]) -> Scope | None:
@@ -147,24 +203,41 @@ def parse_scope(terms: Sequence[str]) -> Scope | None:
 
     Raises ConfigError for no term at all, and for whatever a scope cannot express: nothing is left out.
     """
-    if [term.strip() for term in terms] == [ALL]:
-        return None
+    bare = [term.strip() for term in terms]
+    if bare in ([ALL], [NONE]):
+        return None if bare == [ALL] else NOTHING
+    groups: list[list[str]] = [[]]
+    for term, word in zip(terms, bare, strict=True):
+        if word == OR:
+            groups.append([])
+        else:
+            groups[-1].append(term)
+    if len(groups) > MAX_PARTS:
+        raise ConfigError(f"a scope has at most {MAX_PARTS} parts")
+    parts = tuple(map(_parse_part, groups))
+    if sum(map(_size, parts)) > MAX_SCOPE_VALUES:
+        raise ConfigError(f"a scope has at most {MAX_SCOPE_VALUES} values")
+    return Scope(tuple(dict.fromkeys(parts)))
+
+
+def _parse_part(terms: Sequence[str]) -> Part:
     if not terms:
-        raise ConfigError(f"a scope needs a term; the term {ALL} stands for no limit")
+        raise ConfigError(f"a scope needs a term; the term {ALL} stands for no limit, {NONE} for nothing")
     found: dict[str, list[str]] = {}
     for term in terms:
         if len(term) > MAX_TERM_CHARS:
             raise ConfigError(f"a term of a scope has at most {MAX_TERM_CHARS} characters")
         name, equals, value = term.partition("=")
         if name not in _READERS or not equals:
-            raise ConfigError(f"a scope is patient=ID, study=UID, modality=CT,MR, date=20240101-20241231 or {ALL}")
+            raise ConfigError(
+                f"a scope is patient=ID, study=UID, modality=CT,MR, date=20240101-20241231, {OR} between such terms, "
+                f"{ALL} or {NONE}"
+            )
         found.setdefault(name, []).extend(_READERS[name](value))
     if len(found.get("date", ())) > 2:
         raise ConfigError("a scope has one range of dates")
-    if sum(map(len, found.values())) > MAX_SCOPE_VALUES:
-        raise ConfigError(f"a scope has at most {MAX_SCOPE_VALUES} values")
     first, last = found.get("date") or ("", "")
-    return Scope(
+    return Part(
         patients=tuple(dict.fromkeys(map(_patient, found.get("patient", ())))),
         studies=tuple(dict.fromkeys(found.get("study", ()))),
         modalities=tuple(dict.fromkeys(found.get("modality", ()))),
@@ -226,15 +299,31 @@ _READERS: Final[dict[str, Callable[[str], list[str]]]] = {
 
 def scope_terms(scope: Scope | None) -> tuple[str, ...]:
     """The terms that ``parse_scope`` makes this scope of. They may hold Patient IDs: not for the trail."""
-    if scope is None:
-        return (ALL,)
-    patients = [each if issuer is None else f"{each}\\{issuer}" for each, issuer in scope.patients]
-    terms = [f"patient={patient}" for patient in patients] + [f"study={uid}" for uid in scope.studies]
-    if scope.modalities:
-        terms.append(f"modality={','.join(scope.modalities)}")
-    if is_dated(scope):
-        terms.append(f"date={scope.first_date}-{scope.last_date}")
+    return _terms(scope, _patient_terms)
+
+
+def _terms(scope: Scope | None, patients: Callable[[Part], Sequence[str]]) -> tuple[str, ...]:
+    if scope is None or not scope.parts:
+        return (ALL,) if scope is None else (NONE,)
+    terms: list[str] = []
+    for part in scope.parts:
+        if terms:
+            terms.append(OR)
+        terms += patients(part)
+        terms += [f"study={uid}" for uid in part.studies]
+        if part.modalities:
+            terms.append(f"modality={','.join(part.modalities)}")
+        if is_dated(part):
+            terms.append(f"date={part.first_date}-{part.last_date}")
     return tuple(terms)
+
+
+def _patient_terms(part: Part) -> list[str]:
+    return [f"patient={each}" if issuer is None else f"patient={each}\\{issuer}" for each, issuer in part.patients]
+
+
+def _patient_count(part: Part) -> list[str]:
+    return [f"patients={len(part.patients)}"] if part.patients else []
 
 
 def encode_scope(scope: Scope | None) -> str:
@@ -258,7 +347,4 @@ def decode_scope(text: str) -> Scope | None:
 
 def scope_details(scope: Scope | None) -> tuple[str, ...]:
     """A scope as the trail may say it: how many patients, never which."""
-    if scope is None:
-        return (ALL,)
-    terms = tuple(term for term in scope_terms(scope) if not term.startswith("patient="))
-    return ((f"patients={len(scope.patients)}",) if scope.patients else ()) + terms
+    return _terms(scope, _patient_count)

@@ -27,7 +27,7 @@ class Format(StrEnum):
 ScopeOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Limit to patient=ID, study=UID, modality=CT,MR or date=20240101-20241231, or all; may be repeated.",
+        help="Limit to patient=ID, study=UID, modality=CT,MR, date=20240101-20241231; or, all, none; may be repeated.",
         show_default=False,
     ),
 ]

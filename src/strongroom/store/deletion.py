@@ -19,8 +19,8 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, null, select, u
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from strongroom.archive.access import require_whole_studies
-from strongroom.errors import NotFound
+from strongroom.archive.access import whole_studies
+from strongroom.errors import Denied, NotFound
 from strongroom.store.database import Backend, Sql
 from strongroom.store.keys import WRAPPED_BYTES
 from strongroom.store.registry import Registry
@@ -105,7 +105,8 @@ class StudyDeletion:
         row = self._study.run(cursor, a=study_uid).fetchone()
         if row is None or (scope and not is_study_visible(cursor, self._dialect, scope, study_uid)):
             raise NotFound(f"no study {study_uid}")
-        require_whole_studies(scope)
+        if scope and not is_study_visible(cursor, self._dialect, whole_studies(scope), study_uid):
+            raise Denied("scope-of-parts-of-studies")
         study, patient = row
         transaction.begin_generation()
         objects = tuple(

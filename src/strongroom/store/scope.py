@@ -1,62 +1,85 @@
 """A scope as SQL: which records of a level lie in it, what is computed within it, where it lets an object go.
 
-The unit of a scope is the series. Patients, studies and dates are told by the rows above it, so a scope without
-modalities has every study whole or not at all; only one with modalities has to look at the series of a study.
+The unit of a scope is the series. Patients, studies and dates are told by the rows above it, so a part of a scope
+without modalities has every study whole or not at all; only one with modalities has to look at the series of a study.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, and_, bindparam, cast, func, not_, or_, select, true
+from sqlalchemy import BigInteger, and_, bindparam, cast, false, func, not_, or_, select, true
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive import keys as kept
-from strongroom.archive.access import OUTSIDE_SCOPE, date_range, is_dated
+from strongroom.archive.access import OUTSIDE_SCOPE, date_range, is_dated, takes_series
 from strongroom.archive.model import Level, NewInstance
 from strongroom.errors import Refused
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, STUDY
-from strongroom.types import Scope
+from strongroom.types import Part, Scope
 
 TABLES: Final = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 
 _STUDIES: Final = STUDY.alias("scoped_study")
 _SERIES: Final = SERIES.alias("scoped_series")
 _INSTANCES: Final = INSTANCE.alias("scoped_instance")
+_ROW: Final = (PATIENT, STUDY)
+"""What a subquery has from the row that it is of."""
 
 
-class ScopeShape(NamedTuple):
-    """What of a scope decides its SQL text: how many values it has of each kind."""
+class PartShape(NamedTuple):
+    """What of a part of a scope decides its SQL text: which one it is, and how many values it has of each kind."""
 
+    number: int
     patients: int
     patients_of_issuer: int
     studies: int
     modalities: int
     is_dated: bool
 
+    @property
+    def limits_series(self) -> bool:
+        """Whether it may have some series of a study and not others."""
+        return self.modalities > 0
+
+    def name(self, kind: str) -> str:
+        """What the parameters of a kind are called."""
+        return f"scope_{self.number}_{kind}"
+
+
+ScopeShape = tuple[PartShape, ...]
+"""Of each part in turn; empty for a scope in which there is nothing."""
+
 
 def shape_of(scope: Scope | None) -> ScopeShape | None:
     """The shape of a scope; None of none."""
     if scope is None:
         return None
-    of_any = sum(issuer is None for _, issuer in scope.patients)
-    return ScopeShape(of_any, len(scope.patients) - of_any, len(scope.studies), len(scope.modalities), is_dated(scope))
+    return tuple([_part_shape(number, part) for number, part in enumerate(scope.parts)])
+
+
+def _part_shape(number: int, part: Part) -> PartShape:
+    of_any = sum(issuer is None for _, issuer in part.patients)
+    return PartShape(
+        number, of_any, len(part.patients) - of_any, len(part.studies), len(part.modalities), is_dated(part)
+    )
 
 
 def values_of(scope: Scope | None) -> dict[str, str]:
     """The parameters of every statement made of the scope's shape."""
-    if scope is None:
-        return {}
     values: dict[str, str] = {}
-    values |= _numbered("scope_patient", [each for each, issuer in scope.patients if issuer is None])
-    values |= _numbered("scope_id", [each for each, issuer in scope.patients if issuer is not None])
-    values |= _numbered("scope_issuer", [issuer for _, issuer in scope.patients if issuer is not None])
-    values |= _numbered("scope_study", scope.studies)
-    values |= _numbered("scope_modality", scope.modalities)
-    if is_dated(scope):
-        values["scope_first"], values["scope_last"] = date_range(scope)
+    for number, part in enumerate(scope.parts if scope else ()):
+        name = _part_shape(number, part).name
+        values |= _numbered(name("patient"), [each for each, issuer in part.patients if issuer is None])
+        values |= _numbered(name("id"), [each for each, issuer in part.patients if issuer is not None])
+        values |= _numbered(name("issuer"), [issuer for _, issuer in part.patients if issuer is not None])
+        values |= _numbered(name("study"), part.studies)
+        values |= _numbered(name("modality"), part.modalities)
+        if is_dated(part):
+            values[name("first")], values[name("last")] = date_range(part)
     return values
 
 
@@ -81,53 +104,72 @@ def joined(level: Level) -> Any:
 
 def visible(shape: ScopeShape, level: Level) -> Any:
     """True of the records of ``level``, over ``joined(level)``, that a series in scope is, or lies over or above."""
-    terms = [_of_patient(shape)]
+    return _any(_visible(part, level) for part in shape)
+
+
+def _any(either: Iterable[Any]) -> Any:
+    """One of these at least; of none, nothing."""
+    return or_(false(), *either)
+
+
+def _visible(part: PartShape, level: Level) -> Any:
     if level is Level.PATIENT:
-        if shape.studies or shape.is_dated or shape.modalities:
-            below = [_STUDIES.c.patient == PATIENT.c.id, *_of_study(shape, _STUDIES), *_with_series(shape, _STUDIES)]
+        terms = _of_patient(part)
+        if part.studies or part.is_dated or part.limits_series:
+            below = [_STUDIES.c.patient == PATIENT.c.id, *_of_study(part, _STUDIES), *_with_series(part, _STUDIES)]
             terms.append(select(_STUDIES.c.id).where(*below).correlate(PATIENT).exists())
-        return and_(*terms)
-    terms += _of_study(shape, STUDY)
-    if level is Level.STUDY:
-        terms += _with_series(shape, STUDY)
-    else:
-        terms += _of_series(shape, SERIES)
-    return and_(*terms)
+        return _all(terms)
+    return _visible_study(part, STUDY) if level is Level.STUDY else _all(_terms(part, STUDY, SERIES))
 
 
-def _of_patient(shape: ScopeShape) -> Any:
-    """True of the patients in scope; of all if patients are not limited."""
+def _all(terms: list[Any]) -> Any:
+    return and_(true(), *terms)
+
+
+def _visible_study(part: PartShape, study: Any) -> Any:
+    return _all([*_terms(part, study), *_with_series(part, study)])
+
+
+def _terms(part: PartShape, study: Any, series: Any | None = None) -> list[Any]:
+    """What holds of a study that may have a series in a part or, given series, of a series in it."""
+    terms = [*_of_patient(part), *_of_study(part, study)]
+    return terms if series is None else terms + _of_series(part, series)
+
+
+def _of_patient(part: PartShape) -> list[Any]:
+    """What holds of the patients in a part."""
     columns = PATIENT.c
     either: list[Any] = []
-    if shape.patients:
-        either.append(columns.patient_id.in_(_parameters("scope_patient", shape.patients)))
-    pairs = zip(
-        _parameters("scope_id", shape.patients_of_issuer),
-        _parameters("scope_issuer", shape.patients_of_issuer),
-        strict=True,
-    )
-    either += [and_(columns.patient_id == each, columns.issuer == issuer) for each, issuer in pairs]
-    return or_(*either) if either else true()
+    if part.patients:
+        either.append(columns.patient_id.in_(_parameters(part.name("patient"), part.patients)))
+    if part.patients_of_issuer:
+        count = part.patients_of_issuer
+        pairs = zip(_parameters(part.name("id"), count), _parameters(part.name("issuer"), count), strict=True)
+        either.append(or_(*[and_(columns.patient_id == each, columns.issuer == issuer) for each, issuer in pairs]))
+    return [or_(*either)] if either else []
 
 
-def _of_study(shape: ScopeShape, study: Any) -> list[Any]:
+def _of_study(part: PartShape, study: Any) -> list[Any]:
     terms = []
-    if shape.studies:
-        terms.append(study.c.study_uid.in_(_parameters("scope_study", shape.studies)))
-    if shape.is_dated:
+    if part.studies:
+        terms.append(study.c.study_uid.in_(_parameters(part.name("study"), part.studies)))
+    if part.is_dated:
         # Not BETWEEN: SQLAlchemy writes it with a COLLATE that PostgreSQL does not read.
-        terms += [study.c.study_date >= bindparam("scope_first"), study.c.study_date <= bindparam("scope_last")]
+        terms += [
+            study.c.study_date >= bindparam(part.name("first")),
+            study.c.study_date <= bindparam(part.name("last")),
+        ]
     return terms
 
 
-def _of_series(shape: ScopeShape, series: Any) -> list[Any]:
-    return [series.c.modality.in_(_parameters("scope_modality", shape.modalities))] if shape.modalities else []
+def _of_series(part: PartShape, series: Any) -> list[Any]:
+    return [series.c.modality.in_(_parameters(part.name("modality"), part.modalities))] if part.modalities else []
 
 
-def _with_series(shape: ScopeShape, study: Any) -> list[Any]:
-    if not shape.modalities:
+def _with_series(part: PartShape, study: Any) -> list[Any]:
+    if not part.limits_series:
         return []
-    inside = select(_SERIES.c.id).where(_SERIES.c.study == study.c.id, *_of_series(shape, _SERIES))
+    inside = select(_SERIES.c.id).where(_SERIES.c.study == study.c.id, *_of_series(part, _SERIES))
     return [inside.correlate(study).exists()]
 
 
@@ -138,31 +180,34 @@ def computed(shape: ScopeShape, tag: int) -> Any | None:
     """The column of a computed attribute within the scope; None where that is what it is without one."""
     if tag in _OVER_STUDIES:
         return _over_studies(shape, tag)
-    return _over_series(shape, tag) if shape.modalities else None
+    return _over_series(shape, tag) if _has_parts_of_studies(shape) else None
 
 
 _OVER_STUDIES: Final = frozenset((0x00201200, 0x00201202, 0x00201204))
 
 
+def _has_parts_of_studies(shape: ScopeShape) -> bool:
+    return any(part.limits_series for part in shape)
+
+
 def _over_studies(shape: ScopeShape, tag: int) -> Any:
-    studies: list[Any] = [_STUDIES.c.patient == PATIENT.c.id, *_of_study(shape, _STUDIES)]
-    if not shape.modalities:
+    of_patient = _STUDIES.c.patient == PATIENT.c.id
+    if tag == 0x00201200 or not _has_parts_of_studies(shape):
         counts = {0x00201202: _sum(_STUDIES.c.num_series), 0x00201204: _sum(_STUDIES.c.num_instances)}
-        return _count(counts.get(tag, func.count()), _STUDIES, studies, PATIENT)
-    if tag == 0x00201200:
-        return _count(func.count(), _STUDIES, studies + _with_series(shape, _STUDIES), PATIENT)
+        studies = [of_patient, _any(_visible_study(part, _STUDIES) for part in shape)]
+        return _count(counts.get(tag, func.count()), _STUDIES, studies)
     value = func.count() if tag == 0x00201202 else _sum(_SERIES.c.num_instances)
     both = _STUDIES.join(_SERIES, _SERIES.c.study == _STUDIES.c.id)
-    return _count(value, both, studies + _of_series(shape, _SERIES), PATIENT)
+    return _count(value, both, [of_patient, _any(_all(_terms(part, _STUDIES, _SERIES)) for part in shape)])
 
 
 def _over_series(shape: ScopeShape, tag: int) -> Any | None:
-    inside: list[Any] = [_SERIES.c.study == STUDY.c.id, *_of_series(shape, _SERIES)]
+    inside = [_SERIES.c.study == STUDY.c.id, _any(_all(_terms(part, STUDY, _SERIES)) for part in shape)]
     match tag:
         case 0x00201206:
-            return _count(func.count(), _SERIES, inside, STUDY)
+            return _count(func.count(), _SERIES, inside)
         case 0x00201208:
-            return _count(_sum(_SERIES.c.num_instances), _SERIES, inside, STUDY)
+            return _count(_sum(_SERIES.c.num_instances), _SERIES, inside)
         case kept.MODALITIES_IN_STUDY:
             return _set_of(_SERIES.c.modality, _SERIES, inside)
         case kept.SOP_CLASSES_IN_STUDY:
@@ -175,14 +220,14 @@ def _sum(column: Any) -> Any:
     return func.coalesce(func.sum(column), 0)
 
 
-def _count(value: Any, tables: Any, terms: list[Any], of: Any) -> Any:
-    return select(cast(value, BigInteger)).select_from(tables).where(*terms).correlate(of).scalar_subquery()
+def _count(value: Any, tables: Any, terms: list[Any]) -> Any:
+    return select(cast(value, BigInteger)).select_from(tables).where(*terms).correlate(*_ROW).scalar_subquery()
 
 
 def _set_of(column: Any, tables: Any, terms: list[Any]) -> Any:
     """The distinct values with backslashes between them, in no order."""
-    distinct = select(column.label("value")).select_from(tables).where(*terms).distinct().correlate(STUDY).subquery()
-    return select(func.string_agg(distinct.c.value, "\\")).correlate(STUDY).scalar_subquery()
+    distinct = select(column.label("value")).select_from(tables).where(*terms).distinct().correlate(*_ROW).subquery()
+    return select(func.string_agg(distinct.c.value, "\\")).correlate(*_ROW).scalar_subquery()
 
 
 # -- where an object may go
@@ -194,10 +239,16 @@ def require_place(cursor: Any, dialect: Dialect, scope: Scope, new: NewInstance)
     Raises Refused with the one reason that says nothing of what is there. A study in which the scope has no series yet
     takes its first one: that belongs to nobody else.
     """
-    shape, values, stored = _checked_shape(scope), values_of(scope), new.stored
+    stored = new.stored
     uids = {Level.STUDY: stored.study_uid, Level.SERIES: stored.series_uid, Level.IMAGE: stored.sop_uid}
     for level, uid in uids.items():
-        if _outside_sql(dialect, shape, level).run(cursor, uid=uid, **values).fetchone():
+        # Whether a study may take the series is told by the object, not by the other series that are there.
+        parts = tuple(part for part in scope.parts if level > Level.STUDY or takes_series(part, new))
+        within = Scope(parts)
+        if (
+            not parts
+            or _outside_sql(dialect, _checked_shape(within), level).run(cursor, uid=uid, **values_of(within)).fetchone()
+        ):
             raise Refused(OUTSIDE_SCOPE)
 
 
@@ -220,11 +271,10 @@ _UID_COLUMNS: Final = {
 
 @lru_cache(256)
 def _outside_sql(dialect: Dialect, shape: ScopeShape, level: Level) -> Sql:
-    terms = [_of_patient(shape), *_of_study(shape, STUDY)]
-    if level > Level.STUDY:
-        terms += _of_series(shape, SERIES)
+    series = SERIES if level > Level.STUDY else None
+    inside = _any(_all(_terms(part, STUDY, series)) for part in shape)
     found = select(TABLES[level].c.id).select_from(joined(level))
-    return Sql(found.where(_UID_COLUMNS[level] == bindparam("uid"), not_(and_(*terms))), dialect)
+    return Sql(found.where(_UID_COLUMNS[level] == bindparam("uid"), not_(inside)), dialect)
 
 
 @lru_cache(256)

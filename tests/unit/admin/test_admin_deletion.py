@@ -42,7 +42,7 @@ from strongroom.store.transaction import Transaction
 from strongroom.trail.note import Verifier
 from strongroom.trail.receipt import Trust, check_receipt, parse_receipt
 from strongroom.trail.tree import leaf_hash
-from strongroom.types import AeTitle, Principal, Right, Scope, Uid
+from strongroom.types import AeTitle, Part, Principal, Right, Scope, Uid
 from strongroom.ul import LocalParameters
 
 STUDY_ROOT_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
@@ -449,11 +449,11 @@ def caller(*rights: Right, scope: Scope | None = None) -> Principal:
     ("who", "error"),
     [
         (caller(*set(Right) - {Right.DELETE}), Denied),
-        (caller(Right.DELETE, scope=Scope(patients=(("PID-9", None),))), NotFound),
-        (caller(Right.DELETE, scope=Scope(studies=(KEPT[0].study_uid,))), NotFound),
-        (caller(Right.DELETE, scope=Scope(modalities=("MR",))), NotFound),
+        (caller(Right.DELETE, scope=Scope((Part(patients=(("PID-9", None),)),))), NotFound),
+        (caller(Right.DELETE, scope=Scope((Part(studies=(KEPT[0].study_uid,)),))), NotFound),
+        (caller(Right.DELETE, scope=Scope((Part(modalities=("MR",)),))), NotFound),
         # Such a scope may have only a part of a study, so it can never delete one: whatever the study holds.
-        (caller(Right.DELETE, scope=Scope(modalities=("CT",))), Denied),
+        (caller(Right.DELETE, scope=Scope((Part(modalities=("CT",)),))), Denied),
     ],
 )
 def test_nothing_changes_for_a_caller_who_may_not(archive: Archive, who: Principal, error: type[Exception]) -> None:
@@ -463,7 +463,7 @@ def test_nothing_changes_for_a_caller_who_may_not(archive: Archive, who: Princip
 
 
 def test_a_caller_deletes_within_its_scope_and_the_trail_names_it(archive: Archive) -> None:
-    who = caller(Right.DELETE, scope=Scope(patients=(("PID-1", None),)))
+    who = caller(Right.DELETE, scope=Scope((Part(patients=(("PID-1", None),)),)))
     deletion = delete_study(archive, DOOMED[0].study_uid, "asked for", lambda *_: None, who)
     assert deletion.objects == len(DOOMED)
     assert visible_sop_uids(archive) == {sample.sop_uid for sample in KEPT}

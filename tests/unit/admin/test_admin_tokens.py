@@ -25,7 +25,7 @@ from strongroom.archive.tokens import (
 from strongroom.config import Home
 from strongroom.errors import ConfigError, Denied, NotFound
 from strongroom.store.tokens import TokenTable
-from strongroom.types import Principal, Right, Scope
+from strongroom.types import Part, Principal, Right, Scope
 
 READER = frozenset({Right.FIND, Right.GET})
 DAY_US = 86_400_000_000
@@ -73,7 +73,7 @@ def test_only_its_hash_is_kept(archive: Archive) -> None:
 
 def test_the_bearer_has_its_rights_and_its_scope(archive: Archive) -> None:
     token, secret = add(archive, NewToken("viewer", READER, scope=["patient=123", "modality=CT"]))
-    scope = Scope(patients=(("123", None),), modalities=("CT",))
+    scope = Scope((Part(patients=(("123", None),), modalities=("CT",)),))
     assert who(archive, secret) == Principal("viewer", token.digest, "", "10.0.0.7", READER, scope, "token")
     assert tokens(archive) == [token]
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.archive.access import (
+    MAX_PARTS,
     MAX_SCOPE_VALUES,
+    any_of,
     common_scope,
     decode_scope,
     encode_scope,
@@ -21,25 +23,31 @@ from strongroom.archive.access import (
 from strongroom.archive.people import Person
 from strongroom.archive.roles import Role
 from strongroom.errors import ConfigError, Denied, IntegrityError
-from strongroom.types import Principal, Right, Scope
+from strongroom.types import NOTHING, Part, Principal, Right, Scope
 
 
 @pytest.mark.parametrize(
     ("terms", "scope"),
     [
         (["all"], None),
-        (["patient=123"], Scope(patients=(("123", None),))),
-        (["patient=1^2,3"], Scope(patients=(("1^2,3", None),))),
-        (["patient= 123 \\HOSPITAL "], Scope(patients=(("123", "HOSPITAL"),))),
-        (["patient=123\\"], Scope(patients=(("123", ""),))),
-        (["patient=1", "patient=2", "patient=1"], Scope(patients=(("1", None), ("2", None)))),
-        (["study=1.2.3, 1.2.4"], Scope(studies=("1.2.3", "1.2.4"))),
-        (["modality=CT,MR"], Scope(modalities=("CT", "MR"))),
-        (["date=20240101-20241231"], Scope(first_date="20240101", last_date="20241231")),
-        (["date=20240229"], Scope(first_date="20240229", last_date="20240229")),
-        (["date=20240101-"], Scope(first_date="20240101")),
-        (["date=-20241231"], Scope(last_date="20241231")),
-        (["patient=1", "modality=CT"], Scope(patients=(("1", None),), modalities=("CT",))),
+        (["patient=123"], Scope((Part(patients=(("123", None),)),))),
+        (["patient=1^2,3"], Scope((Part(patients=(("1^2,3", None),)),))),
+        (["patient= 123 \\HOSPITAL "], Scope((Part(patients=(("123", "HOSPITAL"),)),))),
+        (["patient=123\\"], Scope((Part(patients=(("123", ""),)),))),
+        (["patient=1", "patient=2", "patient=1"], Scope((Part(patients=(("1", None), ("2", None))),))),
+        (["study=1.2.3, 1.2.4"], Scope((Part(studies=("1.2.3", "1.2.4")),))),
+        (["modality=CT,MR"], Scope((Part(modalities=("CT", "MR")),))),
+        (["date=20240101-20241231"], Scope((Part(first_date="20240101", last_date="20241231"),))),
+        (["date=20240229"], Scope((Part(first_date="20240229", last_date="20240229"),))),
+        (["date=20240101-"], Scope((Part(first_date="20240101"),))),
+        (["date=-20241231"], Scope((Part(last_date="20241231"),))),
+        (["patient=1", "modality=CT"], Scope((Part(patients=(("1", None),), modalities=("CT",)),))),
+        (["none"], NOTHING),
+        (
+            ["patient=1", "modality=CT", " or ", "study=1.2"],
+            Scope((Part(patients=(("1", None),), modalities=("CT",)), Part(studies=("1.2",)))),
+        ),
+        (["study=1.2", "or", "study=1.2"], Scope((Part(studies=("1.2",)),))),
     ],
 )
 def test_a_scope_is_what_its_terms_say(terms: list[str], scope: Scope | None) -> None:
@@ -79,6 +87,14 @@ def test_a_scope_is_what_its_terms_say(terms: list[str], scope: Scope | None) ->
         ["all", "patient=1"],
         ["patient=1", "all"],
         ["all", "all"],
+        ["all", "none"],
+        ["none", "or", "patient=1"],
+        ["patient=1", "or", "all"],
+        ["patient=1", "or"],
+        ["or", "patient=1"],
+        ["patient=1", "or", "or", "study=1.2"],
+        ["or"],
+        [each for number in range(MAX_PARTS + 1) for each in ("or", f"study=1.{number}")][1:],
         ["study=" + ",".join(f"1.{number}" for number in range(900))] * 2,
         [f"patient={number}" for number in range(MAX_SCOPE_VALUES + 1)],
     ],
@@ -90,21 +106,22 @@ def test_what_a_scope_cannot_express_is_refused(terms: list[str]) -> None:
 
 def test_a_scope_that_limits_nothing_cannot_be() -> None:
     with pytest.raises(ConfigError):
-        Scope()
+        Scope((Part(),))
 
 
 ids = st.text(st.characters(exclude_characters="\\*?\0", exclude_categories=["Cs"]), min_size=1, max_size=64)
 patients = st.tuples(
     ids.map(lambda text: text.strip(" ")).filter(bool), st.none() | ids.map(lambda text: text.strip(" "))
 )
-scopes = st.builds(
-    Scope,
+parts = st.builds(
+    Part,
     patients=st.lists(patients, unique=True, min_size=1, max_size=5).map(tuple),
     studies=st.lists(st.from_regex(r"[12](\.[0-9]{1,5}){1,4}", fullmatch=True), unique=True, max_size=5).map(tuple),
     modalities=st.lists(st.from_regex("[A-Z]{2,6}", fullmatch=True), unique=True, max_size=5).map(tuple),
     first_date=st.sampled_from(["", "20240101"]),
     last_date=st.sampled_from(["", "20240101", "20991231"]),
 )
+scopes = st.lists(parts, unique=True, max_size=4).map(lambda each: Scope(tuple(each)))
 
 
 @given(scope=scopes)
@@ -128,6 +145,30 @@ def test_a_record_tells_how_many_patients_and_not_which() -> None:
     scope = parse_scope(["patient=MRN-7", "patient=MRN-8", "modality=CT", "study=1.2"])
     assert scope_details(scope) == ("patients=2", "study=1.2", "modality=CT")
     assert scope_details(None) == ("all",)
+    assert scope_details(NOTHING) == ("none",)
+    assert scope_details(parse_scope(["patient=A", "or", "patient=B", "patient=C"])) == (
+        "patients=1",
+        "or",
+        "patients=2",
+    )
+
+
+def test_scopes_put_together_have_every_part_once_and_no_limit_wins() -> None:
+    one, other = parse_scope(["patient=1"]), parse_scope(["patient=1", "or", "modality=CT"])
+    assert any_of(one, other, NOTHING) == other
+    assert any_of() == any_of(NOTHING) == NOTHING
+    assert any_of(one, None) is None
+
+
+def test_more_than_a_statement_can_hold_is_denied() -> None:
+    def of(first: int, count: int) -> Scope | None:
+        return parse_scope([each for n in range(first, first + count) for each in ("or", f"study=1.{n}")][1:])
+
+    many = [Scope((Part(patients=tuple((f"{part}-{n}", "A") for n in range(900))),)) for part in range(9)]
+    assert any_of(of(0, MAX_PARTS), of(0, MAX_PARTS)) == of(0, MAX_PARTS)
+    for too_much in (lambda: any_of(of(0, MAX_PARTS), of(500, 1)), lambda: any_of(*many)):
+        with pytest.raises(Denied, match="scope-too-large"):
+            too_much()
 
 
 # --- somebody at a machine
@@ -158,6 +199,9 @@ def test_somebody_at_a_machine_may_do_what_both_may() -> None:
         ("date=20200101-20200630", "date=20200301-20201231", "date=20200301-20200630"),
         ("all", "study=1.2", "study=1.2"),
         ("all", "all", "all"),
+        ("all", "none", "none"),
+        ("modality=CT or study=1.2", "modality=CT,MR", "modality=CT or modality=CT,MR study=1.2"),
+        ("patient=7 or patient=8", "patient=8 or patient=9", "patient=8"),
     ],
 )
 def test_what_two_scopes_have_in_common(one: str, other: str, common: str) -> None:
@@ -172,8 +216,11 @@ def test_what_two_scopes_have_in_common(one: str, other: str, common: str) -> No
         ("study=1.2", "study=1.3"),
         ("patient=7\\A", "patient=7\\B"),
         ("date=-20191231", "date=20200101-"),
+        ("patient=7 or modality=CT", "patient=8 modality=MR"),
+        ("none", "patient=7"),
+        ("none", "none"),
     ],
 )
 def test_scopes_with_nothing_in_common_are_no_unlimited_scope(one: str, other: str) -> None:
     with pytest.raises(Denied, match="user-scope-outside-peer-scope"):
-        common_scope(parse_scope([one]), parse_scope([other]))
+        common_scope(parse_scope(one.split()), parse_scope(other.split()))

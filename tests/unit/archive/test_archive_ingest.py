@@ -19,7 +19,7 @@ from strongroom.archive.model import Action
 from strongroom.errors import NotFound, Refused, StorageUnavailable
 from strongroom.store.database import Database
 from strongroom.store.groups import Job
-from strongroom.types import Principal, Scope
+from strongroom.types import Part, Principal, Scope
 
 SIZES = [SMALL_PIXELS, LARGE_PIXELS]
 
@@ -136,7 +136,7 @@ def send(archive: Archive, sample: Sample, scope: Scope | None) -> str:
         return refused.reason
 
 
-OF_PATIENT_1 = Scope(patients=(("PID-1", None),))
+OF_PATIENT_1 = Scope((Part(patients=(("PID-1", None),)),))
 
 
 def test_a_sender_stores_what_is_in_its_scope_and_nothing_else(archive: Archive) -> None:

@@ -22,11 +22,11 @@ from strongroom.archive.people import (
 )
 from strongroom.archive.roles import Role, rights_of
 from strongroom.errors import ConfigError, Denied
-from strongroom.types import Scope
+from strongroom.types import Part, Scope
 
 IDLE_US = 1000
 SESSION = Session("d" * 64, "jdoe", State.OPEN, "", "192.0.2.1", "", 100, 200, 5000)
-PERSON = Person("jdoe", "hash", (Role.VIEWER,), Scope(modalities=("CT",)), 1, 0)
+PERSON = Person("jdoe", "hash", (Role.VIEWER,), Scope((Part(modalities=("CT",)),)), 1, 0)
 
 
 def refusal(session: Session | None, now_us: int = 300, bound: str = "") -> str:

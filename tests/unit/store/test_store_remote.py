@@ -22,7 +22,7 @@ from strongroom.errors import Refused, StaleKey, StorageUnavailable, StrongroomE
 from strongroom.store import remote
 from strongroom.store.index import Index
 from strongroom.store.remote import RemoteWriter, serve_writes
-from strongroom.types import Principal, Right, Scope
+from strongroom.types import Part, Principal, Right, Scope
 
 TIMEOUT_S = 10.0
 
@@ -92,7 +92,7 @@ def test_after_the_first_of_a_series_objects_go_through_the_one_journal(two: Two
 def test_every_word_of_an_event_comes_over(two: Two) -> None:
     told: list[Event] = []
     two.writing.index.announce = told.append
-    scope = Scope(patients=(("P1", None), ("P2", "I")), first_date="20260101")
+    scope = Scope((Part(patients=(("P1", None), ("P2", "I")), first_date="20260101"),))
     principal = Principal("CT1", "ab" * 32, "somebody", "192.0.2.1", frozenset({Right.STORE}), scope, "jwt")
     events = (
         Event(Action.QUERY, Outcome.REFUSED, principal, {"text": "a", "number": 7, "is": True, "many": ("b", "c")}),

@@ -12,7 +12,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Binding, Peer, Presented
 from strongroom.archive.tokens import Token, digest_of, new_secret
 from strongroom.errors import MalformedRequest, Throttled, Unauthenticated
-from strongroom.types import AeTitle, Principal, Right, Scope
+from strongroom.types import AeTitle, Part, Principal, Right, Scope
 from strongroom.web.auth import Authenticator, Sources, refuse_query_credentials
 from strongroom.web.throttle import BURST, REFILL_S
 
@@ -23,12 +23,18 @@ TOKEN = Token(
     name="viewer",
     digest=digest_of(SECRET),
     rights=frozenset({Right.FIND}),
-    scope=Scope(modalities=("CT",)),
+    scope=Scope((Part(modalities=("CT",)),)),
     added_us=NOW_US - 1,
     expires_us=NOW_US + 1_000_000,
 )
 PEER = Peer(
-    AeTitle("CT1"), frozenset({Right.GET}), Binding.FINGERPRINT, "f1", "CN=CT1", "", scope=Scope(studies=("1.2",))
+    AeTitle("CT1"),
+    frozenset({Right.GET}),
+    Binding.FINGERPRINT,
+    "f1",
+    "CN=CT1",
+    "",
+    scope=Scope((Part(studies=("1.2",)),)),
 )
 ADDRESS = "10.0.0.7"
 

@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from strongroom.errors import ConfigError, Unauthenticated
-from strongroom.types import Right, Scope
+from strongroom.types import Part, Right, Scope
 from strongroom.web.jwks import KeyFile, KeyTable, parse_keys
 from strongroom.web.jwt import JwtRules, JwtVerifier
 
@@ -93,7 +93,7 @@ def test_the_bearer_is_whom_the_issuer_names(key: Any, algorithm: str) -> None:
     found = verifier().verify(token(key=key, algorithm=algorithm), NOW, "10.0.0.7", "")
     assert (found.aet, found.user, found.address, found.via) == (ISSUER, "dr. who", "10.0.0.7", "jwt")
     assert found.rights == {Right.FIND, Right.GET}
-    assert found.scope == Scope(patients=(("123", None),), modalities=("CT",))
+    assert found.scope == Scope((Part(patients=(("123", None),), modalities=("CT",)),))
 
 
 @pytest.mark.parametrize(
