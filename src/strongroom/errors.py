@@ -54,6 +54,14 @@ class Denied(StrongroomError):
         self.reason = reason
 
 
+class ProofNeeded(Denied):
+    """Somebody who has signed in is to prove again that it is he; ``resume`` is the page to go on with after that."""
+
+    def __init__(self, resume: str) -> None:
+        super().__init__("fresh-proof-needed")
+        self.resume = resume
+
+
 class Unauthenticated(StrongroomError):
     """Nobody that is known, or whose credentials are no longer good; ``reason`` is a short word for the trail."""
 

@@ -107,7 +107,7 @@ class Principal:
     numeric source address or "local". ``scope`` is the part of the archive that all of it is limited to, None = all.
     With ``via`` "token" these are the name and the SHA-256 of an access token, with "jwt" issuer and subject are in
     ``aet`` and ``user``, and with "session" the name of who has signed in is in both; it is "" for certificates and on
-    this machine.
+    this machine. ``proved_us`` is when somebody in a session last proved who he is: microseconds since 1970.
     """
 
     aet: str
@@ -117,3 +117,4 @@ class Principal:
     rights: frozenset[Right] = field(default_factory=frozenset)
     scope: Scope | None = None
     via: str = ""
+    proved_us: int = field(default=0, compare=False)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harness.instances import Shelf
-from strongroom.archive.people import UNCONFIRMED, Factor, Link, Session, State
+from strongroom.archive.people import UNCONFIRMED, Factor, Link, Passkey, Session, State
 from strongroom.archive.roles import Role
 from strongroom.store.index import Index
+from strongroom.store.passkeys import PasskeyTable
 from strongroom.store.people import PeopleTable
 from strongroom.types import Part, Scope
 
@@ -32,6 +33,11 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
 @pytest.fixture
 def table(index: Index) -> PeopleTable:
     return PeopleTable(index.database.dialect)
+
+
+@pytest.fixture
+def passkeys(index: Index) -> PasskeyTable:
+    return PasskeyTable(index.database.dialect)
 
 
 Do = Callable[..., Any]
@@ -77,6 +83,15 @@ def test_all_sessions_of_one_person_end_and_nobody_elses(table: PeopleTable, do:
     assert len(do(table.sessions, "other")) == 1
 
 
+def test_all_other_sessions_end_and_one_stays(table: PeopleTable, do: Do) -> None:
+    for number in range(3):
+        do(table.add_session, replace(SESSION, digest=f"d{number}", proved_us=number))
+    do(table.add_session, replace(SESSION, digest="x", person="other"))
+    assert do(table.end_other_sessions, "jdoe", "d1", 400) == 2
+    assert do(table.sessions, "jdoe") == [replace(SESSION, digest="d1", proved_us=1)]
+    assert len(do(table.sessions, "other")) == 1
+
+
 def test_sessions_that_are_long_over_are_forgotten(table: PeopleTable, do: Do) -> None:
     do(table.add_session, SESSION)
     do(table.forget_sessions, SESSION.ends_us)
@@ -96,6 +111,65 @@ def test_a_factor_takes_the_place_of_one_of_its_kind(table: PeopleTable, do: Do)
     do(table.drop_factors, "jdoe")
     assert do(table.factors, "jdoe") == {}
     assert len(do(table.factors, "other")) == 1
+
+
+def test_a_factor_goes_by_its_kind(table: PeopleTable, do: Do) -> None:
+    for kind in ("totp", "totp-offered"):
+        do(table.put_factor, Factor("jdoe", kind, b"sealed", 5, UNCONFIRMED))
+    assert do(table.drop_factor, "jdoe", "totp")
+    assert not do(table.drop_factor, "jdoe", "totp")
+    assert set(do(table.factors, "jdoe")) == {"totp-offered"}
+
+
+PASSKEY = Passkey("Y3JlZA", "jdoe", "Blue key", "pacs.example", b"\0cose", 0, False, 7)
+
+
+def test_passkeys_are_found_used_and_dropped_by_their_owner(passkeys: PasskeyTable, do: Do) -> None:
+    second = replace(PASSKEY, credential="b", added_us=6, is_synced=True)
+    for each in (PASSKEY, second, replace(PASSKEY, credential="c", person="other")):
+        do(passkeys.add, each)
+    assert do(passkeys.find, "Y3JlZA") == PASSKEY
+    assert do(passkeys.find, "nobody's") is None
+    assert do(passkeys.of_person, "jdoe") == [second, PASSKEY]
+    used = replace(PASSKEY, counter=2**32 - 1, is_synced=True, used_us=2**50)
+    do(passkeys.use, used)
+    assert do(passkeys.find, "Y3JlZA") == used
+    do(passkeys.rename, "Y3JlZA", "Grün")
+    assert do(passkeys.find, "Y3JlZA").name == "Grün"
+    assert not do(passkeys.drop, "Y3JlZA", "other")
+    assert do(passkeys.drop, "Y3JlZA", "jdoe")
+    assert do(passkeys.of_person, "jdoe") == [second]
+
+
+def test_a_challenge_is_spent_once_until_it_is_over_anyway(passkeys: PasskeyTable, do: Do) -> None:
+    assert do(passkeys.spend, "a", 500, 100)
+    assert not do(passkeys.spend, "a", 500, 200)
+    assert do(passkeys.spend, "b", 900, 501)
+    assert do(passkeys.spend, "a", 500, 502)  # nothing of it is kept; its own time is over
+
+
+def test_a_recovery_code_is_used_once_and_a_new_set_replaces_the_old(passkeys: PasskeyTable, do: Do) -> None:
+    do(passkeys.put_recovery_codes, "jdoe", ["a", "b"], 5)
+    do(passkeys.put_recovery_codes, "other", ["a"], 5)
+    assert do(passkeys.recovery_codes_left, "jdoe") == 2
+    assert do(passkeys.use_recovery_code, "jdoe", "a", 6)
+    assert not do(passkeys.use_recovery_code, "jdoe", "a", 7)
+    assert not do(passkeys.use_recovery_code, "jdoe", "x", 7)
+    assert (do(passkeys.recovery_codes_left, "jdoe"), do(passkeys.recovery_codes_left, "other")) == (1, 1)
+    do(passkeys.put_recovery_codes, "jdoe", ["c"], 8)
+    assert not do(passkeys.use_recovery_code, "jdoe", "b", 9)
+    assert do(passkeys.recovery_codes_left, "jdoe") == 1
+
+
+def test_all_that_somebody_signs_in_with_goes_at_once(table: PeopleTable, passkeys: PasskeyTable, do: Do) -> None:
+    for name in ("jdoe", "other"):
+        do(table.put_factor, Factor(name, "totp", b"sealed", 5, 1))
+        do(passkeys.add, replace(PASSKEY, credential=name, person=name))
+        do(passkeys.put_recovery_codes, name, ["a"], 5)
+    do(table.drop_factors, "jdoe")
+    assert do(table.factors, "jdoe") == {}
+    assert (do(passkeys.of_person, "jdoe"), do(passkeys.recovery_codes_left, "jdoe")) == ([], 0)
+    assert len(do(passkeys.of_person, "other")) == do(passkeys.recovery_codes_left, "other") == 1
 
 
 def test_somebody_has_one_link(table: PeopleTable, do: Do) -> None:

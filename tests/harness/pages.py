@@ -44,6 +44,7 @@ CASES: Mapping[str, Case] = {
     "pageLink": Case({"": "/welcome/{link}"}, NOBODY),
     "pageSecondFactor": Case({"": "/second-factor"}, SETTING_UP, {NOBODY: TO_SIGN_IN, AT_CODE: TO_SIGN_IN}),
     "pageAccount": at("/account"),
+    "pageProve": at("/account/prove"),
     "pageStudies": at("/studies", empty="?q=nobody", rest="?offset=50"),
     "pageStudy": Case({"": "/studies/{study}"}, until="#frame[src]", answers={SCOPED: 404}),
 }

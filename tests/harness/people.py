@@ -35,12 +35,15 @@ def add_person(running: RunningArchive, name: str, *roles: Role, scope: Sequence
         users.add(archive, name, PASSCODE, *roles, scope=parse_scope(scope) if scope else None)
 
 
-def signed_in(running: RunningArchive, name: str, *roles: Role, scope: Sequence[str] = ()) -> WebClient:
+def signed_in(
+    running: RunningArchive, name: str, *roles: Role, scope: Sequence[str] = (), proved_s_ago: float = 0.0
+) -> WebClient:
     """A browser of somebody who has signed in, with whatever that takes."""
     now_us, secret = int(time.time() * 1e6), new_secret(secrets.token_bytes(32))
     session = Session(
-        digest_of(secret), name, State.OPEN, "", "127.0.0.1", "test", now_us, now_us, now_us + 3_600_000_000
-    )
+        digest_of(secret), name, State.OPEN, "", "127.0.0.1", "test", now_us, now_us, now_us + 3_600_000_000,
+        proved_us=now_us - int(proved_s_ago * 1e6),
+    )  # fmt: skip
     hashed = hash_passcode(PASSCODE)
     words = ",".join(roles)
     limited = parse_scope(scope) if scope else None

@@ -128,6 +128,8 @@ CASES: Mapping[str, Case] = {
     "signOut": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageAccount": Case(Kind.FREE),
     "endSession": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageProve": Case(Kind.FREE),
+    "prove": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageStudies": Case(Kind.LIST),
     "pageStudy": RESOURCE,
 }
@@ -310,6 +312,14 @@ def test_a_page_is_for_those_whose_role_has_its_right(served: Served, operation:
     # Whoever is in is at the door what a stranger is; and there is no session "" that he could end.
     at_the_door = (401, 403, 404) if CASES[operation.name].kind is Kind.DOOR else ()
     assert answer.status in (*operation.statuses, *at_the_door, *((404,) if operation.name == "endSession" else ()))
+
+
+@pytest.mark.parametrize("operation", [each for each in PAGES if each.proof_for], ids=lambda operation: operation.name)
+def test_what_matters_most_takes_a_fresh_proof_of_who_one_is(served: Served, operation: Operation) -> None:
+    answer = call(signed_in(served.running, "somebody", *Role, proved_s_ago=700.0), operation, served.shown)
+    assert answer.status == 303
+    assert answer.headers["Location"].startswith("/account/prove?next=/")
+    assert call(served.everything, operation, served.shown).status == 403
 
 
 @pytest.mark.parametrize("role", Role)

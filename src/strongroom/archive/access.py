@@ -20,10 +20,10 @@ from typing import Final, TypeVar
 
 from strongroom.archive.keys import COLUMNS
 from strongroom.archive.model import Level, NewInstance
-from strongroom.archive.people import Person
+from strongroom.archive.people import VIA_SESSION, Person
 from strongroom.archive.roles import rights_of
 from strongroom.archive.values import short_text
-from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, Refused
+from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, ProofNeeded, Refused
 from strongroom.types import NOTHING, Part, Principal, Right, Scope, Uid
 
 T = TypeVar("T")
@@ -75,6 +75,17 @@ def require(principal: Principal, right: Right) -> None:
     """Return if the principal holds the right. Raises Denied."""
     if right not in principal.rights:
         raise Denied(f"{NO_RIGHT}{right.value}")
+
+
+def require_fresh_proof(principal: Principal, now_us: int, max_age_us: int, resume: str) -> None:
+    """Return if somebody is here with a session and has proved a short while ago who he is.
+
+    Raises Denied for whoever is no person, ProofNeeded, which is one, for who has to do so again.
+    """
+    if principal.via != VIA_SESSION:
+        raise Denied("no-session")
+    if now_us - principal.proved_us >= max_age_us:
+        raise ProofNeeded(resume)
 
 
 def narrowed_to_person(principal: Principal, person: Person) -> Principal:

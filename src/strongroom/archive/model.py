@@ -50,6 +50,7 @@ class Action(StrEnum):
     SIGN_OUT = "sign.out"
     FACTOR_CHANGE = "factor.change"
     SESSION_END = "session.end"
+    PROOF = "proof"
 
 
 class Outcome(StrEnum):

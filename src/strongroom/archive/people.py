@@ -25,6 +25,11 @@ TOTP: Final = "totp"
 """The kind of a factor: one-time codes of an app. One whose ``step`` is ``UNCONFIRMED`` is none yet."""
 
 UNCONFIRMED: Final = -1
+OFFERED_TOTP: Final = "totp-offered"
+"""The kind of one that is to be confirmed: it takes the place of ``TOTP``, if there is one, once it is."""
+
+RECOVERY: Final = "recovery-code"
+PASSKEY: Final = "passkey"
 
 _SECRET: Final = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
@@ -61,7 +66,8 @@ class Person:
 class Session:
     """One session, without its secret. ``bound`` is the SHA-256 of the client certificate it began with, "" if none.
 
-    ``ends_us`` is when it ends however busy it is, ``ended_us`` when it was ended, 0 = not.
+    ``ends_us`` is when it ends however busy it is, ``ended_us`` when it was ended, 0 = not; ``proved_us`` when its
+    owner last proved who he is.
     """
 
     digest: str = field(repr=False)
@@ -74,6 +80,7 @@ class Session:
     used_us: int
     ends_us: int
     ended_us: int = 0
+    proved_us: int = 0
 
     @property
     def number(self) -> str:
@@ -111,13 +118,51 @@ class Factor:
     step: int
 
 
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey (W3C Web Authentication Level 3). ``credential`` is its id in base64url, ``public_key`` a COSE key;
+    ``rp_id`` is the name of ours that it is good for, ``counter`` the last that it has shown, ``used_us`` 0 = not yet.
+    ``is_synced`` says that whoever makes it keeps copies."""
+
+    credential: str
+    person: str
+    name: str
+    rp_id: str
+    public_key: bytes = field(repr=False)
+    counter: int
+    is_synced: bool
+    added_us: int
+    used_us: int = 0
+
+    @property
+    def number(self) -> str:
+        """What names it to its owner, and to the trail."""
+        return sha256(self.credential.encode()).hexdigest()[:16]
+
+
+class Ways(NamedTuple):
+    """What somebody has to sign in with, beside a passcode."""
+
+    totp: bool = False
+    passkeys: int = 0
+    recovery_codes: int = 0
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether a passcode alone opens nothing. Recovery codes stand in for a second factor, and are none."""
+        return self.totp or self.passkeys > 0
+
+
 class Where(NamedTuple):
-    """Where a request came from. ``device`` is what a browser has shown from an earlier sign-in, "" if nothing."""
+    """Where a request came from. ``device`` is what a browser has shown from an earlier sign-in, "" if nothing.
+
+    ``port`` is the one of ours that browsers call."""
 
     address: str
     bound: str = ""
     agent: str = ""
     device: str = ""
+    port: int = 0
 
 
 class Entered(NamedTuple):
@@ -193,5 +238,12 @@ def principal_of(session: Session, person: Person | None, address: str) -> Princ
     if person is None or person.disabled_us:
         raise Denied("user-disabled")
     return Principal(
-        person.name, session.digest, person.name, address, rights_of(person.roles), person.scope, VIA_SESSION
+        person.name,
+        session.digest,
+        person.name,
+        address,
+        rights_of(person.roles),
+        person.scope,
+        VIA_SESSION,
+        session.proved_us,
     )

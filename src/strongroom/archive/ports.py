@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
-from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Where
+from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 from strongroom.types import Principal, Scope
@@ -152,13 +152,13 @@ class SignIn(Protocol):
         """The first step, with a sign-in link and the passcode to have from now on. Raises NotFound, ConfigError."""
 
     def complete(self, secret: str, code: str, where: Where) -> Entered:
-        """The second step, with a one-time code. Raises Unauthenticated, Throttled."""
+        """The second step, with a one-time or a recovery code. Raises Unauthenticated, Throttled."""
 
     def offer_totp(self, secret: str, where: Where) -> Offered:
-        """A second factor to set up. Raises Unauthenticated, Denied."""
+        """A second factor to set up. Raises Unauthenticated, ProofNeeded."""
 
     def confirm_totp(self, secret: str, code: str, where: Where) -> Entered:
-        """Take the factor that was offered. Raises Unauthenticated, Throttled, Denied."""
+        """Take the factor that was offered. Raises Unauthenticated, Throttled, ProofNeeded."""
 
     def whoever(self, secret: str, where: Where) -> tuple[Session, Person]:
         """Whose session this is, in whatever state. Raises Unauthenticated."""
@@ -172,5 +172,8 @@ class SignIn(Protocol):
     def sign_out(self, principal: Principal) -> None:
         """End the one that somebody is here with. Raises Denied."""
 
-    def has_second_factor(self, principal: Principal) -> bool:
-        """Whether somebody has one."""
+    def prove(self, secret: str, passcode: str, code: str, where: Where) -> Entered:
+        """Prove once more who has this session. Raises Unauthenticated, Throttled."""
+
+    def ways(self, person: str) -> Ways:
+        """What somebody has to sign in with beside a passcode."""

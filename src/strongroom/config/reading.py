@@ -107,6 +107,7 @@ def _check_sessions(sessions: SessionsSection) -> None:
         ("idle_timeout_s", 60, 28_800),
         ("max_age_s", 300, 86_400),
         ("link_expires_s", 60, 604_800),
+        ("proof_max_age_s", 60, 3600),
     ):
         if not least <= getattr(sessions, name) <= most:
             raise ConfigError(f"sessions.{name} must be {least} to {most}")

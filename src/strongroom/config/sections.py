@@ -78,6 +78,9 @@ class SessionsSection(_Section, frozen=True):
 
     idle_timeout_s: Annotated[float, _key("Without a request; then one signs in again. 60 to 28800.")] = 1800.0
     max_age_s: Annotated[float, _key("However busy a session is. 300 to 86400.")] = 43_200.0
+    proof_max_age_s: Annotated[
+        float, _key("Since somebody last proved who he is; then what matters most asks for it again. 60 to 3600.")
+    ] = 600.0
     link_expires_s: Annotated[float, _key("For a sign-in link to be used. 60 to 604800.")] = 3600.0
 
 

@@ -26,6 +26,9 @@ class PeopleKey:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"strongroom factor").derive(key))
+        self._code_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom recovery code").derive(key)
+        self._handle_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom user handle").derive(key)
+        self._challenge_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom challenge").derive(key)
         self._device_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom device").derive(key)
 
     def seal(self, person: str, kind: str, secret: bytes) -> bytes:
@@ -49,6 +52,18 @@ class PeopleKey:
         """Whether a browser was marked for this person."""
         number, _, mark = device.partition(".")
         return hmac.compare_digest(self._mark(person, number).encode(), mark.encode())
+
+    def digest_of_code(self, person: str, code: str) -> str:
+        """What is kept of somebody's recovery code."""
+        return hmac.new(self._code_key, f"{person}\0{code}".encode(), sha256).hexdigest()
+
+    def handle_of(self, person: str) -> bytes:
+        """What a passkey knows its owner by: says nothing of who it is (W3C Web Authentication 14.6.1)."""
+        return hmac.digest(self._handle_key, person.encode(), "sha256")
+
+    def sign_challenge(self, text: bytes) -> bytes:
+        """The mark of a challenge of ours."""
+        return hmac.digest(self._challenge_key, text, "sha256")
 
     def _mark(self, person: str, number: str) -> str:
         return hmac.new(self._device_key, f"{person}\0{number}".encode(), sha256).hexdigest()

@@ -1,14 +1,9 @@
-"""Signing in, step by step: a passcode or a sign-in link, then a second factor, then a session.
-
-Every step ends the session of the step before and begins another one under another secret. What is recorded names the
-account only if there is one: people type passcodes into the wrong field.
-"""
+"""Signing in, step by step: a passcode or a sign-in link, then a second factor, then a session."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -16,7 +11,7 @@ from strongroom.archive.addresses import group_of
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.people import (
-    SECRET_BYTES,
+    OFFERED_TOTP,
     TOTP,
     UNCONFIRMED,
     VIA_SESSION,
@@ -27,79 +22,38 @@ from strongroom.archive.people import (
     Session,
     SessionShown,
     State,
+    Ways,
     Where,
     digest_of,
     is_secret,
-    new_secret,
-    require_alive,
-    shown_agent,
 )
 from strongroom.archive.totp import SECRET_BYTES as TOTP_SECRET_BYTES
 from strongroom.archive.totp import find_step, secret_text
-from strongroom.errors import ConfigError, Denied, NotFound, Throttled, Unauthenticated
-from strongroom.people.guessing import Bucket, code_buckets, count_failure, passcode_buckets, wait_s
-from strongroom.people.sealing import PeopleKey
-from strongroom.store.accounts import Accounts, hash_passcode
-from strongroom.store.database import Database
-from strongroom.store.people import PeopleTable
+from strongroom.errors import ConfigError, Denied, NotFound, Unauthenticated
+from strongroom.people.guessing import code_buckets, passcode_buckets
+from strongroom.people.steps import CODE_WRONG, STEP_US, Steps, visitor
+from strongroom.store.accounts import hash_passcode
 from strongroom.types import Principal
 
-STEP_US: Final = 600_000_000
-"""For a step of signing in to be followed by the next."""
-
-FORGET_AFTER_US: Final = 7 * 86_400_000_000
-"""A session that has been over for so long leaves its row."""
-
 WRONG: Final = "user-or-passcode-wrong"
-CODE_WRONG: Final = "code-wrong"
-TOO_MANY: Final = "too-many-failures"
 LINK_NOT_GOOD: Final = "link-not-good"
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRules:
-    """How long sessions last, in microseconds, and what the archive is called in people's apps."""
-
-    idle_us: int
-    max_age_us: int
-    archive_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignInPorts:
-    """What signing in needs. ``record_refusal`` writes a refusal to the trail, or the sum of many, and does not block;
-    ``clock`` is seconds since 1970."""
-
-    database: Database
-    key: PeopleKey
-    clock: Callable[[], float]
-    record_refusal: Callable[[Event], None]
+SET_UP: Final = "/second-factor"
 
 
 class SignIn:
     """``archive.ports.SignIn`` on the index. Thread-safe; every call blocks."""
 
-    def __init__(self, ports: SignInPorts, rules: SessionRules) -> None:
-        self._ports = ports
-        self._rules = rules
-        self._table = PeopleTable(ports.database.dialect)
-        self._accounts = Accounts(self._hash_of)
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
 
     def begin(self, name: str, passcode: str, where: Where) -> Entered:
         """The first step, with a passcode. Raises Unauthenticated, Throttled if too many were wrong."""
-        buckets = passcode_buckets(self._ports.key, name, where, group_of(where.address))
-        self._require_allowance(buckets, where)
-        is_right = self._accounts.verify(name, passcode.encode("utf-8", "surrogatepass"))
-        with self._ports.database.reading() as cursor:
-            person = self._table.person(cursor, name)
-        if not is_right or person is None:
-            self._failed(buckets, where, WRONG, person.name if person else "")
-            raise Unauthenticated(WRONG)
-        return self._advance(person, where, ("passcode",))
+        person = self._take_passcode(name, passcode, where)
+        return self._steps.advance(person, where, ("passcode",))
 
     def invited(self, secret: str) -> str:
         """The account that a sign-in link is for. Raises NotFound if it is not good (any more)."""
-        with self._ports.database.reading() as cursor:
+        with self._steps.ports.database.reading() as cursor:
             return self._linked(cursor, secret).name
 
     def redeem(self, secret: str, passcode: str, where: Where) -> Entered:
@@ -107,101 +61,117 @@ class SignIn:
 
         Raises NotFound if the link is not good, ConfigError for a passcode that cannot be.
         """
+        steps = self._steps
         name = self.invited(secret)
         if wrong := check_passcode(passcode, name):
             raise ConfigError(wrong)
-        hashed, now_us = hash_passcode(passcode), self._now_us()
+        hashed, now_us = hash_passcode(passcode), steps.now_us()
 
         def work(transaction: Any) -> Person:
             person = self._linked(transaction.cursor, secret)
-            self._table.use_link(transaction.cursor, digest_of(secret), now_us)
-            self._table.set_passcode(transaction.cursor, name, hashed)
-            self._table.end_sessions(transaction.cursor, name, now_us)
+            steps.table.use_link(transaction.cursor, digest_of(secret), now_us)
+            steps.table.set_passcode(transaction.cursor, name, hashed)
+            steps.table.end_sessions(transaction.cursor, name, now_us)
             details: dict[str, Detail] = {"what": "passcode set by a sign-in link", "user": name}
-            transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, _visitor(where, name), details))
+            transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, visitor(where, name), details))
             return person
 
         try:
-            person = self._ports.database.write(work)
+            person = steps.ports.database.write(work)
         except NotFound:
-            self._refused(where, LINK_NOT_GOOD, name)
+            steps.refused(where, LINK_NOT_GOOD, name)
             raise
-        return self._advance(person, where, ("link",))
+        return steps.advance(person, where, ("link",))
 
     def complete(self, secret: str, code: str, where: Where) -> Entered:
-        """The second step, with a one-time code. Raises Unauthenticated, Throttled."""
-        before, person = self.whoever(secret, where)
-        if before.state is not State.FACTOR:
-            raise Unauthenticated("no-second-factor-asked-for")
-        buckets = code_buckets(self._ports.key, person.name, where)
-        self._require_allowance(buckets, where, person.name)
-        if not self._take_code(person.name, code, is_confirmed=True):
-            self._failed(buckets, where, CODE_WRONG, person.name)
-            raise Unauthenticated(CODE_WRONG)
-        return self._open(person, where, ("passcode", TOTP), before)
+        """The second step, with a one-time or a recovery code. Raises Unauthenticated, Throttled."""
+        before, person = self._steps.in_state(secret, where, State.FACTOR)
+        kind = self._steps.take_code(person.name, code, where, code_buckets(self._steps.ports.key, person.name, where))
+        return self._steps.open(person, where, ("passcode", kind), before)
+
+    def prove(self, secret: str, passcode: str, code: str, where: Where) -> Entered:
+        """Prove once more who has this session: with the passcode, and a code if there is a second factor.
+
+        Raises Unauthenticated, Throttled.
+        """
+        before, person = self._steps.in_state(secret, where, State.OPEN)
+        ways = self._steps.ways(person.name)
+        self._take_passcode(person.name, passcode, where)
+        if not ways.has_second_factor:
+            return self._steps.renew(before, person, where, ("passcode",))
+        kind = self._steps.take_code(person.name, code, where, code_buckets(self._steps.ports.key, person.name, where))
+        return self._steps.renew(before, person, where, ("passcode", kind))
 
     def offer_totp(self, secret: str, where: Where) -> Offered:
-        """A second factor for whoever has this session; the same one until it is confirmed. Raises Unauthenticated,
-        Denied if there is one already."""
-        _, person = self._allowed_to_set_up(secret, where)
-        now_us = self._now_us()
+        """An authenticator app to set up, for whoever has this session; the same one until it is confirmed. One that
+        is there stays until then.
+
+        Raises Unauthenticated, ProofNeeded.
+        """
+        steps = self._steps
+        _, person = steps.changing(secret, where, SET_UP)
+        now_us = steps.now_us()
 
         def work(transaction: Any) -> bytes:
-            known = self._table.factors(transaction.cursor, person.name).get(TOTP)
-            if known is not None and known.step != UNCONFIRMED:
-                raise Denied("second-factor-is-set-up")
+            known = steps.table.factors(transaction.cursor, person.name).get(OFFERED_TOTP)
             if known is not None and now_us < known.added_us + STEP_US:
-                return self._ports.key.open(person.name, TOTP, known.sealed)
+                return steps.ports.key.open(person.name, TOTP, known.sealed)
             fresh = secrets.token_bytes(TOTP_SECRET_BYTES)
-            sealed = self._ports.key.seal(person.name, TOTP, fresh)
-            self._table.put_factor(transaction.cursor, Factor(person.name, TOTP, sealed, now_us, UNCONFIRMED))
+            sealed = steps.ports.key.seal(person.name, TOTP, fresh)
+            offered = Factor(person.name, OFFERED_TOTP, sealed, now_us, UNCONFIRMED)
+            steps.table.put_factor(transaction.cursor, offered)
             return fresh
 
-        fresh = self._ports.database.write(work)
-        return Offered(_provisioning_uri(fresh, person.name, self._rules.archive_name), secret_text(fresh))
+        fresh = steps.ports.database.write(work)
+        return Offered(_provisioning_uri(fresh, person.name, steps.rules.archive_name), secret_text(fresh))
 
     def confirm_totp(self, secret: str, code: str, where: Where) -> Entered:
-        """Take the factor that was offered, now that its app has made a code: every other session of the person ends.
+        """Take the app that was offered, now that it has made a code, in place of the one before: every other session
+        of the person ends.
 
-        Raises Unauthenticated, Throttled, Denied.
+        Raises Unauthenticated, Throttled, ProofNeeded.
         """
-        before, person = self._allowed_to_set_up(secret, where)
-        buckets = code_buckets(self._ports.key, person.name, where)
-        self._require_allowance(buckets, where, person.name)
-        if not self._take_code(person.name, code, is_confirmed=False):
-            self._failed(buckets, where, CODE_WRONG, person.name)
+        steps = self._steps
+        before, person = steps.changing(secret, where, SET_UP)
+        buckets = code_buckets(steps.ports.key, person.name, where)
+        steps.require_allowance(buckets, where, person.name)
+        now_us = steps.now_us()
+
+        def work(transaction: Any) -> bool:
+            cursor = transaction.cursor
+            known = steps.table.factors(cursor, person.name)
+            offered = known.get(OFFERED_TOTP)
+            if offered is None or now_us >= offered.added_us + 2 * STEP_US:
+                return False
+            step = find_step(steps.ports.key.open(person.name, TOTP, offered.sealed), code, now_us / 1e6, UNCONFIRMED)
+            if step is None:
+                return False
+            steps.table.drop_factor(cursor, person.name, OFFERED_TOTP)
+            steps.table.put_factor(cursor, replace(offered, kind=TOTP, step=step))
+            steps.table.end_other_sessions(cursor, person.name, before.digest, now_us)
+            what = "replace" if TOTP in known else "add"
+            steps.record_change(transaction, where, person.name, {"what": what, "factor": TOTP})
+            return True
+
+        if not steps.ports.database.write(work):
+            steps.failed(buckets, where, CODE_WRONG, person.name)
             raise Unauthenticated(CODE_WRONG)
-        now_us = self._now_us()
-
-        def work(transaction: Any) -> None:
-            self._table.end_sessions(transaction.cursor, person.name, now_us)
-            details: dict[str, Detail] = {"what": "add", "user": person.name, "factor": TOTP}
-            transaction.record(Event(Action.FACTOR_CHANGE, Outcome.SUCCESS, _visitor(where, person.name), details))
-
-        self._ports.database.write(work)
-        return self._open(person, where, (TOTP,), before)
+        return steps.open(person, where, (TOTP,), before)
 
     def whoever(self, secret: str, where: Where) -> tuple[Session, Person]:
         """Whose session this is, in whatever state. Raises Unauthenticated."""
-        if not is_secret(secret):
-            raise Unauthenticated("no-session")
-        with self._ports.database.reading() as cursor:
-            session = self._table.session(cursor, digest_of(secret))
-            person = self._table.person(cursor, session.person) if session else None
-        try:
-            session = require_alive(session, self._now_us(), self._rules.idle_us, where.bound)
-        except Denied as error:
-            raise Unauthenticated(error.reason) from None
-        if person is None or person.disabled_us:
-            raise Unauthenticated("user-disabled")
-        return session, person
+        return self._steps.whoever(secret, where)
+
+    def ways(self, person: str) -> Ways:
+        """What somebody has to sign in with beside a passcode."""
+        return self._steps.ways(person)
 
     def sessions(self, principal: Principal) -> list[SessionShown]:
         """The sessions that somebody has, the last used first. Raises Denied for who is here without one."""
         _require_session(principal)
-        with self._ports.database.reading() as cursor:
-            found = self._table.sessions(cursor, principal.user)
-        now_us = self._now_us()
+        with self._steps.ports.database.reading() as cursor:
+            found = self._steps.table.sessions(cursor, principal.user)
+        now_us = self._steps.now_us()
         return [
             SessionShown(
                 each.number,
@@ -212,155 +182,56 @@ class SignIn:
                 each.digest == principal.fingerprint,
             )
             for each in found
-            if each.is_alive(now_us, self._rules.idle_us)
+            if each.is_alive(now_us, self._steps.rules.idle_us)
         ]
 
     def end_session(self, principal: Principal, number: str) -> None:
         """End one of somebody's own sessions. Raises Denied, NotFound."""
         _require_session(principal)
-        now_us = self._now_us()
+        now_us = self._steps.now_us()
 
         def work(transaction: Any) -> None:
-            known = self._table.sessions(transaction.cursor, principal.user)
+            known = self._steps.table.sessions(transaction.cursor, principal.user)
             found = [each for each in known if each.number == number]
             if not found:
                 raise NotFound("no such session")
-            self._table.end_session(transaction.cursor, found[0].digest, now_us)
+            self._steps.table.end_session(transaction.cursor, found[0].digest, now_us)
             details: dict[str, Detail] = {"user": principal.user, "session": number}
             transaction.record(Event(Action.SESSION_END, Outcome.SUCCESS, principal, details))
 
-        self._ports.database.write(work)
+        self._steps.ports.database.write(work)
 
     def sign_out(self, principal: Principal) -> None:
         """End the session that somebody is here with. Raises Denied."""
         _require_session(principal)
-        now_us = self._now_us()
+        now_us = self._steps.now_us()
 
         def work(transaction: Any) -> None:
-            self._table.end_session(transaction.cursor, principal.fingerprint, now_us)
+            self._steps.table.end_session(transaction.cursor, principal.fingerprint, now_us)
             details: dict[str, Detail] = {"user": principal.user, "session": principal.fingerprint[:16]}
             transaction.record(Event(Action.SIGN_OUT, Outcome.SUCCESS, principal, details))
 
-        self._ports.database.write(work)
+        self._steps.ports.database.write(work)
 
-    def has_second_factor(self, principal: Principal) -> bool:
-        """Whether somebody has one."""
-        with self._ports.database.reading() as cursor:
-            return self._confirmed(cursor, principal.user) is not None
-
-    def _advance(self, person: Person, where: Where, shown: tuple[str, ...]) -> Entered:
-        """What follows on the first step."""
-        with self._ports.database.reading() as cursor:
-            has_factor = self._confirmed(cursor, person.name) is not None
-        if not has_factor and not person.needs_second_factor:
-            return self._open(person, where, shown)
-        state = State.FACTOR if has_factor else State.SETUP
-        now_us = self._now_us()
-        secret, session = self._new_session(person, where, state, now_us + STEP_US)
-        self._ports.database.write(lambda transaction: self._table.add_session(transaction.cursor, session))
-        return Entered(secret, person.name, state)
-
-    def _open(self, person: Person, where: Where, shown: tuple[str, ...], before: Session | None = None) -> Entered:
-        now_us = self._now_us()
-        secret, session = self._new_session(person, where, State.OPEN, now_us + self._rules.max_age_us)
-
-        def work(transaction: Any) -> None:
-            cursor = transaction.cursor
-            current = self._table.person(cursor, person.name)
-            if current is None or current.disabled_us:
-                raise Unauthenticated("user-disabled")
-            if before is not None:
-                self._table.end_session(cursor, before.digest, now_us)
-            self._table.forget_sessions(cursor, now_us - FORGET_AFTER_US)
-            self._table.add_session(cursor, session)
-            who = replace(_visitor(where, person.name), fingerprint=session.digest)
-            details: dict[str, Detail] = {"user": person.name, "session": session.number, "shown": shown}
-            transaction.record(Event(Action.SIGN_IN, Outcome.SUCCESS, who, details))
-
-        self._ports.database.write(work)
-        key = self._ports.key
-        device = "" if key.is_device_of(person.name, where.device) else key.new_device(person.name)
-        return Entered(secret, person.name, State.OPEN, device)
-
-    def _new_session(self, person: Person, where: Where, state: State, ends_us: int) -> tuple[str, Session]:
-        secret, now_us = new_secret(secrets.token_bytes(SECRET_BYTES)), self._now_us()
-        session = Session(
-            digest=digest_of(secret),
-            person=person.name,
-            state=state,
-            bound=where.bound,
-            address=where.address,
-            agent=shown_agent(where.agent),
-            created_us=now_us,
-            used_us=now_us,
-            ends_us=ends_us,
-        )
-        return secret, session
-
-    def _take_code(self, person: str, code: str, *, is_confirmed: bool) -> bool:
-        """Whether this is a code of the person's factor that was not taken before; it is from now on.
-
-        Looked at and marked in one transaction, so that no two requests can use one code.
-        """
-
-        def work(transaction: Any) -> bool:
-            factor = self._table.factors(transaction.cursor, person).get(TOTP)
-            if factor is None or (factor.step != UNCONFIRMED) is not is_confirmed:
-                return False
-            secret = self._ports.key.open(person, TOTP, factor.sealed)
-            step = find_step(secret, code, self._ports.clock(), factor.step)
-            if step is None:
-                return False
-            self._table.put_factor(transaction.cursor, replace(factor, step=step))
-            return True
-
-        return bool(self._ports.database.write(work))
-
-    def _allowed_to_set_up(self, secret: str, where: Where) -> tuple[Session, Person]:
-        session, person = self.whoever(secret, where)
-        if session.state is State.FACTOR:
-            raise Unauthenticated("second-factor-missing")
-        return session, person
-
-    def _confirmed(self, cursor: Any, person: str) -> Factor | None:
-        factor = self._table.factors(cursor, person).get(TOTP)
-        return factor if factor is not None and factor.step != UNCONFIRMED else None
-
-    def _linked(self, cursor: Any, secret: str) -> Person:
-        link = self._table.link(cursor, digest_of(secret)) if is_secret(secret) else None
-        person = self._table.person(cursor, link.person) if link else None
-        if link is None or person is None or person.disabled_us or not link.is_good(self._now_us()):
-            raise NotFound(LINK_NOT_GOOD)
+    def _take_passcode(self, name: str, passcode: str, where: Where) -> Person:
+        steps = self._steps
+        buckets = passcode_buckets(steps.ports.key, name, where, group_of(where.address))
+        steps.require_allowance(buckets, where)
+        is_right = steps.accounts.verify(name, passcode.encode("utf-8", "surrogatepass"))
+        with steps.ports.database.reading() as cursor:
+            person = steps.table.person(cursor, name)
+        if not is_right or person is None:
+            steps.failed(buckets, where, WRONG, person.name if person else "")
+            raise Unauthenticated(WRONG)
         return person
 
-    def _hash_of(self, name: str) -> tuple[str, bool] | None:
-        with self._ports.database.reading() as cursor:
-            person = self._table.person(cursor, name)
-        return (person.passcode_hash, not person.disabled_us) if person else None
-
-    def _require_allowance(self, buckets: tuple[Bucket, ...], where: Where, name: str = "") -> None:
-        with self._ports.database.reading() as cursor:
-            if wait := wait_s(self._table, cursor, buckets, self._now_us()):
-                self._refused(where, TOO_MANY, name)
-                raise Throttled(TOO_MANY, wait)
-
-    def _failed(self, buckets: tuple[Bucket, ...], where: Where, reason: str, name: str) -> None:
-        now_us = self._now_us()
-        self._ports.database.write(lambda transaction: count_failure(self._table, transaction.cursor, buckets, now_us))
-        self._refused(where, reason, name)
-
-    def _refused(self, where: Where, reason: str, name: str) -> None:
-        details: dict[str, Detail] = {"reason": reason}
-        if name:
-            details["user"] = name
-        self._ports.record_refusal(Event(Action.SIGN_IN, Outcome.REFUSED, _visitor(where, ""), details))
-
-    def _now_us(self) -> int:
-        return int(self._ports.clock() * 1e6)
-
-
-def _visitor(where: Where, user: str) -> Principal:
-    return Principal(user, "", user, where.address, via=VIA_SESSION)
+    def _linked(self, cursor: Any, secret: str) -> Person:
+        table, now_us = self._steps.table, self._steps.now_us()
+        link = table.link(cursor, digest_of(secret)) if is_secret(secret) else None
+        person = table.person(cursor, link.person) if link else None
+        if link is None or person is None or person.disabled_us or not link.is_good(now_us):
+            raise NotFound(LINK_NOT_GOOD)
+        return person
 
 
 def _require_session(principal: Principal) -> None:

@@ -20,7 +20,8 @@ from strongroom.errors import ConfigError, Denied, StrongroomError
 from strongroom.net.certificates import CertificateFacts, facts_of_der, is_issued_by
 from strongroom.net.refusals import Key, RefusalMeter
 from strongroom.people.sealing import people_key
-from strongroom.people.signing_in import SessionRules, SignIn, SignInPorts
+from strongroom.people.signing_in import SignIn
+from strongroom.people.steps import SessionRules, SignInPorts, Steps
 from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.tokens import TokenTable
@@ -65,11 +66,17 @@ class Callers:
                 max_bearer_bytes=archive.config.limits.max_bearer_bytes,
             )
         )
-        rules = SessionRules(self._idle_us, int(archive.config.sessions.max_age_s * 1e6), archive.config.archive.aet)
+        sessions = archive.config.sessions
+        rules = SessionRules(
+            self._idle_us,
+            int(sessions.max_age_s * 1e6),
+            archive.config.archive.aet,
+            int(sessions.proof_max_age_s * 1e6),
+        )
         ports = SignInPorts(
             archive.index.database, people_key(archive.ring, archive.secrets), time.time, self._refusals.record
         )
-        self.sign_in = SignIn(ports, rules)
+        self.sign_in = SignIn(Steps(ports, rules))
 
     def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
         rules = JwtRules(

@@ -148,6 +148,7 @@ class Worker:
             pixels=self._pixels,
             sign_in=callers.sign_in,
             run_sign_in=self._run_sign_in,
+            proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,

@@ -11,7 +11,7 @@ from strongroom.archive.access import decode_scope
 from strongroom.archive.people import Factor, Link, Person, Session, State
 from strongroom.archive.roles import stored_roles
 from strongroom.store.database import Sql
-from strongroom.store.schema.tables import ACCOUNT, ATTEMPT, FACTOR, SESSION, SIGN_IN_LINK
+from strongroom.store.schema.tables import ACCOUNT, ATTEMPT, FACTOR, PASSKEY, RECOVERY_CODE, SESSION, SIGN_IN_LINK
 
 _PERSON = (ACCOUNT.c.name, ACCOUNT.c.passcode_hash, ACCOUNT.c.role, ACCOUNT.c.scope, ACCOUNT.c.added_us,
            ACCOUNT.c.disabled_us)  # fmt: skip
@@ -37,6 +37,10 @@ class PeopleTable:
         self._add_session = Sql(insert(SESSION), dialect)
         self._end = Sql(update(SESSION).where(of_digest, is_on).values(ended_us=bindparam("b")), dialect)
         self._end_all = Sql(update(SESSION).where(of_person, is_on).values(ended_us=bindparam("b")), dialect)
+        self._end_others = Sql(
+            update(SESSION).where(of_person, is_on, SESSION.c.digest != bindparam("c")).values(ended_us=bindparam("b")),
+            dialect,
+        )
         self._use = Sql(
             update(SESSION).where(of_digest, SESSION.c.used_us < bindparam("c")).values(used_us=bindparam("b")), dialect
         )
@@ -46,7 +50,10 @@ class PeopleTable:
         of_person, of_link = FACTOR.c.person == bindparam("a"), SIGN_IN_LINK.c.digest == bindparam("a")
         self._factors = Sql(select(FACTOR).where(of_person), dialect)
         self._drop_factor = Sql(delete(FACTOR).where(of_person, FACTOR.c.kind == bindparam("b")), dialect)
-        self._drop_factors = Sql(delete(FACTOR).where(of_person), dialect)
+        self._drop_factors = [
+            Sql(delete(table).where(table.c.person == bindparam("a")), dialect)
+            for table in (FACTOR, PASSKEY, RECOVERY_CODE)
+        ]
         self._add_factor = Sql(insert(FACTOR), dialect)
         self._link = Sql(select(SIGN_IN_LINK).where(of_link), dialect)
         self._add_link = Sql(insert(SIGN_IN_LINK), dialect)
@@ -93,6 +100,7 @@ class PeopleTable:
             used_us=session.used_us,
             ends_us=session.ends_us,
             ended_us=session.ended_us,
+            proved_us=session.proved_us,
         )
 
     def forget_sessions(self, cursor: Any, before_us: int) -> None:
@@ -106,6 +114,10 @@ class PeopleTable:
     def end_sessions(self, cursor: Any, person: str, now_us: int) -> int:
         """End every session of somebody; returns how many there were."""
         return int(self._end_all.run(cursor, a=person, b=now_us).rowcount)
+
+    def end_other_sessions(self, cursor: Any, person: str, kept: str, now_us: int) -> int:
+        """End every session of somebody but the one of the digest ``kept``; returns how many there were."""
+        return int(self._end_others.run(cursor, a=person, b=now_us, c=kept).rowcount)
 
     def use_session(self, cursor: Any, digest: str, used_us: int) -> None:
         """Say that a session was used; never that it was used earlier than is known."""
@@ -129,8 +141,13 @@ class PeopleTable:
         )
 
     def drop_factors(self, cursor: Any, person: str) -> None:
-        """Forget every second factor of somebody."""
-        self._drop_factors.run(cursor, a=person)
+        """Forget every second factor of somebody, with passkeys and recovery codes."""
+        for drop in self._drop_factors:
+            drop.run(cursor, a=person)
+
+    def drop_factor(self, cursor: Any, person: str, kind: str) -> bool:
+        """Forget a second factor of one kind; False if there is none."""
+        return bool(self._drop_factor.run(cursor, a=person, b=kind).rowcount)
 
     def put_link(self, cursor: Any, link: Link) -> None:
         """Add a sign-in link: the only one of this person."""

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from strongroom.archive.access import require
+from strongroom.archive.access import require, require_fresh_proof
 from strongroom.archive.people import VIA_SESSION
 from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
 from strongroom.types import Principal, Uid
@@ -211,6 +211,9 @@ class WebApp:
                 raise
         if operation.method != "GET" and (principal.via == VIA_SESSION or FORM in operation.consumes):
             require_same_origin(request.headers)
+        if operation.proof_for:
+            resume = operation.proof_for.format(**{name: quote(part, safe="") for name, part in match.parts.items()})
+            require_fresh_proof(principal, int(time.time() * 1e6), self._services.proof_max_age_us, resume)
         _require_no_body(request, operation)
         return await operation.handler(self._call(request, principal, match))
 

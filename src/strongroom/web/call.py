@@ -73,6 +73,7 @@ class Services:
     waiting. ``run_pixels`` is it for whoever needs a pixel worker, and waits for one: it raises Busy when too many do.
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``run_sign_in`` is it for who signs in: a passcode takes its time to check, and Busy is raised when too many wait.
+    ``proof_max_age_us`` is how long it counts that somebody has proved who he is.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     ``count_request`` is told operation, status and seconds of each answer; ``metrics`` is what all processes count, as
     Prometheus reads it; ``is_ready`` whether this one can do its work.
@@ -97,6 +98,7 @@ class Services:
     new_memory: Callable[[], Memory] = Memory
     sign_in: SignIn | None = None
     run_sign_in: RunBlocking | None = None
+    proof_max_age_us: int = 600_000_000
     index_is_remote: bool = False
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None

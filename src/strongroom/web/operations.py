@@ -7,7 +7,7 @@ from __future__ import annotations
 from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
-from strongroom.web.ui import account, entering, pages, studies
+from strongroom.web.ui import account, entering, pages, proving, studies
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
@@ -24,6 +24,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *delete.OPERATIONS,
         *entering.OPERATIONS,
         *account.OPERATIONS,
+        *proving.OPERATIONS,
         *studies.OPERATIONS,
         *pages.OPERATIONS,
     )

@@ -4,84 +4,20 @@ from __future__ import annotations
 
 from base64 import b32decode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.instances import Shelf
-from strongroom.archive.model import Action, Event
-from strongroom.archive.people import Entered, Link, State, Where, digest_of, new_secret, principal_of
-from strongroom.archive.roles import Role, encode_roles
-from strongroom.archive.totp import STEP_S, code_at
-from strongroom.errors import ConfigError, Denied, NotFound, Throttled, Unauthenticated
+from harness.signing_in import ELSEWHERE, HERE, PASSCODE, RULES, World
+from strongroom.archive.model import Action
+from strongroom.archive.people import State, Where
+from strongroom.archive.roles import Role
+from strongroom.archive.totp import STEP_S
+from strongroom.errors import ConfigError, Denied, NotFound, ProofNeeded, Throttled, Unauthenticated
 from strongroom.people.guessing import ACCOUNT, ACCOUNT_FROM_ADDRESS, ADDRESS, CODE, KNOWN_DEVICE
-from strongroom.people.sealing import PeopleKey
-from strongroom.people.signing_in import STEP_US, SessionRules, SignIn, SignInPorts
-from strongroom.store.accounts import hash_passcode
-from strongroom.store.index import Index
-from strongroom.store.people import PeopleTable
-from strongroom.trail.log import TrailReader
-from strongroom.trail.record import parse_record
+from strongroom.people.steps import STEP_US
 from strongroom.types import Principal
-
-START_S = 1_800_000_000.0
-PASSCODE = "correct horse battery"
-HASH = hash_passcode(PASSCODE)
-HERE = Where("192.0.2.1", agent="Firefox")
-ELSEWHERE = Where("198.51.100.7")
-RULES = SessionRules(idle_us=1_800_000_000, max_age_us=43_200_000_000, archive_name="STRONGROOM")
-
-
-@dataclass
-class World:
-    """An index with people in it, a clock, and what was refused."""
-
-    index: Index
-    now_s: float = START_S
-    refused: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        ports = SignInPorts(self.index.database, PeopleKey(bytes(32)), lambda: self.now_s, self.refused.append)
-        self.sign_in = SignIn(ports, RULES)
-        self.table = PeopleTable(self.index.database.dialect)
-
-    def do(self, work: Any, *values: Any) -> Any:
-        return self.index.database.write(lambda transaction: work(transaction.cursor, *values))
-
-    def add(self, name: str = "jdoe", *roles: Role, hashed: str = HASH) -> None:
-        self.do(self.index.registry.put_account, name, hashed, encode_roles(roles or (Role.VIEWER,)), 1)
-
-    def link(self, name: str = "jdoe", for_s: float = 60.0) -> str:
-        secret = new_secret(bytes(range(32)))
-        now_us = int(self.now_s * 1e6)
-        self.do(self.table.put_link, Link(digest_of(secret), name, now_us, now_us + int(for_s * 1e6)))
-        return secret
-
-    def totp(self, entered: Entered, where: Where = HERE) -> bytes:
-        """Set up a second factor; the clock goes on, so that the next code is another one."""
-        secret = b32decode(self.sign_in.offer_totp(entered.secret, where).secret)
-        self.entered = self.sign_in.confirm_totp(entered.secret, self.code(secret), where)
-        self.now_s += 2 * STEP_S
-        return secret
-
-    def code(self, secret: bytes) -> str:
-        return code_at(secret, int(self.now_s) // STEP_S)
-
-    def principal(self, entered: Entered, where: Where = HERE) -> Principal:
-        return principal_of(*self.sign_in.whoever(entered.secret, where), where.address)
-
-    def fails(self, times: int, where: Where = ELSEWHERE, name: str = "jdoe") -> None:
-        for _ in range(times):
-            with pytest.raises(Unauthenticated):
-                self.sign_in.begin(name, "wrong wrong wrong", where)
-
-    def events(self, action: Action) -> list[Event]:
-        reader = TrailReader(self.index.database.dialect)
-        with self.index.database.read() as cursor:
-            found = [parse_record(row.raw).event for row in reader.read(cursor, "first", 0, 1000)]
-        return [event for event in found if event.action is action]
 
 
 @pytest.fixture
@@ -200,11 +136,77 @@ def test_a_factor_that_was_only_offered_is_none(world: World) -> None:
     assert world.sign_in.begin("jdoe", PASSCODE, HERE).state is State.OPEN
 
 
-def test_a_second_factor_is_not_replaced_by_who_has_a_session(world: World) -> None:
+def test_a_second_factor_is_not_set_up_or_replaced_by_who_found_a_session_open(world: World) -> None:
     world.add()
-    world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
-    with pytest.raises(Denied, match="second-factor-is-set-up"):
-        world.sign_in.offer_totp(world.entered.secret, HERE)
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    offered = world.sign_in.offer_totp(entered.secret, HERE)
+    world.now_s += RULES.proof_max_age_us / 1e6
+    for use in (
+        lambda: world.sign_in.offer_totp(entered.secret, HERE),
+        lambda: world.sign_in.confirm_totp(entered.secret, world.code(b32decode(offered.secret)), HERE),
+    ):
+        with pytest.raises(ProofNeeded):
+            use()
+
+
+def test_a_second_factor_is_good_until_another_one_takes_its_place(world: World) -> None:
+    world.add()
+    first = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    world.sign_in.offer_totp(world.entered.secret, HERE)
+    half = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    entered = world.sign_in.complete(half.secret, world.code(first), HERE)
+    second = world.totp(entered)
+    half = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    with pytest.raises(Unauthenticated):
+        world.sign_in.complete(half.secret, world.code(first), HERE)
+    assert world.sign_in.complete(half.secret, world.code(second), HERE).state is State.OPEN
+    assert [event.details["what"] for event in world.events(Action.FACTOR_CHANGE)] == ["add", "replace"]
+
+
+# --- proving once more who one is
+
+
+def test_a_proof_is_fresh_for_a_while_and_gives_the_session_another_secret(world: World) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    before, _ = world.sign_in.whoever(entered.secret, HERE)
+    world.now_s += 1000
+    again = world.sign_in.prove(entered.secret, PASSCODE, "", HERE)
+    after, _ = world.sign_in.whoever(again.secret, HERE)
+    assert (after.created_us, after.ends_us) == (before.created_us, before.ends_us)
+    assert after.proved_us == int(world.now_s * 1e6) > before.proved_us
+    with pytest.raises(Unauthenticated, match="session-ended"):  # whoever had stolen it
+        world.sign_in.whoever(entered.secret, HERE)
+    (event,) = world.events(Action.PROOF)
+    assert (event.details["shown"], event.details["before"]) == (("passcode",), before.number)
+
+
+def test_who_has_a_second_factor_proves_with_both(world: World) -> None:
+    world.add()
+    secret = world.totp(world.sign_in.begin("jdoe", PASSCODE, HERE))
+    for passcode, code in (
+        (PASSCODE, ""), (PASSCODE, "000000"), ("wrong wrong wrong", world.code(secret)), ("", world.code(secret)),
+    ):  # fmt: skip
+        with pytest.raises(Unauthenticated):
+            world.sign_in.prove(world.entered.secret, passcode, code, HERE)
+    assert world.sign_in.prove(world.entered.secret, PASSCODE, world.code(secret), HERE).state is State.OPEN
+
+
+def test_only_who_is_in_proves_anything(world: World) -> None:
+    world.add("root", Role.ADMINISTRATOR)
+    entered = world.sign_in.begin("root", PASSCODE, HERE)
+    with pytest.raises(Unauthenticated):
+        world.sign_in.prove(entered.secret, PASSCODE, "", HERE)
+
+
+def test_who_found_a_session_open_has_few_guesses_at_the_passcode(world: World) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    for _ in range(ACCOUNT_FROM_ADDRESS.burst):
+        with pytest.raises(Unauthenticated):
+            world.sign_in.prove(entered.secret, "wrong wrong wrong", "", ELSEWHERE)
+    with pytest.raises(Throttled):
+        world.sign_in.prove(entered.secret, PASSCODE, "", ELSEWHERE)
 
 
 def test_setting_up_a_factor_ends_all_other_sessions(world: World) -> None:

@@ -227,6 +227,7 @@ SESSION = Table(
     _count("used_us"),
     _count("ends_us"),
     _count("ended_us"),
+    _count("proved_us"),
     Index("session_of_person", "person"),
 )
 """Sessions of people by the SHA-256 of their secret, which has 256 random bits."""
@@ -243,6 +244,34 @@ SIGN_IN_LINK = Table(
 
 ATTEMPT = Table("attempt", TABLES, Column("bucket", TEXT, primary_key=True), _count("forgiven_us"))
 """Failed attempts to sign in: what counts together, as a digest, and when all of it is forgiven."""
+
+PASSKEY = Table(
+    "passkey",
+    TABLES,
+    Column("credential", TEXT, primary_key=True),
+    _text("person"),
+    _text("name"),
+    _text("rp_id"),
+    _blob("public_key"),
+    _count("counter"),
+    _count("is_synced"),
+    _count("added_us"),
+    _count("used_us"),
+    Index("passkey_of_person", "person"),
+)
+"""Passkeys by their credential id; ``public_key`` is a COSE key, ``rp_id`` the name that they are good for."""
+
+RECOVERY_CODE = Table(
+    "recovery_code",
+    TABLES,
+    Column("person", TEXT, primary_key=True),
+    Column("digest", TEXT, primary_key=True),
+    _count("added_us"),
+    _count("used_us"),
+)
+
+SPENT_CHALLENGE = Table("spent_challenge", TABLES, Column("digest", TEXT, primary_key=True), _count("ends_us"))
+"""Challenges of passkeys that were answered, until they would have ended by themselves."""
 
 COMMITMENT = Table(
     "commitment",

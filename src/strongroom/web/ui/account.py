@@ -25,7 +25,7 @@ async def show_account(call: Call) -> Response:
 
 def _found(call: Call) -> tuple[list[SessionShown], bool]:
     sign_in = sign_in_of(call)
-    return sign_in.sessions(call.principal), sign_in.has_second_factor(call.principal)
+    return sign_in.sessions(call.principal), sign_in.ways(call.principal.user).has_second_factor
 
 
 async def end_session(call: Call) -> Response:

@@ -116,7 +116,7 @@ async def set_up(call: Call) -> Response:
         code = form.get("code", "")[:16]
         entered = await run(call, sign_in_of(call).confirm_totp, secret_of(call), code, where_of(call))
     except Throttled as error:
-        return await _set_up_page(call, _wait(error), 429)
+        return await _set_up_page(call, wait_words(error), 429)
     except Unauthenticated as error:
         if error.reason != "code-wrong":
             raise
@@ -151,12 +151,13 @@ def _go_on(entered: Entered, wanted: str) -> Response:
 
 
 def _throttled(error: Throttled, template: str, **values: Any) -> Response:
-    answer = page(template, status=429, wrong=_wait(error), **values)
+    answer = page(template, status=429, wrong=wait_words(error), **values)
     answer.headers["retry-after"] = str(error.retry_after_s)
     return answer
 
 
-def _wait(error: Throttled) -> str:
+def wait_words(error: Throttled) -> str:
+    """What somebody is told who was wrong too often."""
     minutes = -(-error.retry_after_s // 60)
     return f"There were too many attempts. Try again in {minutes} minute{'s' if minutes != 1 else ''}."
 

@@ -7,12 +7,13 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from strongroom.errors import Busy, Throttled, Unauthenticated
+from strongroom.errors import Busy, ProofNeeded, Throttled, Unauthenticated
 from strongroom.web.operation import PREFIX
 from strongroom.web.problem import problem_of
 from strongroom.web.ui.pages import is_navigation, page
 
 SIGN_IN = "/sign-in"
+PROVE = "/account/prove"
 
 
 def page_of(request: Request, error: Exception) -> Response | None:
@@ -23,6 +24,8 @@ def page_of(request: Request, error: Exception) -> Response | None:
     path: str = request.url.path
     if not is_navigation(request) or path == PREFIX or path.startswith(f"{PREFIX}/"):
         return None
+    if isinstance(error, ProofNeeded):
+        return _on_to(request, f"{PROVE}?next={quote(error.resume, safe='/')}")
     if isinstance(error, Unauthenticated) and not isinstance(error, Throttled):
         return _to_sign_in(request)
     found = problem_of(error)
@@ -38,7 +41,11 @@ def _to_sign_in(request: Request) -> Response:
     query: str = request.url.query
     wanted = request.url.path + (f"?{query}" if query else "")
     more = "" if wanted == "/" or request.method != "GET" else f"?next={quote(wanted, safe='/')}"
+    return _on_to(request, SIGN_IN if request.headers.get("hx-request") else SIGN_IN + more)
+
+
+def _on_to(request: Request, place: str) -> Response:
     if request.headers.get("hx-request"):
         # A script asked for a part of a page: the whole page has to go there.
-        return Response(status_code=204, headers={"hx-redirect": SIGN_IN})
-    return Response(status_code=303, headers={"location": SIGN_IN + more})
+        return Response(status_code=204, headers={"hx-redirect": place})
+    return Response(status_code=303, headers={"location": place})

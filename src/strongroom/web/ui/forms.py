@@ -49,6 +49,7 @@ def where_of(call: Call) -> Where:
         sha256(certificate_der).hexdigest() if certificate_der else "",
         request.headers.get("user-agent", ""),
         cookie_of(request.headers, DEVICE_COOKIE),
+        request.scope["server"][1],
     )
 
 
