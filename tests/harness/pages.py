@@ -45,8 +45,17 @@ CASES: Mapping[str, Case] = {
     "pageSecondFactor": Case({"": "/second-factor"}, SETTING_UP, {NOBODY: TO_SIGN_IN, AT_CODE: TO_SIGN_IN}),
     "pageAccount": at("/account"),
     "pageProve": at("/account/prove"),
-    "pageStudies": at("/studies", empty="?q=nobody", rest="?offset=50"),
-    "pageStudy": Case({"": "/studies/{study}"}, until="#frame[src]", answers={SCOPED: 404}),
+    "pageStudies": at("/studies", empty="?q=nobody", rest="?older=2.25.4720"),
+    "saveStudies": at("/studies.csv"),
+    "pagePatient": Case({"": "/studies/{study}/patient"}, answers={SCOPED: 404}),
+    "pageStudy": Case({"": "/studies/{study}"}, answers={SCOPED: 404}),
+    "pageSeries": Case({"": "/studies/{study}/series/{series}"}, answers={SCOPED: 404}),
+    "pageViewer": Case({"": "/studies/{study}/viewer"}, until="#frame[src]", answers={SCOPED: 404}),
+    "pictureOfStudy": Case({"": "/studies/{study}/picture"}, answers={SCOPED: 404}),
+    "pictureOfSeries": Case({"": "/studies/{study}/series/{series}/picture"}, answers={SCOPED: 404}),
+    "pictureOfInstance": Case(
+        {"": "/studies/{study}/series/{series}/instances/{instance}/picture"}, answers={SCOPED: 404}
+    ),
 }
 
 PREPARED: tuple[Prepare, ...] = ()

@@ -170,6 +170,7 @@ def test_a_physician_searches_as_he_types_and_scrolls_through_a_ct(window: Open)
     kept(seen, "studies-empty")
     page.get_by_label("Patient name").fill("åsa")
     page.get_by_role("link", name="Bergström").click()
+    page.get_by_role("link", name="View images").click()
     expect(page.locator("#window")).to_contain_text("W")
     expect(page.locator("#frame")).to_have_attribute("src", re.compile("rendered"))
     kept(seen, "viewer")
@@ -198,6 +199,7 @@ def test_a_hostile_name_is_text_and_nothing_else(window: Open) -> None:
     assert "\u202e" not in shown
     assert "U+202E" in shown
     seen.page.locator("tbody tr a").click()
+    seen.page.get_by_role("link", name="View images").click()
     expect(seen.page.locator("#frame")).to_have_attribute("src", re.compile("rendered"))
     assert seen.page.locator("main bdi script").count() == 0
     kept(seen, "viewer-hostile")
@@ -235,7 +237,12 @@ def test_every_page_fits_a_telephone(window: Open, scheme: str) -> None:
     seen.go("/sign-in")
     kept(seen, f"sign-in-narrow-{scheme}")
     sign_in(seen, path="/studies")
-    for path, name in (("/studies", "studies"), ("/account", "account"), ("/studies/2.25.46", "viewer")):
+    for path, name in (
+        ("/studies", "studies"),
+        ("/account", "account"),
+        ("/studies/2.25.46", "study"),
+        ("/studies/2.25.46/viewer", "viewer"),
+    ):
         seen.go(path)
         if name == "viewer":
             expect(seen.page.locator("#frame")).to_have_attribute("src", re.compile("rendered"))

@@ -131,7 +131,14 @@ CASES: Mapping[str, Case] = {
     "pageProve": Case(Kind.FREE),
     "prove": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageStudies": Case(Kind.LIST),
+    "saveStudies": Case(Kind.LIST),
+    "pagePatient": RESOURCE,
     "pageStudy": RESOURCE,
+    "pageSeries": RESOURCE,
+    "pictureOfStudy": RESOURCE,
+    "pictureOfSeries": RESOURCE,
+    "pictureOfInstance": RESOURCE,
+    "pageViewer": RESOURCE,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
@@ -117,6 +118,13 @@ class Index(Protocol):
 
     def count(self, query: Query, narrowed: Prefilter, scope: Scope | None) -> int:
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""
+
+
+class ListedIndex(Index, Protocol):
+    """The index for who reads: it has the list that people go through besides."""
+
+    def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
+        """One page of the list of studies in scope, from the beginning if the study that it goes on from is gone."""
 
 
 class Quarantine(Protocol):

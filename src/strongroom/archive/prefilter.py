@@ -154,7 +154,7 @@ def _names(column: Column, match: Match, fuzzy: bool) -> list[Condition]:
     match match:
         case Single(value) if fuzzy:
             # The words of the key are in the name in both ways of matching, in no order.
-            return [Like(column, (f"%{_escaped(word)}%",)) for word in words_of(value)[:_MAX_LIKE_RUNS]]
+            return [Like(column, (f"%{escaped(word)}%",)) for word in words_of(value)[:_MAX_LIKE_RUNS]]
         case Single(text) | Wildcard(text):
             first, *others = text.split("=")
             if others or is_alphabetic_only(first):
@@ -178,16 +178,17 @@ def _first_group(column: Column, group: str) -> list[Condition]:
 def _any_group(column: Column, group: str) -> list[Condition]:
     """Return the condition that what is literal in a group occurs in the column, in its order."""
     runs = _LITERAL_RUN.findall(group)[:_MAX_LIKE_RUNS]
-    return [Like(column, ("%" + "".join(_escaped(run) + "%" for run in runs),))] if runs else []
+    return [Like(column, ("%" + "".join(escaped(run) + "%" for run in runs),))] if runs else []
 
 
 def _like(match: Single | Wildcard) -> str:
     if isinstance(match, Single):
-        return _escaped(match.value)
-    return _escaped(match.pattern).replace("*", "%").replace("?", "_")
+        return escaped(match.value)
+    return escaped(match.pattern).replace("*", "%").replace("?", "_")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """``text`` as it stands for itself in a LIKE pattern."""
     return _LIKE_SPECIAL.sub(r"!\g<0>", text)
 
 

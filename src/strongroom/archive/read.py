@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from strongroom.archive.access import require
 from strongroom.archive.answers import AboutArchive, JsonDataset, compile_answer
 from strongroom.archive.attributes import decode_attributes
+from strongroom.archive.listing import MAX_LISTED, StudyList, StudyPage
 from strongroom.archive.matching import compile_matcher
-from strongroom.archive.model import Action, Detail, Event, Outcome, SearchRow, StoredObject
-from strongroom.archive.ports import BlobReader, BlobStore, Index
+from strongroom.archive.model import Action, Detail, Event, Level, Outcome, SearchRow, StoredObject
+from strongroom.archive.ports import BlobReader, BlobStore, Index, ListedIndex
 from strongroom.archive.prefilter import Prefilter, sql_conditions
 from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import IntegrityError
@@ -58,7 +59,7 @@ class Answers:
 class Reader:
     """Searches and opens what is stored, for those who may. Thread-safe."""
 
-    def __init__(self, index: Index, blobs: BlobStore, limits: ReadLimits, about: AboutArchive) -> None:
+    def __init__(self, index: ListedIndex, blobs: BlobStore, limits: ReadLimits, about: AboutArchive) -> None:
         self._index = index
         self._blobs = blobs
         self._limits = limits
@@ -100,6 +101,19 @@ class Reader:
         details = _asked(query) | {"results": len(found), "truncated": truncated}
         self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
         return Found(found, truncated, remaining)
+
+    def list_studies(self, principal: Principal, wanted: StudyList) -> StudyPage:
+        """One page of the list of studies, at most MAX_LISTED of them.
+
+        Raises Denied, StorageUnavailable; nothing is answered that is not in the trail.
+        """
+        require(principal, Right.FIND)
+        wanted = replace(wanted, limit=min(wanted.limit, MAX_LISTED, self._limits.max_query_results))
+        found = self._index.list_studies(wanted, principal.scope)
+        details: dict[str, Detail] = {"level": Level.STUDY.name, "model": "LIST", "matched": wanted.matched}
+        details |= {"results": len(found.rows), "truncated": found.has_older}
+        self._index.record(Event(Action.QUERY, Outcome.SUCCESS, principal, details))
+        return found
 
     def _candidates(
         self, query: Query, narrowed: Prefilter, limit: int, scope: Scope | None

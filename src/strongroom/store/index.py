@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from strongroom.archive import keys as kept
 from strongroom.archive.access import OUTSIDE_SCOPE
 from strongroom.archive.constraint import Single, UidList
+from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, SearchRow, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
@@ -22,6 +23,7 @@ from strongroom.store.backlog import Backlog
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
+from strongroom.store.listing import list_studies
 from strongroom.store.provenance import alerts_of
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, DIGEST, INSTANCE, SERIES, SMALL_OBJECT, STUDY
@@ -242,6 +244,11 @@ class Index:
             rows, make = search(cursor, self._dialect, query, narrowed, limit, scope)
             while some := rows.fetchmany(FETCH_ROWS):
                 yield from map(make, some)
+
+    def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
+        """One page of the list of studies in scope."""
+        with self.database.read() as cursor:
+            return list_studies(cursor, self._dialect, wanted, scope)
 
     def count(self, query: Query, narrowed: Prefilter, scope: Scope | None = None) -> int:
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""

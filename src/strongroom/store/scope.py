@@ -122,6 +122,11 @@ def _visible(part: PartShape, level: Level) -> Any:
     return _visible_study(part, STUDY) if level is Level.STUDY else _all(_terms(part, STUDY, SERIES))
 
 
+def visible_series(shape: ScopeShape, series: Any) -> Any:
+    """True of the series of an alias that are in scope, within a row of a patient and a study."""
+    return _any(_all(_terms(part, STUDY, series)) for part in shape)
+
+
 def _all(terms: list[Any]) -> Any:
     return and_(true(), *terms)
 
@@ -202,7 +207,7 @@ def _over_studies(shape: ScopeShape, tag: int) -> Any:
 
 
 def _over_series(shape: ScopeShape, tag: int) -> Any | None:
-    inside = [_SERIES.c.study == STUDY.c.id, _any(_all(_terms(part, STUDY, _SERIES)) for part in shape)]
+    inside = [_SERIES.c.study == STUDY.c.id, visible_series(shape, _SERIES)]
     match tag:
         case 0x00201206:
             return _count(func.count(), _SERIES, inside)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
-from strongroom.web.ui import account, entering, pages, proving, studies
+from strongroom.web.ui import account, drill, entering, pages, pictures, proving, studies, viewer
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
@@ -26,6 +26,9 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *account.OPERATIONS,
         *proving.OPERATIONS,
         *studies.OPERATIONS,
+        *drill.OPERATIONS,
+        *pictures.OPERATIONS,
+        *viewer.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

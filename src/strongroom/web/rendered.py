@@ -93,6 +93,12 @@ async def thumbnail(call: Call) -> Response:
     return plan if isinstance(plan, Delivered) else await send_drawn(call, plan, draw_first)
 
 
+async def picture(call: Call) -> Response:
+    """The thumbnail of what the path names for a page of ours: a JPEG, whatever else its browser would take."""
+    plan = await call.services.run_blocking(_plan_thumbnail, call, REPRESENTATIVE, Choice(JPEG, False, "", 1000))
+    return plan if isinstance(plan, Delivered) else await send_drawn(call, plan, draw_first)
+
+
 def _plan(call: Call, offers: Sequence[Offer], frames: tuple[int, ...]) -> Plan | Delivered:
     accept, query = accepted(call)
     choice = negotiate(accept, offers, query)[0]
@@ -105,9 +111,10 @@ def _plan(call: Call, offers: Sequence[Offer], frames: tuple[int, ...]) -> Plan 
         return checked(call, Plan(retrieved.objects, retrieved.delivery, rendering, "", choice))
 
 
-def _plan_thumbnail(call: Call, frames: tuple[int, ...]) -> Plan | Delivered:
-    accept, query = accepted(call)
-    choice = negotiate(accept, _OF_THUMBNAIL, query)[0]
+def _plan_thumbnail(call: Call, frames: tuple[int, ...], choice: Choice | None = None) -> Plan | Delivered:
+    if choice is None:
+        accept, query = accepted(call)
+        choice = negotiate(accept, _OF_THUMBNAIL, query)[0]
     rendering = parse_thumbnail(call.request.query_params, choice.media_type, frames)
     retrieved = retrieve(call, "thumbnail")
     with recorded(retrieved.delivery):

@@ -1,204 +1,248 @@
-"""Studies as people look for them, and the small viewer: rendered frames, scrolled through and windowed.
+"""The list of studies: newest first, searched as one types, as pages and as CSV; and all studies of one patient.
 
-Both ask the archive as DICOMweb does, with the right and the scope of who is signed in. The viewer works wherever pages
-work; it shows what the server renders, and is not meant for diagnosis.
+It asks the archive with the right and the scope of who is signed in, like everything that people see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from strongroom.archive.answers import JsonDataset
-from strongroom.archive.keys import UNIQUE_KEYS
-from strongroom.archive.model import Level
-from strongroom.archive.qido import parse_search
-from strongroom.errors import NotFound
-from strongroom.types import Right
+from strongroom.archive.listing import MAX_LISTED, MAX_TEXT_CHARS, StudyList, StudyPage, parse_words
+from strongroom.archive.model import Action, Detail, Outcome
+from strongroom.archive.read import merged
+from strongroom.errors import MalformedDataset, NotFound
+from strongroom.types import Right, Uid
 from strongroom.web.call import Call
 from strongroom.web.operation import Operation, Parameter
-from strongroom.web.ui.pages import page
+from strongroom.web.ui.elements import JsonDataset, date_of, name_of, text_of, time_of, values_of
+from strongroom.web.ui.pages import page, shown
 
+STUDIES: Final = "/studies"
 PAGE_STUDIES: Final = 50
-MAX_SERIES: Final = 500
-MAX_INSTANCES: Final = 5000
-MAX_TERM_CHARS: Final = 64
-MODALITIES: Final = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")
+MAX_CSV_STUDIES: Final = 10_000
+MODALITIES: Final = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "SR", "US", "XA")
 PERIODS: Final = {"1": "today", "7": "last 7 days", "30": "last 30 days", "365": "last year"}
 
-_WILD: Final = str.maketrans("", "", "\\*?")
-_UID: Final = UNIQUE_KEYS[Level.STUDY]
+_FORMULA: Final = frozenset("=+-@\t\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+_COLUMNS: Final = (
+    "Patient name", "Patient ID", "Birth date", "Study date", "Study time", "Modalities", "Description",
+    "Accession number", "Series", "Instances", "Study Instance UID",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """One study in the list."""
+    """One study as it is listed."""
 
     uid: str
     name: str
     patient_id: str
     birth_date: str
+    sex: str
     date: str
+    time: str
     description: str
     modalities: str
     accession: str
+    referring: str
     series: str
     instances: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody looks for."""
+    """What somebody looks for, as it stands in the address of the page."""
 
-    text: str = ""
+    q: str = ""
     modality: str = ""
     days: str = ""
-    offset: int = 0
+    older: str = ""
+    newer: str = ""
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether not all studies are meant."""
+        return bool(self.q or self.modality or self.days)
+
+    def query(self, **more: str) -> Mapping[str, str]:
+        """The parameters of the same search, on another page."""
+        kept = {"q": self.q, "modality": self.modality, "days": self.days, **more}
+        return {name: value for name, value in kept.items() if value}
+
+    def as_list(self, limit: int = PAGE_STUDIES) -> StudyList:
+        """What the archive is asked."""
+        words, uid = parse_words(self.q)
+        first = ""
+        if self.days:
+            first = f"{datetime.now(UTC).date() - timedelta(days=int(self.days) - 1):%Y%m%d}"
+        return StudyList(words, uid, self.modality, first, "", "", self.older, self.newer, limit)
+
+
+def _wanted(call: Call) -> Wanted:
+    query = call.request.query_params
+    older = _uid(query.get("older", ""))
+    return Wanted(
+        query.get("q", "").strip()[:MAX_TEXT_CHARS],
+        query.get("modality", "") if query.get("modality") in MODALITIES else "",
+        query.get("days", "") if query.get("days") in PERIODS else "",
+        older,
+        "" if older else _uid(query.get("newer", "")),
+    )
+
+
+def _uid(text: str) -> str:
+    try:
+        return str(Uid.parse(text)) if text else ""
+    except MalformedDataset:
+        return ""
 
 
 async def show_studies(call: Call) -> Response:
     """The list; only its rows for the script that asks while one types."""
-    query = call.request.query_params
-    offset = query.get("offset", "")
-    wanted = Wanted(
-        query.get("q", "").translate(_WILD).strip()[:MAX_TERM_CHARS],
-        query.get("modality", "") if query.get("modality") in MODALITIES else "",
-        query.get("days", "") if query.get("days") in PERIODS else "",
-        int(offset) if offset.isascii() and offset.isdecimal() and len(offset) < 9 else 0,
-    )
-    rows, has_more = await call.services.run_blocking(_search, call, wanted)
+    wanted = _wanted(call)
+    found = await call.services.run_blocking(_one_page, call, wanted.as_list())
     template = "study_rows.html" if call.request.headers.get("hx-request") else "studies.html"
     return page(
-        template, call.principal, rows=rows, wanted=wanted, following=wanted.offset + PAGE_STUDIES if has_more else 0,
-        modalities=MODALITIES, periods=PERIODS,
+        template, call.principal, wanted=wanted, modalities=MODALITIES, periods=PERIODS, may=may(call),
+        **_listed(found, STUDIES, wanted),
     )  # fmt: skip
 
 
-def _search(call: Call, wanted: Wanted) -> tuple[list[StudyRow], bool]:
-    """The studies of one page, and whether there are more."""
-    common = [("limit", str(PAGE_STUDIES)), ("offset", str(wanted.offset)), ("includefield", "StudyDescription")]
-    if wanted.modality:
-        common.append(("ModalitiesInStudy", wanted.modality))
-    if wanted.days:
-        first = datetime.now(UTC).date() - timedelta(days=int(wanted.days) - 1)
-        common.append(("StudyDate", f"{first:%Y%m%d}-"))
-    for terms in _terms(wanted.text):
-        search = parse_search(Level.STUDY, {}, [*terms, *common], call.services.query_limits)
-        found = call.services.reader.search(call.principal, search.query)
-        if len(found):
-            return [_row(each) for each in found], found.truncated
-    return [], False
+async def show_patient(call: Call) -> Response:
+    """All studies of the patient that a study is of: no value of his stands in an address."""
+    wanted = replace(_wanted(call), q="", modality="", days="")
+    study = str(call.uids["study"])
+    found = await call.services.run_blocking(_of_patient, call, wanted)
+    return page(
+        "patient.html", call.principal, wanted=wanted, study=study, may=may(call),
+        **_listed(found, f"{STUDIES}/{study}/patient", wanted),
+    )  # fmt: skip
 
 
-def _terms(text: str) -> Sequence[list[tuple[str, str]]]:
-    """What a text may be, the likeliest first: names have no digits, and numbers do."""
-    if not text:
-        return ([],)
-    if any(character.isdigit() for character in text):
-        return [("PatientID", f"{text}*")], [("AccessionNumber", f"{text}*")]
-    return ([("PatientName", text), ("fuzzymatching", "true")],)
-
-
-async def show_study(call: Call) -> Response:
-    """The viewer on one study."""
-    series = await call.services.run_blocking(_series_of, call)
-    return page("viewer.html", call.principal, **series)
-
-
-def _series_of(call: Call) -> dict[str, Any]:
-    services, study = call.services, str(call.uids["study"])
-
-    def ask(level: Level, *parameters: tuple[str, str]) -> list[JsonDataset]:
-        search = parse_search(level, {_UID: study}, parameters, services.query_limits)
-        return list(services.reader.search(call.principal, search.query))
-
-    rows = ask(Level.STUDY, ("includefield", "StudyDescription"))
-    if not rows:
+def _of_patient(call: Call, wanted: Wanted) -> StudyPage:
+    uid = str(call.uids["study"])
+    reader, principal = call.services.reader, call.principal
+    if not reader.list_studies(principal, StudyList(study_uid=uid, limit=1)).rows:
         raise NotFound("no such study")
-    images: dict[str, list[tuple[int, str, int]]] = {}
-    for each in ask(Level.IMAGE, ("limit", str(MAX_INSTANCES))):
-        number = (_number(each, "00200013"), _text(each, "00080018"), max(1, _number(each, "00280008")))
-        if "00280010" in each and _values(each, "00280010"):
-            images.setdefault(_text(each, "0020000E"), []).append(number)
-    found = sorted(ask(Level.SERIES, ("limit", str(MAX_SERIES))), key=lambda each: _number(each, "00200011"))
-    series = [
-        {
-            "uid": uid,
-            "modality": _text(each, "00080060"),
-            "number": _text(each, "00200011"),
-            "description": _text(each, "0008103E"),
-            "images": [[sop, frames] for _, sop, frames in sorted(images.get(uid, []))],
-        }
-        for each in found
-        if (uid := _text(each, "0020000E"))
-    ]
-    return {"study": _row(rows[0]), "series": series}
+    return _one_page(call, replace(wanted.as_list(), patient_of=uid))
 
 
-def _row(each: JsonDataset) -> StudyRow:
+def _one_page(call: Call, wanted: StudyList) -> StudyPage:
+    found = call.services.reader.list_studies(call.principal, wanted)
+    if wanted.newer_than and not found.has_newer:
+        # What is left of the beginning is no page: the first one is shown whole.
+        return call.services.reader.list_studies(call.principal, replace(wanted, newer_than=""))
+    return found
+
+
+def _listed(found: StudyPage, path: str, wanted: Wanted) -> Mapping[str, Any]:
+    rows = [row_of(merged(each)) for each in found.rows]
+    return {
+        "rows": rows,
+        "path": path,
+        "newer": wanted.query(newer=rows[0].uid) if rows and found.has_newer else None,
+        "older": wanted.query(older=rows[-1].uid) if rows and found.has_older else None,
+    }
+
+
+def may(call: Call) -> frozenset[str]:
+    """What somebody may do, for pages to offer no more than that."""
+    return frozenset(right.value for right in call.principal.rights)
+
+
+def row_of(each: JsonDataset) -> StudyRow:
+    """One study of its attributes and of those of its patient."""
     return StudyRow(
-        uid=_text(each, "0020000D"),
-        name=_name(each, "00100010"),
-        patient_id=_text(each, "00100020"),
-        birth_date=_date(each, "00100030"),
-        date=_date(each, "00080020"),
-        description=_text(each, "00081030"),
-        modalities=", ".join(map(str, _values(each, "00080061"))),
-        accession=_text(each, "00080050"),
-        series=_text(each, "00201206"),
-        instances=_text(each, "00201208"),
+        uid=text_of(each, "0020000D"),
+        name=name_of(each, "00100010"),
+        patient_id=text_of(each, "00100020"),
+        birth_date=date_of(each, "00100030"),
+        sex=text_of(each, "00100040"),
+        date=date_of(each, "00080020"),
+        time=time_of(each, "00080030"),
+        description=text_of(each, "00081030"),
+        modalities=", ".join(map(str, values_of(each, "00080061"))),
+        accession=text_of(each, "00080050"),
+        referring=name_of(each, "00080090"),
+        series=text_of(each, "00201206"),
+        instances=text_of(each, "00201208"),
     )
 
 
-def _values(each: JsonDataset, tag: str) -> Sequence[Any]:
-    return each.get(tag, {}).get("Value") or ()
+async def save_studies(call: Call) -> Response:
+    """The list as it is searched, for a spreadsheet."""
+    text = await call.services.run_blocking(_csv, call)
+    headers = {"content-disposition": 'attachment; filename="studies.csv"', "cache-control": "private, no-store"}
+    return Response(text.encode("utf-8-sig"), headers=headers, media_type="text/csv")
 
 
-def _text(each: JsonDataset, tag: str) -> str:
-    values = _values(each, tag)
-    return "" if not values or values[0] is None else str(values[0])
+def _csv(call: Call) -> str:
+    wanted = replace(_wanted(call), older="", newer="").as_list(MAX_LISTED)
+    rows = list(_all(call, wanted))
+    details: Mapping[str, Detail] = {"what": "study-list", "studies": len(rows)}
+    call.services.reader.ended(call.principal, Action.EXPORT, Outcome.SUCCESS, details)
+    return to_csv(_COLUMNS, ([*_cells(each)] for each in rows))
 
 
-def _number(each: JsonDataset, tag: str) -> int:
-    text = _text(each, tag)
-    return int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else 0
+def _all(call: Call, wanted: StudyList) -> Iterator[StudyRow]:
+    left = MAX_CSV_STUDIES
+    while left:
+        found = call.services.reader.list_studies(call.principal, replace(wanted, limit=min(wanted.limit, left)))
+        rows = [row_of(merged(each)) for each in found.rows]
+        yield from rows
+        left -= len(rows)
+        if not rows or not found.has_older:
+            return
+        wanted = replace(wanted, older_than=rows[-1].uid)
 
 
-def _name(each: JsonDataset, tag: str) -> str:
-    """A person's name as people write it: family name, given names (PS3.5 6.2.1)."""
-    values = _values(each, tag)
-    groups = values[0] if values and isinstance(values[0], dict) else {}
-    shown = []
-    for group in ("Alphabetic", "Ideographic", "Phonetic"):
-        if text := str(groups.get(group, "")).strip("^ "):
-            family, _, rest = text.partition("^")
-            given = " ".join(rest.replace("^", " ").split())
-            shown.append(f"{family}, {given}" if given else family)
-    return " · ".join(shown)
+def _cells(each: StudyRow) -> Iterator[str]:
+    yield from (each.name, each.patient_id, each.birth_date, each.date, each.time, each.modalities, each.description)
+    yield from (each.accession, each.series, each.instances, each.uid)
 
 
-def _date(each: JsonDataset, tag: str) -> str:
-    text = _text(each, tag)
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
+def to_csv(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table as RFC 4180 has it, in which nothing is a formula and nothing is hidden."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([_plain(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
+
+def _plain(cell: str) -> str:
+    return f"'{shown(cell)}" if cell[:1] in _FORMULA else shown(cell)
+
+
+_NARROWING: Final = (
+    Parameter("q", "query", "Words that occur in the name, the Patient ID, the accession number or the description."),
+    Parameter("modality", "query", "A modality that the study has."),
+    Parameter("days", "query", "How far back."),
+)
+_PAGING: Final = (
+    Parameter("older", "query", "The study that the page before ended with."),
+    Parameter("newer", "query", "The study that the page after began with."),
+)
 
 OPERATIONS: Final = (
     Operation(
-        "pageStudies", "GET", "/studies", show_studies, "The list of studies.", Right.FIND,
-        (
-            Parameter("q", "query", "The beginning of words of a name, of a Patient ID or an accession number."),
-            Parameter("modality", "query", "A modality that the study has."),
-            Parameter("days", "query", "How far back."),
-            Parameter("offset", "query", "Studies to leave out at the beginning."),
-        ),
-        produces=("text/html",), is_page=True,
+        "pageStudies", "GET", STUDIES, show_studies, "The list of studies.", Right.FIND,
+        (*_NARROWING, *_PAGING), produces=("text/html",), is_page=True,
     ),
     Operation(
-        "pageStudy", "GET", "/studies/{study}", show_study, "The viewer on one study.", Right.GET,
-        produces=("text/html",), is_page=True,
+        "saveStudies", "GET", "/studies.csv", save_studies, "The list of studies for a spreadsheet.", Right.FIND,
+        _NARROWING, produces=("text/csv",), is_page=True,
+    ),
+    Operation(
+        "pagePatient", "GET", f"{STUDIES}/{{study}}/patient", show_patient, "All studies of a patient.", Right.FIND,
+        _PAGING, produces=("text/html",), is_page=True,
     ),
 )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The list of studies as people go through it: newest first, a page at a time, both ways, narrowed as one types.
+
+It is no query of PS3.4: words may stand anywhere in a name, in a Patient ID, an accession number or a description, and
+no key says which. The index decides alone. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from strongroom.archive.model import SearchRow
+from strongroom.archive.values import fold, short_text
+
+MAX_LISTED: Final = 1000
+"""Studies in one page of the list, whoever asks."""
+MAX_WORDS: Final = 6
+MAX_TEXT_CHARS: Final = 64
+UID_CHARS: Final = 12
+"""Digits and dots from this length on are a Study Instance UID, and no part of a number."""
+
+_BETWEEN: Final = re.compile(r"[\s,^=]+")
+_UID: Final = re.compile(rf"[0-9]+(?:\.[0-9]+)+(?<=.{{{UID_CHARS}}})")
+_ASCII_UPPER: Final = {number: number + 32 for number in range(ord("A"), ord("Z") + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word that is looked for: as names are folded, and as it was typed but for the case of A to Z."""
+
+    in_name: str = field(repr=False)
+    elsewhere: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyList:
+    """One page of the list of studies: which, and from where on.
+
+    All ``words`` occur. Dates are YYYYMMDD and both included, "" is no limit. ``patient_of``: those of the patient
+    whose study this is. ``older_than`` and ``newer_than`` are the study that another page ended with, or began; at most
+    one is set.
+    """
+
+    words: tuple[Word, ...] = ()
+    study_uid: str = field(default="", repr=False)
+    modality: str = ""
+    first_date: str = ""
+    last_date: str = ""
+    patient_of: str = ""
+    older_than: str = ""
+    newer_than: str = ""
+    limit: int = 50
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """What the trail says of it: which attributes were matched, never with what."""
+        named = (
+            ("text", bool(self.words)), ("0020000D", bool(self.study_uid)), ("00080061", bool(self.modality)),
+            ("00080020", bool(self.first_date or self.last_date)), ("patient", bool(self.patient_of)),
+        )  # fmt: skip
+        return tuple(name for name, is_matched in named if is_matched)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage:
+    """One page, newest first: by study date, and of one date what came last first. Studies without a date end it."""
+
+    rows: Sequence[SearchRow]
+    has_newer: bool = False
+    has_older: bool = False
+
+
+def parse_words(text: str) -> tuple[tuple[Word, ...], str]:
+    """What somebody typed: the words to look for, or the Study Instance UID that it is."""
+    text = short_text(text[:MAX_TEXT_CHARS])
+    if _UID.fullmatch(text):
+        return (), text
+    words = [word for word in _BETWEEN.split(text) if word][:MAX_WORDS]
+    return tuple(Word(fold(word), word.translate(_ASCII_UPPER)) for word in words), ""

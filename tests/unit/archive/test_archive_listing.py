@@ -1,0 +1,43 @@
+"""What somebody types becomes words to look for, or a UID."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.archive.listing import MAX_TEXT_CHARS, MAX_WORDS, StudyList, Word, parse_words
+
+
+def test_words_are_what_stands_between_blanks_commas_and_carets() -> None:
+    words, uid = parse_words("  Bergström,Åsa^X=y  4711 ")
+    assert [word.in_name for word in words] == ["bergstrom", "asa", "x", "y", "4711"]
+    assert [word.elsewhere for word in words] == ["bergström", "Åsa", "x", "y", "4711"]
+    assert uid == ""
+
+
+@pytest.mark.parametrize("text", ["1.2.840.10008.5.1", "2.25.1234567890"])
+def test_a_long_number_with_dots_is_a_uid(text: str) -> None:
+    assert parse_words(f" {text} ") == ((), text)
+
+
+@pytest.mark.parametrize("text", ["2.25.46", "12345678901234", "1.2.3.4.5.6.x", "1..2.3.4.5.6.7.8"])
+def test_what_is_no_uid_is_a_word(text: str) -> None:
+    assert parse_words(text) == ((Word(text, text),), "")
+
+
+@given(st.text(max_size=500))
+def test_whatever_is_typed_is_a_few_short_words(text: str) -> None:
+    words, uid = parse_words(text)
+    assert len(words) <= MAX_WORDS
+    assert all(word.in_name or word.elsewhere for word in words)
+    assert sum(len(word.elsewhere) for word in words) + len(uid) <= MAX_TEXT_CHARS
+    assert not any("\0" in word.elsewhere for word in words)
+
+
+def test_the_trail_hears_what_was_matched_and_never_with_what() -> None:
+    words, _ = parse_words("Bergström")
+    wanted = StudyList(words, modality="CT", first_date="20260101", patient_of="2.25.46")
+    assert wanted.matched == ("text", "00080061", "00080020", "patient")
+    assert StudyList().matched == ()
+    assert "ergstr" not in repr(wanted)
