@@ -67,7 +67,8 @@ class Part:
     """A part of the archive, by limits that all hold; what an empty field stands for is not limited.
 
     What is in it: the series of one of ``patients`` (Patient ID and Issuer of Patient ID, None = any issuer), in one of
-    ``studies`` (UIDs), of one of ``modalities``, whose study has a date (YYYYMMDD) from ``first_date`` to
+    ``studies`` (UIDs), of one of ``modalities``, made in one of ``institutions``, whose study was asked for by one of
+    ``referring`` (names of physicians, or their first components) and has a date (YYYYMMDD) from ``first_date`` to
     ``last_date``, with all that lies under them; and the studies and patients that such a series belongs to. Values are
     the canonical text of ``strongroom.archive.values``; ``strongroom.archive.access`` reads and writes them.
     """
@@ -75,12 +76,15 @@ class Part:
     patients: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
     studies: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+    institutions: tuple[str, ...] = ()
+    referring: tuple[str, ...] = field(default=(), repr=False)
     first_date: str = ""
     last_date: str = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a part that limits nothing: that is no scope, and never comes about by leaving out."""
-        if not (self.patients or self.studies or self.modalities or self.first_date or self.last_date):
+        lists = (self.patients, self.studies, self.modalities, self.institutions, self.referring)
+        if not (any(lists) or self.first_date or self.last_date):
             raise ConfigError("a scope that limits nothing is no scope")
 
 

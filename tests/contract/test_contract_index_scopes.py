@@ -44,19 +44,27 @@ LIMITS = ReadLimits(1000, 1000)
 STUDY_DATE = 0x00080020
 UNIQUE = (PATIENT_ID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 PATIENTS = (("P1", "A"), ("P1", "B"), ("P1", ""), ("P2", "A"), ("p2", "A"), ("", ""), ("P%", "A"))
+NAMES = ("smith^anna", "smith", "smithers", "yamada^tarou", "muller^zoe", "smith^ann", "yamada")
 DATES = ("20231231", "20240101", "20240229", "20241231", "")
 MODALITIES = ("CT", "MR", "SR", "PETCT", "")
+INSTITUTION, REFERRING = 0x00080080, 0x00080090
+INSTITUTIONS = ("Nord", "Süd, 2", "nord", "Nord%", "")
+PHYSICIANS = ("Smith^Anna", "SMITH^ANNA^^DR", "Smithers^Al", "Smith", "Yamada^Tarou=山田^太郎", "Müller^Zoë", "")
 RELATIONAL = ExtendedNegotiation(relational=True)
 
 
 def population() -> list[dict[int, list[Any]]]:
     """Instances in a tree of patients, studies and series. The first of each record decides what the record says."""
     chance = random.Random(7)
-    studies = [(number, chance.choice(PATIENTS), chance.choice(DATES)) for number in range(24)]
-    series = [(number, chance.choice(studies), chance.choice(MODALITIES)) for number in range(70)]
+    studies = [
+        (number, chance.choice(PATIENTS), chance.choice(DATES), chance.choice(PHYSICIANS)) for number in range(24)
+    ]
+    series = [
+        (number, chance.choice(studies), chance.choice(MODALITIES), chance.choice(INSTITUTIONS)) for number in range(70)
+    ]
     made = []
     for number in range(200):
-        of, (study, (patient, issuer), date), modality = chance.choice(series)
+        of, (study, (patient, issuer), date, physician), modality, institution = chance.choice(series)
         made.append(
             {
                 PATIENT_ID: [patient],
@@ -65,6 +73,8 @@ def population() -> list[dict[int, list[Any]]]:
                 STUDY_DATE: [date],
                 SERIES_INSTANCE_UID: [f"1.3.{of}"],
                 MODALITY: [modality],
+                INSTITUTION: [institution],
+                REFERRING: [physician],
                 SOP_INSTANCE_UID: [f"1.4.{number}"],
                 SOP_CLASS_UID: [f"1.5.{chance.randrange(3)}"],
             }
@@ -123,10 +133,20 @@ def is_in_part(scope: Part, values: dict[int, list[Any]]) -> bool:
         return False
     if scope.modalities and first(values, MODALITY) not in scope.modalities:
         return False
+    if scope.institutions and first(values, INSTITUTION) not in scope.institutions:
+        return False
+    if scope.referring and not any(is_physician(wanted, first(values, REFERRING)) for wanted in scope.referring):
+        return False
     if scope.first_date or scope.last_date:
         date = first(values, STUDY_DATE)
         return date != "" and (scope.first_date or date) <= date <= (scope.last_date or date)
     return True
+
+
+def is_physician(wanted: str, name: str) -> bool:
+    """Whether a name has the components that are wanted, and then any."""
+    plain = name.partition("=")[0].replace("ü", "u").replace("ë", "e").lower()
+    return plain.split("^")[: len(wanted.split("^"))] == wanted.split("^")
 
 
 @st.composite
@@ -138,6 +158,8 @@ def parts(draw: st.DrawFn) -> Part:
         "patients": tuple(draw(st.lists(patient, unique=True, max_size=3))),
         "studies": tuple(draw(st.lists(st.integers(0, 26).map("1.2.{}".format), unique=True, max_size=8))),
         "modalities": tuple(draw(st.lists(st.sampled_from(["CT", "MR", "SR", "PET"]), unique=True, max_size=3))),
+        "institutions": tuple(draw(st.lists(st.sampled_from([*INSTITUTIONS[:4], "Ost"]), unique=True, max_size=3))),
+        "referring": tuple(draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))),
         "first_date": first_day if draw(st.booleans()) else "",
         "last_date": last_day if draw(st.booleans()) else "",
     }

@@ -3,9 +3,10 @@ denied.
 
 A right says what a principal may do, a scope with what. What lies outside a scope is to its holder as if it were not
 stored. A scope is written as terms, which all have to hold: ``patient=123`` (of one issuer: ``patient=123\\HOSPITAL``),
-``study=1.2.3``, ``modality=CT,MR``, ``date=20240101-20241231``. Terms on patients, studies or modalities that are
-given again add to each other. The term ``or`` begins another part of the archive, beside the one that the terms before
-it describe; ``none`` alone is no part of it, ``all`` alone no limit.
+``study=1.2.3``, ``modality=CT,MR``, ``institution=St. Mary's``, ``referring=Smith^Anna``,
+``date=20240101-20241231``. Terms of one kind that are given again add to each other, but for dates. The term ``or``
+begins another part of the archive, beside the one that the terms before it describe; ``none`` alone is no part of it,
+``all`` alone no limit.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from strongroom.archive.keys import COLUMNS
 from strongroom.archive.model import Level, NewInstance
 from strongroom.archive.people import VIA_SESSION, Person
 from strongroom.archive.roles import rights_of
-from strongroom.archive.values import short_text
+from strongroom.archive.values import name_text, short_text
 from strongroom.errors import ConfigError, Denied, IntegrityError, MalformedDataset, ProofNeeded, Refused
 from strongroom.types import NOTHING, Part, Principal, Right, Scope, Uid
 
@@ -47,13 +48,16 @@ NO_COMMON_SCOPE: Final = "user-scope-outside-peer-scope"
 """Why somebody is refused at a machine that may see nothing of what he may."""
 
 MAX_SCOPE_VALUES: Final = 1000
-"""Patients, studies and modalities of one scope together: each is a parameter of every statement."""
+"""Values of one scope together: each is a parameter of every statement."""
 
 MAX_PARTS: Final = 64
 """Parts of one scope: each is a condition of every statement."""
 
 MAX_JOINED_VALUES: Final = 8 * MAX_SCOPE_VALUES
-"""Values of scopes put together; every database takes at least 32,766 parameters, and no value is more than two."""
+"""Values of scopes put together; every database takes at least 32,766 parameters, and few values are more than two."""
+
+MAX_REFERRING: Final = 100
+"""Referring physicians of one part: each is three ranges of the index."""
 
 SCOPE_TOO_LARGE: Final = "scope-too-large"
 """Why somebody is refused whose scopes, put together, are more than a statement can hold."""
@@ -63,12 +67,23 @@ MAX_REMEMBERED: Final = 1024
 
 MAX_TERM_CHARS: Final = 4096
 MAX_ID_CHARS: Final = 256
+NAME_ENDS: Final = ("^", "=")
+"""What comes after a component of a name if anything does: another component, or another group of them."""
+
 EARLIEST_DATE: Final = "00000000"
 LATEST_DATE: Final = "99999999"
 
 _MODALITY: Final = re.compile("[A-Z0-9][A-Z0-9_ ]{0,15}")
 _DATES: Final = re.compile("([0-9]{8})?(-)?([0-9]{8})?", re.ASCII)
-_STUDY_DATE: Final = [column.name for column in COLUMNS[Level.STUDY] if not column.maintained].index("study_date")
+
+
+def _column(level: Level, name: str) -> int:
+    return [column.name for column in COLUMNS[level] if not column.maintained].index(name)
+
+
+_STUDY_DATE: Final = _column(Level.STUDY, "study_date")
+_REFERRING: Final = _column(Level.STUDY, "referring")
+_INSTITUTION: Final = _column(Level.SERIES, "institution")
 
 
 def require(principal: Principal, right: Right) -> None:
@@ -127,7 +142,8 @@ def _joined(parts: Iterable[Part]) -> Scope:
 
 
 def _size(part: Part) -> int:
-    return len(part.patients) + len(part.studies) + len(part.modalities)
+    values = (part.patients, part.studies, part.modalities, part.institutions, part.referring)
+    return sum(map(len, values))
 
 
 def _common_part(one: Part, other: Part) -> Part | None:
@@ -138,11 +154,13 @@ def _common_part(one: Part, other: Part) -> Part | None:
         _both(one.patients, other.patients, _common_patients(one, other)),
         _both(one.studies, other.studies, _members_of_both(one.studies, other.studies)),
         _both(one.modalities, other.modalities, _members_of_both(one.modalities, other.modalities)),
+        _both(one.institutions, other.institutions, _members_of_both(one.institutions, other.institutions)),
+        _both(one.referring, other.referring, _common_names(one.referring, other.referring)),
     )
-    patients, studies, modalities = common
-    if patients is None or studies is None or modalities is None or (last and first > last):
+    patients, studies, modalities, institutions, referring = common
+    if None in common or (last and first > last):
         return None
-    return Part(patients, studies, modalities, first, last)
+    return Part(patients or (), studies or (), modalities or (), institutions or (), referring or (), first, last)
 
 
 def _both(one: tuple[T, ...], other: tuple[T, ...], common: tuple[T, ...]) -> tuple[T, ...] | None:
@@ -168,12 +186,32 @@ def _common_patients(one: Part, other: Part) -> tuple[tuple[str, str | None], ..
     return tuple(dict.fromkeys(both))
 
 
+def _common_names(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Of two names of which one begins with the other, what both have in common is the longer one."""
+    both = [
+        each if is_name_within(each, another) else another
+        for each in one
+        for another in other
+        if is_name_within(each, another) or is_name_within(another, each)
+    ]
+    return tuple(dict.fromkeys(both))
+
+
+def is_name_within(text: str, name: str) -> bool:
+    """Whether a stored name is the one that a scope has: the same, or with more components or groups after it.
+
+    Both are ``values.name_text``. So ``smith^anna`` has ``smith^anna^^dr`` in it, and ``smith`` has every Smith, as a
+    single value has in C-FIND (PS3.4 C.2.2.2.1).
+    """
+    return text == name or text.startswith(tuple(name + end for end in NAME_ENDS))
+
+
 def whole_studies(scope: Scope) -> Scope:
     """The parts of a scope that have a study as a whole or not at all.
 
-    Of the others, those of some modalities, what is seen of a study may not be all of it.
+    Of the others, those of some modalities or institutions, what is seen of a study may not be all of it.
     """
-    return Scope(tuple(part for part in scope.parts if not part.modalities))
+    return Scope(tuple(part for part in scope.parts if not (part.modalities or part.institutions)))
 
 
 def require_in_scope(scope: Scope | None, new: NewInstance) -> None:
@@ -181,13 +219,15 @@ def require_in_scope(scope: Scope | None, new: NewInstance) -> None:
     if scope is None:
         return
     patient_id, issuer, *_ = new.levels[Level.PATIENT].columns
-    study_date = new.levels[Level.STUDY].columns[_STUDY_DATE]
+    study = new.levels[Level.STUDY].columns
+    study_date, referring = study[_STUDY_DATE], study[_REFERRING]
     for part in scope.parts:
         first, last = date_range(part)
         if (
             (not part.patients or (patient_id, issuer) in part.patients or (patient_id, None) in part.patients)
             and (not part.studies or new.stored.study_uid in part.studies)
             and takes_series(part, new)
+            and (not part.referring or any(is_name_within(referring, name) for name in part.referring))
             and (not is_dated(part) or first <= study_date <= last)
         ):
             return
@@ -196,7 +236,10 @@ def require_in_scope(scope: Scope | None, new: NewInstance) -> None:
 
 def takes_series(part: Part, new: NewInstance) -> bool:
     """Whether a series that begins with this object is, as a series, in a part, wherever it lies."""
-    return not part.modalities or new.modality in part.modalities
+    institution = new.levels[Level.SERIES].columns[_INSTITUTION]
+    return (not part.modalities or new.modality in part.modalities) and (
+        not part.institutions or institution in part.institutions
+    )
 
 
 def is_dated(part: Part) -> bool:
@@ -241,17 +284,21 @@ def _parse_part(terms: Sequence[str]) -> Part:
         name, equals, value = term.partition("=")
         if name not in _READERS or not equals:
             raise ConfigError(
-                f"a scope is patient=ID, study=UID, modality=CT,MR, date=20240101-20241231, {OR} between such terms, "
-                f"{ALL} or {NONE}"
+                "a scope is patient=ID, study=UID, modality=CT,MR, institution=NAME, referring=NAME, "
+                f"date=20240101-20241231, {OR} between such terms, {ALL} or {NONE}"
             )
         found.setdefault(name, []).extend(_READERS[name](value))
     if len(found.get("date", ())) > 2:
-        raise ConfigError("a scope has one range of dates")
+        raise ConfigError("a part of a scope has one range of dates")
+    if len(found.get("referring", ())) > MAX_REFERRING:
+        raise ConfigError(f"a part of a scope has at most {MAX_REFERRING} referring physicians")
     first, last = found.get("date") or ("", "")
     return Part(
         patients=tuple(dict.fromkeys(map(_patient, found.get("patient", ())))),
         studies=tuple(dict.fromkeys(found.get("study", ()))),
         modalities=tuple(dict.fromkeys(found.get("modality", ()))),
+        institutions=tuple(dict.fromkeys(found.get("institution", ()))),
+        referring=tuple(dict.fromkeys(found.get("referring", ()))),
         first_date=first,
         last_date=last,
     )
@@ -261,8 +308,7 @@ def _read_patient(text: str) -> list[str]:
     parts = text.split("\\")
     if not short_text(parts[0]) or len(parts) > 2 or max(map(len, parts)) > MAX_ID_CHARS or "\0" in text:
         raise ConfigError("patient=ID names one Patient ID, or patient=ID\\ISSUER one of one issuer")
-    if "*" in text or "?" in text:
-        raise ConfigError("a scope has no wildcards: name each patient with a term of its own")
+    _require_no_wildcard(text)
     return ["\\".join(map(short_text, parts))]
 
 
@@ -285,6 +331,29 @@ def _read_modalities(text: str) -> list[str]:
     return modalities
 
 
+def _read_institution(text: str) -> list[str]:
+    name = short_text(text)
+    if not name or len(text) > MAX_ID_CHARS or "\0" in text or "\\" in text:
+        raise ConfigError("institution=NAME takes one Institution Name, as images have it")
+    _require_no_wildcard(text)
+    return [name]
+
+
+def _read_referring(text: str) -> list[str]:
+    name = name_text(text)
+    # Folded text is what is stored and read again: full-width forms have become what they stand for.
+    is_readable = "\\" not in name and "\0" not in text and name_text(name) == name
+    if not name.strip("^= ") or not is_readable or max(len(text), len(name)) > MAX_ID_CHARS:
+        raise ConfigError("referring=NAME takes one name with carets between its components: referring=Smith^Anna")
+    _require_no_wildcard(name)
+    return [name]
+
+
+def _require_no_wildcard(text: str) -> None:
+    if "*" in text or "?" in text:
+        raise ConfigError("a scope has no wildcards: name each one with a term of its own")
+
+
 def _read_dates(text: str) -> list[str]:
     found = _DATES.fullmatch(text.replace(" ", ""))
     first, dash, last = found.groups(default="") if found else ("", "", "")
@@ -304,37 +373,42 @@ _READERS: Final[dict[str, Callable[[str], list[str]]]] = {
     "patient": _read_patient,
     "study": _read_studies,
     "modality": _read_modalities,
+    "institution": _read_institution,
+    "referring": _read_referring,
     "date": _read_dates,
 }
 
 
 def scope_terms(scope: Scope | None) -> tuple[str, ...]:
     """The terms that ``parse_scope`` makes this scope of. They may hold Patient IDs: not for the trail."""
-    return _terms(scope, _patient_terms)
+    return _terms(scope, _names)
 
 
-def _terms(scope: Scope | None, patients: Callable[[Part], Sequence[str]]) -> tuple[str, ...]:
+def _terms(scope: Scope | None, names: Callable[[Part], Sequence[str]]) -> tuple[str, ...]:
     if scope is None or not scope.parts:
         return (ALL,) if scope is None else (NONE,)
     terms: list[str] = []
     for part in scope.parts:
         if terms:
             terms.append(OR)
-        terms += patients(part)
+        terms += names(part)
         terms += [f"study={uid}" for uid in part.studies]
         if part.modalities:
             terms.append(f"modality={','.join(part.modalities)}")
+        terms += [f"institution={name}" for name in part.institutions]
         if is_dated(part):
             terms.append(f"date={part.first_date}-{part.last_date}")
     return tuple(terms)
 
 
-def _patient_terms(part: Part) -> list[str]:
-    return [f"patient={each}" if issuer is None else f"patient={each}\\{issuer}" for each, issuer in part.patients]
+def _names(part: Part) -> list[str]:
+    patients = [each if issuer is None else f"{each}\\{issuer}" for each, issuer in part.patients]
+    return [f"patient={patient}" for patient in patients] + [f"referring={name}" for name in part.referring]
 
 
-def _patient_count(part: Part) -> list[str]:
-    return [f"patients={len(part.patients)}"] if part.patients else []
+def _counts(part: Part) -> list[str]:
+    counted = {"patients": len(part.patients), "referring": len(part.referring)}
+    return [f"{name}={count}" for name, count in counted.items() if count]
 
 
 def encode_scope(scope: Scope | None) -> str:
@@ -357,5 +431,5 @@ def decode_scope(text: str) -> Scope | None:
 
 
 def scope_details(scope: Scope | None) -> tuple[str, ...]:
-    """A scope as the trail may say it: how many patients, never which."""
-    return _terms(scope, _patient_count)
+    """A scope as the trail may say it: how many patients and referring physicians, never which."""
+    return _terms(scope, _counts)

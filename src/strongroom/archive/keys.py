@@ -293,6 +293,7 @@ COLUMNS: Final[Mapping[Level, tuple[Column, ...]]] = MappingProxyType(
             Column(Level.SERIES, "series_number", 0x00200011, "IS"),
             Column(Level.SERIES, "body_part", 0x00180015, "CS"),
             Column(Level.SERIES, "pps_start_date", 0x00400244, "DA"),
+            Column(Level.SERIES, "institution", 0x00080080, "LO"),
         ),
         Level.IMAGE: (
             Column(Level.IMAGE, "sop_uid", 0x00080018, "UI"),

@@ -27,7 +27,8 @@ class Format(StrEnum):
 ScopeOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Limit to patient=ID, study=UID, modality=CT,MR, date=20240101-20241231; or, all, none; may be repeated.",
+        help="Limit to patient=ID, study=UID, modality=CT,MR, institution=NAME, referring=NAME or "
+        "date=20240101-20241231; or between parts, all, none; may be repeated.",
         show_default=False,
     ),
 ]

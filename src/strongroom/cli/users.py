@@ -34,7 +34,9 @@ def add(
     ] = Role.TECHNOLOGIST.value,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="What this person may see: patient=, study=, modality=, date=; or, none; may be repeated."),
+        typer.Option(
+            help="What this person may see: terms as of `peer add --scope`; none for nothing; may be repeated."
+        ),
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Print a sign-in link, good once, with which this person chooses a passcode.")

@@ -20,12 +20,24 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import bindparam, select
 
-from strongroom.archive.model import Action, DataKey, Detail, Event, LevelAttributes, NewInstance, Outcome, StoredObject
+from strongroom.archive.attributes import decode_attributes
+from strongroom.archive.keys import column_values
+from strongroom.archive.model import (
+    Action,
+    DataKey,
+    Detail,
+    Event,
+    Level,
+    LevelAttributes,
+    NewInstance,
+    Outcome,
+    StoredObject,
+)
 from strongroom.errors import IntegrityError, Refused, StaleKey, StorageUnavailable, StrongroomError
 from strongroom.store.database import Database, Sql
 from strongroom.store.journal import MAX_FRAME_BYTES, Journal
 from strongroom.store.schema.tables import DATA_KEY, INSTANCE, META, STUDY
-from strongroom.store.transaction import GENERATION
+from strongroom.store.transaction import COLUMN_NAMES, GENERATION
 from strongroom.store.turns import Turns
 from strongroom.types import Principal
 
@@ -130,9 +142,16 @@ def decode_frame(payload: bytes) -> tuple[NewInstance, Event]:
         frame.object_id, *frame.uids, frame.data_bytes, frame.sha256,
         DataKey(frame.key_id, b"", b"", ""), frame.received_us,
     )  # fmt: skip
-    levels = tuple(LevelAttributes(columns, attributes) for columns, attributes in frame.levels)
+    levels = tuple(_level(level, *kept) for level, kept in zip(Level, frame.levels, strict=True))
     new = NewInstance(stored, frame.sealed, frame.modality, levels)  # type: ignore[arg-type]  # four of them
     return new, Event(Action(frame.action), Outcome(frame.outcome), _principal(*frame.principal), frame.details)
+
+
+def _level(level: Level, columns: tuple[str, ...], attributes: bytes) -> LevelAttributes:
+    """One level of a frame. What wrote it may have been a version that had fewer columns."""
+    if len(columns) != len(COLUMN_NAMES[level]):
+        columns = column_values(level, decode_attributes(attributes))
+    return LevelAttributes(columns, attributes)
 
 
 class Ordinary(Protocol):

@@ -1,7 +1,8 @@
 """A scope as SQL: which records of a level lie in it, what is computed within it, where it lets an object go.
 
-The unit of a scope is the series. Patients, studies and dates are told by the rows above it, so a part of a scope
-without modalities has every study whole or not at all; only one with modalities has to look at the series of a study.
+The unit of a scope is the series. Patients, studies, dates and referring physicians are told by the rows above it, so a
+part of a scope without modalities and institutions has every study whole or not at all; only one with them has to look
+at the series of a study.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, STUDY
 from strongroom.types import Part, Scope
 
+ENDS: Final = {"itself": "", "caret": "^", "after_caret": "_", "equals": "=", "after_equals": ">"}
+"""What is put to the end of a name for where it lies in an index, and for where what begins with it begins and ends:
+``_`` and ``>`` are the characters after ``^`` and ``=`` (``access.NAME_ENDS``)."""
+
 TABLES: Final = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 
 _STUDIES: Final = STUDY.alias("scoped_study")
@@ -38,12 +43,14 @@ class PartShape(NamedTuple):
     patients_of_issuer: int
     studies: int
     modalities: int
+    institutions: int
+    referring: int
     is_dated: bool
 
     @property
     def limits_series(self) -> bool:
         """Whether it may have some series of a study and not others."""
-        return self.modalities > 0
+        return self.modalities > 0 or self.institutions > 0
 
     def name(self, kind: str) -> str:
         """What the parameters of a kind are called."""
@@ -64,7 +71,14 @@ def shape_of(scope: Scope | None) -> ScopeShape | None:
 def _part_shape(number: int, part: Part) -> PartShape:
     of_any = sum(issuer is None for _, issuer in part.patients)
     return PartShape(
-        number, of_any, len(part.patients) - of_any, len(part.studies), len(part.modalities), is_dated(part)
+        number=number,
+        patients=of_any,
+        patients_of_issuer=len(part.patients) - of_any,
+        studies=len(part.studies),
+        modalities=len(part.modalities),
+        institutions=len(part.institutions),
+        referring=len(part.referring),
+        is_dated=is_dated(part),
     )
 
 
@@ -78,6 +92,9 @@ def values_of(scope: Scope | None) -> dict[str, str]:
         values |= _numbered(name("issuer"), [issuer for _, issuer in part.patients if issuer is not None])
         values |= _numbered(name("study"), part.studies)
         values |= _numbered(name("modality"), part.modalities)
+        values |= _numbered(name("institution"), part.institutions)
+        for end in ENDS:
+            values |= _numbered(name(f"referring_{end}"), [text + ENDS[end] for text in part.referring])
         if is_dated(part):
             values[name("first")], values[name("last")] = date_range(part)
     return values
@@ -115,9 +132,9 @@ def _any(either: Iterable[Any]) -> Any:
 def _visible(part: PartShape, level: Level) -> Any:
     if level is Level.PATIENT:
         terms = _of_patient(part)
-        if part.studies or part.is_dated or part.limits_series:
-            below = [_STUDIES.c.patient == PATIENT.c.id, *_of_study(part, _STUDIES), *_with_series(part, _STUDIES)]
-            terms.append(select(_STUDIES.c.id).where(*below).correlate(PATIENT).exists())
+        if below := _of_study(part, _STUDIES) + _with_series(part, _STUDIES):
+            study = select(_STUDIES.c.id).where(_STUDIES.c.patient == PATIENT.c.id, *below)
+            terms.append(study.correlate(PATIENT).exists())
         return _all(terms)
     return _visible_study(part, STUDY) if level is Level.STUDY else _all(_terms(part, STUDY, SERIES))
 
@@ -158,6 +175,8 @@ def _of_study(part: PartShape, study: Any) -> list[Any]:
     terms = []
     if part.studies:
         terms.append(study.c.study_uid.in_(_parameters(part.name("study"), part.studies)))
+    if part.referring:
+        terms.append(_with_name(part, study.c.referring))
     if part.is_dated:
         # Not BETWEEN: SQLAlchemy writes it with a COLLATE that PostgreSQL does not read.
         terms += [
@@ -168,7 +187,21 @@ def _of_study(part: PartShape, study: Any) -> list[Any]:
 
 
 def _of_series(part: PartShape, series: Any) -> list[Any]:
-    return [series.c.modality.in_(_parameters(part.name("modality"), part.modalities))] if part.modalities else []
+    terms = []
+    if part.modalities:
+        terms.append(series.c.modality.in_(_parameters(part.name("modality"), part.modalities)))
+    if part.institutions:
+        terms.append(series.c.institution.in_(_parameters(part.name("institution"), part.institutions)))
+    return terms
+
+
+def _with_name(part: PartShape, column: Any) -> Any:
+    """True of the names that ``access.is_name_within`` finds in the part: ranges, which an index has in order."""
+    names = {end: _parameters(part.name(f"referring_{end}"), part.referring) for end in ENDS}
+    either = [column.in_(names["itself"])]
+    for first, last in (("caret", "after_caret"), ("equals", "after_equals")):
+        either += [and_(column >= low, column < high) for low, high in zip(names[first], names[last], strict=True)]
+    return or_(*either)
 
 
 def _with_series(part: PartShape, study: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from strongroom.archive.access import (
     MAX_PARTS,
+    MAX_REFERRING,
     MAX_SCOPE_VALUES,
     any_of,
     common_scope,
@@ -22,6 +23,7 @@ from strongroom.archive.access import (
 )
 from strongroom.archive.people import Person
 from strongroom.archive.roles import Role
+from strongroom.archive.values import name_text
 from strongroom.errors import ConfigError, Denied, IntegrityError
 from strongroom.types import NOTHING, Part, Principal, Right, Scope
 
@@ -42,6 +44,10 @@ from strongroom.types import NOTHING, Part, Principal, Right, Scope
         (["date=20240101-"], Scope((Part(first_date="20240101"),))),
         (["date=-20241231"], Scope((Part(last_date="20241231"),))),
         (["patient=1", "modality=CT"], Scope((Part(patients=(("1", None),), modalities=("CT",)),))),
+        (["institution= St. Mary's, Ward 7 "], Scope((Part(institutions=("St. Mary's, Ward 7",)),))),
+        (["institution=A", "institution=B"], Scope((Part(institutions=("A", "B")),))),
+        (["referring=Müller^ Zoë ^"], Scope((Part(referring=("muller^zoe",)),))),
+        (["referring=A", "referring=a"], Scope((Part(referring=("a",)),))),
         (["none"], NOTHING),
         (
             ["patient=1", "modality=CT", " or ", "study=1.2"],
@@ -82,7 +88,19 @@ def test_a_scope_is_what_its_terms_say(terms: list[str], scope: Scope | None) ->
         ["date=20240101-20240102-20240103"],
         ["date=20240102-20240101"],
         ["date=20240101", "date=20240103"],
-        ["institution=A"],
+        ["institution="],
+        ["institution= "],
+        ["institution=A*"],
+        ["institution=A\\B"],
+        ["referring="],
+        ["referring=^^"],
+        ["referring=Smith*"],
+        ["referring=Smi?h"],
+        ["referring=Smi\uff1fh"],
+        ["referring=A\\B"],
+        ["referring=A\uff3cB"],
+        ["referring=" + "A" * 300],
+        [f"referring={number}" for number in range(MAX_REFERRING + 1)],
         ["Patient=1"],
         ["all", "patient=1"],
         ["patient=1", "all"],
@@ -113,11 +131,14 @@ ids = st.text(st.characters(exclude_characters="\\*?\0", exclude_categories=["Cs
 patients = st.tuples(
     ids.map(lambda text: text.strip(" ")).filter(bool), st.none() | ids.map(lambda text: text.strip(" "))
 )
+names = ids.map(name_text).filter(lambda name: name.strip("^= ") and not set("*?\\") & set(name))
 parts = st.builds(
     Part,
     patients=st.lists(patients, unique=True, min_size=1, max_size=5).map(tuple),
     studies=st.lists(st.from_regex(r"[12](\.[0-9]{1,5}){1,4}", fullmatch=True), unique=True, max_size=5).map(tuple),
     modalities=st.lists(st.from_regex("[A-Z]{2,6}", fullmatch=True), unique=True, max_size=5).map(tuple),
+    institutions=st.lists(ids.map(lambda text: text.strip(" ")).filter(bool), unique=True, max_size=3).map(tuple),
+    referring=st.lists(names, unique=True, max_size=3).map(tuple),
     first_date=st.sampled_from(["", "20240101"]),
     last_date=st.sampled_from(["", "20240101", "20991231"]),
 )
@@ -142,8 +163,8 @@ def test_a_stored_scope_that_cannot_be_read_is_not_taken_for_none(text: Any) -> 
 
 
 def test_a_record_tells_how_many_patients_and_not_which() -> None:
-    scope = parse_scope(["patient=MRN-7", "patient=MRN-8", "modality=CT", "study=1.2"])
-    assert scope_details(scope) == ("patients=2", "study=1.2", "modality=CT")
+    scope = parse_scope(["patient=MRN-7", "patient=MRN-8", "modality=CT", "study=1.2", "referring=x", "institution=A"])
+    assert scope_details(scope) == ("patients=2", "referring=1", "study=1.2", "modality=CT", "institution=A")
     assert scope_details(None) == ("all",)
     assert scope_details(NOTHING) == ("none",)
     assert scope_details(parse_scope(["patient=A", "or", "patient=B", "patient=C"])) == (
@@ -201,6 +222,9 @@ def test_somebody_at_a_machine_may_do_what_both_may() -> None:
         ("all", "all", "all"),
         ("all", "none", "none"),
         ("modality=CT or study=1.2", "modality=CT,MR", "modality=CT or modality=CT,MR study=1.2"),
+        ("institution=A institution=B", "institution=B", "institution=B"),
+        ("referring=smith", "referring=smith^anna referring=smithers", "referring=smith^anna"),
+        ("referring=smith^anna modality=CT", "referring=smith^anna", "modality=CT referring=smith^anna"),
         ("patient=7 or patient=8", "patient=8 or patient=9", "patient=8"),
     ],
 )
@@ -216,6 +240,8 @@ def test_what_two_scopes_have_in_common(one: str, other: str, common: str) -> No
         ("study=1.2", "study=1.3"),
         ("patient=7\\A", "patient=7\\B"),
         ("date=-20191231", "date=20200101-"),
+        ("institution=A", "institution=B"),
+        ("referring=smith", "referring=smithers"),
         ("patient=7 or modality=CT", "patient=8 modality=MR"),
         ("none", "patient=7"),
         ("none", "none"),

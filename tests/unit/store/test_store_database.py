@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import bindparam, insert, select, update
 
@@ -23,6 +25,7 @@ from strongroom.store.database import Backend, Database, Sql, open_sqlcipher
 from strongroom.store.groups import MAX_BATCH
 from strongroom.store.postgresql import open_postgresql
 from strongroom.store.registry import Registry
+from strongroom.store.schema import migrate
 from strongroom.store.schema.migrate import upgrade
 from strongroom.store.schema.tables import META, TABLES
 from strongroom.trail.log import metadata as trail_tables
@@ -350,24 +353,51 @@ def test_the_migrations_make_them_on_postgresql(new_postgres_url: Callable[[], s
     assert upgrade(backend.engine) is False
 
 
-def test_peers_of_the_first_schema_keep_the_whole_archive(backend: Backend) -> None:
-    """What the migration to tokens and scopes makes of an index that is in use."""
+@pytest.fixture
+def old(request: pytest.FixtureRequest, path: Path) -> Backend:
+    """An index of the revision that is asked for."""
+    backend = open_sqlcipher(path, KEY, cache_mib=1)
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(migrate.__file__).parent))
     with backend.engine.begin() as connection:
-        for table in ("signature", "digest", "flagged", "series_source", "token", "held_request", "held_key", "held"):
-            connection.execute(sqlalchemy.text(f"DROP TABLE {table}"))
-        connection.execute(sqlalchemy.text("ALTER TABLE peer DROP COLUMN scope"))
-        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0001'"))
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, request.param)
+    return backend
+
+
+@pytest.mark.parametrize("old", ["0001"], indirect=True)
+def test_peers_of_the_first_schema_keep_the_whole_archive(old: Backend) -> None:
+    with old.engine.begin() as connection:
         connection.execute(
             sqlalchemy.text("INSERT INTO peer VALUES ('CT1', 'store', '', 'fingerprint', 'f1', 'CN=CT1', '', 0, 1, 0)")
         )
-    assert upgrade(backend.engine) is True
-    assert differences(backend.engine) == []
-    connection = backend.connect()
+    assert upgrade(old.engine) is True
+    assert differences(old.engine) == []
+    connection = old.connect()
     try:
-        (peer,) = Registry(backend.dialect).peers(connection.cursor()).values()
+        (peer,) = Registry(old.dialect).peers(connection.cursor()).values()
     finally:
         connection.close()
     assert (peer.aet, peer.rights, peer.scope) == ("CT1", {Right.STORE}, None)
+
+
+@pytest.mark.parametrize("old", ["0007"], indirect=True)
+def test_series_that_are_there_get_the_institution_that_their_attributes_have(old: Backend) -> None:
+    named = b'{"00080080":{"vr":"LO","Value":[" St. Mary\xc3\xa9 ","Other"]}}'
+    kept = [named, b"{}", b'{"00080080":{"vr":"LO"}}', *[named] * 1500]
+    with old.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("INSERT INTO patient VALUES (1, 'P', '', '', '', x'7b7d')"))
+        connection.execute(
+            sqlalchemy.text("INSERT INTO study VALUES (1, 1, '1.2', '', '', '', '', '', '', '', '', x'7b7d', 1, 1)")
+        )
+        connection.execute(
+            sqlalchemy.text("INSERT INTO series VALUES (:id, 1, :uid, 'CT', '', '', '', :kept, 1)"),
+            [{"id": 3 * number, "uid": f"1.3.{number}", "kept": each} for number, each in enumerate(kept, 1)],
+        )
+    assert upgrade(old.engine) is True
+    with old.engine.begin() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT institution FROM series ORDER BY id")).scalars().all()
+    assert found == ["St. Mary\u00e9", "", "", *["St. Mary\u00e9"] * 1500]
 
 
 def test_a_missing_column_would_be_seen(backend: Backend) -> None:

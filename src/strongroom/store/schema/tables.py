@@ -62,6 +62,7 @@ STUDY = Table(
     Index("study_of_patient", "patient"),
     Index("study_by_date", "study_date"),
     Index("study_by_accession", "accession"),
+    Index("study_by_referring", "referring"),
     # All that a list of studies looks at, in its order. PostgreSQL reads records as fast, and bounds index entries.
     Index("study_listed", "study_date", "id", "patient", "accession", "description").ddl_if(dialect="sqlite"),
 )
@@ -78,8 +79,10 @@ SERIES = Table(
     _text("pps_start_date"),
     _blob("attributes"),
     _count("num_instances"),
+    Column("institution", TEXT, nullable=False, server_default=""),
     Index("series_identity", "series_uid", unique=True),
     Index("series_of_study", "study"),
+    Index("series_by_institution", "institution", "study"),
     Index("series_by_modality", "modality", "study"),
 )
 
@@ -205,6 +208,16 @@ ACCOUNT = Table(
     Column("scope", TEXT, nullable=False, server_default=""),
 )
 """People. ``role`` holds roles with commas between them; an empty hash is the hash of no passcode."""
+
+PERSON_GROUP = Table("person_group", TABLES, Column("name", TEXT, primary_key=True), _text("scope"), _count("added_us"))
+"""Named parts of the archive that several people share."""
+
+MEMBERSHIP = Table(
+    "membership",
+    TABLES,
+    Column("person", TEXT, primary_key=True),
+    Column("person_group", TEXT, primary_key=True),
+)
 
 FACTOR = Table(
     "factor",
