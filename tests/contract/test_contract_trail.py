@@ -236,9 +236,14 @@ def test_pages_are_bounded(database, connection):
         assert [row.seq for row in reader.read(cursor, "main", 1, 1)] == [1]
         assert [row.seq for row in reader.read(cursor, "main", 1, MAX_PAGE)] == [1, 2]
         assert reader.read(cursor, "main", 3, 5) == []
+        assert [row.seq for row in reader.read_back(cursor, "main", 2, MAX_PAGE)] == [1, 0]
+        assert [row.seq for row in reader.read_back(cursor, "main", 3, 1)] == [2]
+        assert reader.read_back(cursor, "main", 0, 1) == reader.read_back(cursor, "other", 3, 1) == []
         for count in (0, -1, MAX_PAGE + 1):
             with pytest.raises(LocalProtocolError):
                 reader.read(cursor, "main", 0, count)
+            with pytest.raises(LocalProtocolError):
+                reader.read_back(cursor, "main", 3, count)
             with pytest.raises(LocalProtocolError):
                 reader.checkpoints(cursor, "main", 0, count)
         with pytest.raises(IntegrityError):

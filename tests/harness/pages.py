@@ -56,6 +56,15 @@ CASES: Mapping[str, Case] = {
     "pictureOfInstance": Case(
         {"": "/studies/{study}/series/{series}/instances/{instance}/picture"}, answers={SCOPED: 404}
     ),
+    "pageTrail": at(
+        "/trail",
+        empty="?action=backup",
+        chosen="?user=physician&outcome=success&since=2026-01-01T00:00",
+        wrong="?since=x",
+    ),
+    "downloadTrail": at("/trail/download"),
+    "pageTrailRecord": at("/trail/logs/serve/0", proof="?proof=yes"),
+    "downloadReceipt": at("/trail/logs/serve/0/receipt"),
 }
 
 PREPARED: tuple[Prepare, ...] = ()

@@ -129,7 +129,9 @@ def test_a_page_is_fit_to_be_seen_wide_and_narrow_in_light_and_dark(windows: Win
         keep(page, "-".join(filter(None, (name.removeprefix("page"), state, look_of_it))))
     page.set_viewport_size(WIDE)
     page.emulate_media(color_scheme="light")
-    assert wrong + window.complaints == []
+    # A page that says what is wrong with what was asked has the status of that, of which a browser complains.
+    mine = "Failed to load resource: the server responded with a status of 4"
+    assert wrong + [each for each in window.complaints if not (state and mine in each and path in each)] == []
 
 
 def test_the_walk_would_see_what_it_looks_for(windows: Windows) -> None:

@@ -20,15 +20,18 @@ from strongroom.admin.trail import (
     time_s,
 )
 from strongroom.app import Archive
-from strongroom.archive.model import Action, Detail
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.oversight import Proof
 from strongroom.errors import ConfigError, IntegrityError, NotFound, StorageUnavailable, StrongroomError
 from strongroom.stamping import Stamper, stamped_checkpoints
 from strongroom.store.files import sync_directory
 from strongroom.trail.log import MAX_PAGE
-from strongroom.trail.note import encode_notes, parse_note
-from strongroom.trail.receipt import Receipt, Trust, encode_receipt, require_proven
+from strongroom.trail.note import encode_notes, parse_note, parse_notes
+from strongroom.trail.receipt import Receipt, Trust, encode_receipt, parse_receipt, require_proven
+from strongroom.trail.record import parse_record
+from strongroom.trail.tree import leaf_hash
 from strongroom.trail.verify import prove_under
-from strongroom.types import Uid
+from strongroom.types import Principal, Uid
 
 log = logging.getLogger(__name__)
 
@@ -83,21 +86,39 @@ class Place:
     seq: int
 
 
-def make_receipt(archive: Archive, at: Place) -> bytes:
+def make_receipt(archive: Archive, at: Place, by: Principal | None = None) -> bytes:
     """Return the receipt of a record, under the earliest checkpoint that says most: stamped, stored, or signed now.
 
-    That it was made is in the trail. Raises NotFound (no such record), IntegrityError (the trail contradicts itself:
-    verify it) or StorageUnavailable.
+    That it was made is in the trail, by this machine's operator unless somebody else is named. Raises NotFound (no such
+    record), IntegrityError (the trail contradicts itself: verify it) or StorageUnavailable.
     """
     details: dict[str, Detail] = {"format": "receipt", "log": at.log, "seq": at.seq}
     with archive.index.database.read() as cursor:
         rows = archive.trail_reader.read(cursor, at.log, at.seq, 1)
     if not rows or rows[0].seq != at.seq:
         raise NotFound(f"there is no record {at.seq} in a log {at.log} of the trail")
-    archive.record(Action.TRAIL_EXPORT, details)
+    archive.index.record(Event(Action.TRAIL_EXPORT, Outcome.SUCCESS, by or archive.principal, details))
     receipt = _stamped_receipt(archive, at) or _receipt_under(archive, at, _covering(archive, at))
     require_proven(receipt, Trust(archive.config.archive.id, (archive.signer().verifier,)))
     return encode_receipt(receipt)
+
+
+def proof_of(receipt: bytes) -> Proof:
+    """What a receipt of this archive proves, taken apart. Raises IntegrityError if it is none."""
+    found = parse_receipt(receipt)
+    record = parse_record(found.raw)
+    note = next(each for each in parse_notes(found.note) if each.checkpoint.log == record.log)
+    stated = note.checkpoint
+    return Proof(
+        leaf=leaf_hash(found.raw).hex(),
+        path=tuple(each.hex() for each in found.proof),
+        root=stated.root.hex(),
+        size=stated.size,
+        signed_us=round(stated.time.timestamp() * 1e6),
+        key=found.key,
+        note=note.text,
+        stamped=bool(found.timestamp),
+    )
 
 
 def _stamped_receipt(archive: Archive, at: Place) -> Receipt | None:

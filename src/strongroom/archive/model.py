@@ -41,6 +41,7 @@ class Action(StrEnum):
     TOKEN_CHANGE = "token.change"
     KEY_ROTATION = "keys.rotate"
     TRAIL_EXPORT = "trail.export"
+    TRAIL_READ = "trail.read"
     SIGNATURE = "signature"
     QUARANTINE = "quarantine"
     ALERT = "alert"

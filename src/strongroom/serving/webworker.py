@@ -39,6 +39,7 @@ from strongroom.serving.board import Board
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import query_limits
 from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.oversight import Oversight
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
@@ -147,6 +148,7 @@ class Worker:
             room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
             sign_in=callers.sign_in,
+            oversight=Oversight(archive),
             run_sign_in=self._run_sign_in,
             proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
             index_is_remote=not archive.backend.is_sqlite,

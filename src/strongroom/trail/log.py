@@ -274,6 +274,9 @@ class TrailReader:
         page = ("log", "start", "count")
         self._rows = _compile(_records_of_log(record.seq, raw, leaf), dialect, *page)
         self._leaves = _compile(_records_of_log(record.seq, leaf), dialect, *page)
+        back = select(record.seq, raw, leaf).where(record.log == bindparam("log"), record.seq < bindparam("stop"))
+        back = back.order_by(record.seq.desc()).limit(bindparam("count")).offset(literal_column("0"))
+        self._back = _compile(back, dialect, "log", "stop", "count")
         heads = select(head.size, _capped(head.frontier, MAX_FRONTIER_BYTES)).where(head.name == bindparam("log"))
         self._head = _compile(heads, dialect, "log")
         # The least name over the last one, by the primary keys: a log is found by whatever it left behind.
@@ -306,6 +309,12 @@ class TrailReader:
         if not 0 < count <= MAX_PAGE:
             raise LocalProtocolError(f"a page of the trail has 1 to {MAX_PAGE} records")
         return [_row(StoredRecord, row) for row in self._fetch(cursor, self._rows, (log, start, count))]
+
+    def read_back(self, cursor: Cursor, log: str, stop: int, count: int) -> list[StoredRecord]:
+        """Return up to ``count`` (at most MAX_PAGE) records of ``log`` of a number below ``stop``, last first."""
+        if not 0 < count <= MAX_PAGE:
+            raise LocalProtocolError(f"a page of the trail has 1 to {MAX_PAGE} records")
+        return [_row(StoredRecord, row) for row in self._fetch(cursor, self._back, (log, stop, count))]
 
     def pages(self, cursor: Cursor, log: str) -> Iterator[list[StoredRecord]]:
         """Yield all records of ``log`` in order of their numbers, a page at a time, whatever numbers they have."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
+from strongroom.archive.oversight import Oversight
 from strongroom.archive.ports import SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
@@ -97,6 +98,7 @@ class Services:
     pixels: Pixels | None = None
     new_memory: Callable[[], Memory] = Memory
     sign_in: SignIn | None = None
+    oversight: Oversight | None = None
     run_sign_in: RunBlocking | None = None
     proof_max_age_us: int = 600_000_000
     index_is_remote: bool = False

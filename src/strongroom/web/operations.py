@@ -7,7 +7,7 @@ from __future__ import annotations
 from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
-from strongroom.web.ui import account, drill, entering, pages, pictures, proving, studies, viewer
+from strongroom.web.ui import account, drill, entering, pages, pictures, proving, studies, trail, viewer
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
@@ -29,6 +29,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *drill.OPERATIONS,
         *pictures.OPERATIONS,
         *viewer.OPERATIONS,
+        *trail.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

@@ -66,6 +66,11 @@ def utc(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def moment(time_us: int) -> str:
+    """A time in UTC to the millisecond, as records have it; its zone stands beside it, or over the column."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(" ", "milliseconds")[:23]
+
+
 def _environment() -> Environment:
     loader = FileSystemLoader(_FOLDER / "templates")
     found = Environment(
@@ -76,7 +81,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(shown=shown, utc=utc)
+    found.filters.update(shown=shown, utc=utc, moment=moment)
     found.globals.update(asset=asset)
     return found
 
@@ -100,6 +105,7 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "nonce": nonce,
         "person": principal.user if principal else "",
         "sees_studies": {Right.FIND, Right.GET} <= rights,
+        "may": rights,
     }
     text = _TEMPLATES.get_template(template).render({**common, **values})
     headers = {
