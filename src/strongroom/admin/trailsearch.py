@@ -30,7 +30,7 @@ from strongroom.trail.record import parse_log_name, parse_record, parse_time
 from strongroom.trail.tree import MAX_SIZE
 from strongroom.types import Principal
 
-PAGE_ENTRIES: Final = 100
+PAGE_ENTRIES: Final = 50
 MAX_LOOKED_AT: Final = 20_000
 """Records that one request reads: some tenths of a second."""
 MAX_STUDIES: Final = 1000
