@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.archives import RunningArchive
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.web.operation import Operation
@@ -65,9 +66,34 @@ CASES: Mapping[str, Case] = {
     "downloadTrail": at("/trail/download"),
     "pageTrailRecord": at("/trail/logs/serve/0", proof="?proof=yes"),
     "downloadReceipt": at("/trail/logs/serve/0/receipt"),
+    "pagePosture": at("/posture"),
+    "pagePeers": at("/peers"),
+    "pagePeer": at("/peers/peer?aet=CT_1", revoked="/peers/peer?aet=GONE"),
+    "pageNewPeer": at("/peers/new"),
+    "pageRevokePeer": at("/peers/revoke?aet=CT_1"),
+    "pageIssue": at("/peers/certificate?aet=CT_1"),
+    "pagePeople": at("/people"),
+    "pagePerson": at("/people/person?name=physician", self="/people/person?name=administrator"),
+    "pageNewPerson": at("/people/new"),
+    "pageDisablePerson": at("/people/disable?name=physician"),
+    "pageResetPerson": at("/people/reset?name=physician"),
+    "pageSessions": at("/sessions"),
+    "pageEndSessions": at("/sessions/end-all", one="?name=physician"),
+    "pageTokens": at("/tokens"),
+    "pageNewToken": at("/tokens/new"),
+    "pageRevokeToken": at("/tokens/revoke?name=loader"),
 }
 
-PREPARED: tuple[Prepare, ...] = ()
+
+def _peers(running: RunningArchive) -> Mapping[str, str]:
+    running.add_peer("CT_1", "echo,store,commit", scope=("modality=CT",))
+    running.add_peer("WORK STATION/2", "echo,find,move", host="192.0.2.10", port=2762)
+    running.add_peer("GONE", "echo")
+    running.revoke_peer("GONE")
+    return {}
+
+
+PREPARED: tuple[Prepare, ...] = (_peers,)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

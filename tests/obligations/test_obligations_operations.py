@@ -49,6 +49,8 @@ class Kind(Enum):
     """Refused, whether it is stored or not."""
     LIST = auto()
     """A page without it."""
+    NAMED = auto()
+    """404 for a name that nothing has; there is nothing of the archive's content in it."""
     DOOR = auto()
     """Open to anybody, and says nothing of what is behind it."""
 
@@ -76,6 +78,8 @@ def _wado(each: Sample) -> str:
 RESOURCE = Case(Kind.RESOURCE)
 FRAME = Case(Kind.RESOURCE, more={"frames": "1"})
 DOOR_FORM = Case(Kind.DOOR, headers={"Content-Type": FORM})
+NAMED = Case(Kind.NAMED, headers={"Content-Type": FORM})
+ADMINISTERING_FORM = Case(Kind.FREE, headers={"Content-Type": FORM})
 PIXELS = Case(Kind.RESOURCE, more={"bulkdata": "7FE00010", "path": "7FE00010"})
 
 CASES: Mapping[str, Case] = {
@@ -127,13 +131,42 @@ CASES: Mapping[str, Case] = {
     "setUpSecondFactor": DOOR_FORM,
     "signOut": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageAccount": Case(Kind.FREE),
-    "endSession": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageProve": Case(Kind.FREE),
     "prove": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageTrail": Case(Kind.FREE),
     "downloadTrail": Case(Kind.FREE),
     "pageTrailRecord": Case(Kind.FREE, more={"log": "serve", "seq": "0"}),
     "downloadReceipt": Case(Kind.FREE, more={"log": "serve", "seq": "0"}),
+    "endSession": NAMED,
+    "pagePosture": Case(Kind.FREE),
+    "pagePeers": Case(Kind.FREE),
+    "pagePeer": Case(Kind.NAMED),
+    "pageNewPeer": Case(Kind.FREE),
+    "addPeer": ADMINISTERING_FORM,
+    "changePeer": NAMED,
+    "pageRevokePeer": Case(Kind.NAMED),
+    "revokePeer": NAMED,
+    "pageIssue": Case(Kind.NAMED),
+    "issueCertificate": NAMED,
+    "pagePeople": Case(Kind.FREE),
+    "pagePerson": Case(Kind.NAMED),
+    "pageNewPerson": Case(Kind.FREE),
+    "addPerson": ADMINISTERING_FORM,
+    "changePerson": NAMED,
+    "pageDisablePerson": Case(Kind.NAMED),
+    "disablePerson": NAMED,
+    "enablePerson": NAMED,
+    "pageResetPerson": Case(Kind.NAMED),
+    "resetPerson": NAMED,
+    "pageSessions": Case(Kind.FREE),
+    "endAnySession": NAMED,
+    "pageEndSessions": Case(Kind.FREE),
+    "endSessions": ADMINISTERING_FORM,
+    "pageTokens": Case(Kind.FREE),
+    "pageNewToken": Case(Kind.FREE),
+    "addToken": ADMINISTERING_FORM,
+    "pageRevokeToken": Case(Kind.NAMED),
+    "revokeToken": NAMED,
     "pageStudies": Case(Kind.LIST),
     "saveStudies": Case(Kind.LIST),
     "pagePatient": RESOURCE,
@@ -267,7 +300,9 @@ def test_nobody_is_told_anything(served: Served, operation: Operation) -> None:
 @ALL
 def test_a_caller_without_the_right_is_refused(served: Served, operation: Operation) -> None:
     if operation.right is None:
-        assert CASES[operation.name].kind in (Kind.FREE, Kind.DOOR), "what holds anything of the archive takes a right"
+        assert CASES[operation.name].kind in (Kind.FREE, Kind.NAMED, Kind.DOOR), (
+            "what holds anything of the archive takes a right"
+        )
         return
     # What is for people only, no token has.
     caller = served.without.get(operation.right, served.everything)
@@ -323,8 +358,8 @@ def test_a_page_is_for_those_whose_role_has_its_right(served: Served, operation:
         assert answer.status == 403
         return
     # Whoever is in is at the door what a stranger is; and there is no session "" that he could end.
-    at_the_door = (401, 403, 404) if CASES[operation.name].kind is Kind.DOOR else ()
-    assert answer.status in (*operation.statuses, *at_the_door, *((404,) if operation.name == "endSession" else ()))
+    more = {Kind.DOOR: (401, 403, 404), Kind.NAMED: (404,)}.get(CASES[operation.name].kind, ())
+    assert answer.status in (*operation.statuses, *more)
 
 
 @pytest.mark.parametrize("operation", [each for each in PAGES if each.proof_for], ids=lambda operation: operation.name)

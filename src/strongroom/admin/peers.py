@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from strongroom.admin.standing import acting
 from strongroom.app import Archive, now_utc
 from strongroom.archive.access import parse_scope, scope_details
+from strongroom.archive.administration import NewPeer as NewPeer
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding, Peer
 from strongroom.errors import ConfigError, NotFound
@@ -23,34 +25,36 @@ from strongroom.net.certificates import (
 )
 from strongroom.net.certificates import days_left as certificate_days_left
 from strongroom.store.transaction import Transaction
-from strongroom.types import AeTitle, Right
+from strongroom.types import AeTitle, Principal, Right
 
 
 @dataclass(frozen=True, slots=True)
-class NewPeer:
-    """What the operator says of a peer; None leaves what a known peer has. Without ``certificate_pem`` one is issued.
+class Enrolled:
+    """A peer that was registered. ``issued`` is its new certificate and key, None if it has one already."""
 
-    A new peer has, of what is left out, the right to echo, no limit, no address and no need of a user. An ``address``
-    is host and port, ("", 0) for none.
-    With ``ca_pem`` the peer is whoever presents a certificate of exactly ``subject`` (RFC 4514) that this CA issued.
-    """
-
-    aet: AeTitle
-    rights: frozenset[Right] | None = None
-    address: tuple[str, int] | None = None
-    certificate_pem: bytes = b""
-    ca_pem: bytes = b""
-    subject: str = ""
-    require_user: bool | None = None
-    days: int = PEER_DAYS
-    scope: tuple[str, ...] = ()
-    """Terms of ``archive.access.parse_scope``: ``("all",)`` lifts the limits of a known peer."""
+    peer: Peer
+    issued: Issued | None
+    authority_pem: bytes
 
 
 def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
     """Register a peer, or change it; returns it and the folder of the credentials that were issued, if any.
 
     Raises ConfigError if what is said of the peer does not hold together.
+    """
+    done = enrol(archive, new)
+    if done.issued is None:
+        return done.peer, None
+    folder = archive.home.peers / folder_name(new.aet)
+    _write_credentials(folder, done.issued.certificate_pem, done.issued.key_pem, done.authority_pem)
+    return done.peer, folder
+
+
+def enrol(archive: Archive, new: NewPeer, by: Principal | None = None, *, is_new: bool = False) -> Enrolled:
+    """Register a peer, or change it, unless it ``is_new`` and its title is taken. Writes no file.
+
+    Without ``by`` this machine's operator does it. Raises ConfigError if what is said of the peer does not hold
+    together, Denied for who is no administrator (any more), NotFound.
     """
     if new.aet == archive.aet:
         raise ConfigError("a peer cannot have the archive's own AE title")
@@ -63,13 +67,19 @@ def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
     def work(transaction: Transaction) -> Peer:
         # Read where it is written: a revocation that comes between is seen, never undone.
         nonlocal issued
+        who = acting(archive, transaction, by)
         known = archive.index.registry.peers(transaction.cursor).get(new.aet)
+        if is_new and known is not None and not known.revoked_us:
+            raise ConfigError(f"there is a peer {new.aet}: change it, or revoke it first")
+        if by is not None and not is_new and (known is None or known.revoked_us):
+            raise NotFound("no peer that may connect has that title")
         identity, issued = bound, None
-        if identity is None and known is not None and not known.revoked_us:
+        if identity is None and known is not None and not known.revoked_us and not new.issue:
             identity = known  # the certificate that the peer has stays good
         peer = _merged(new, known)
         if identity is None:
-            issued = issue(authority, new.aet, [peer.host] if peer.host else [], now_utc(), new.days)
+            days = new.days or PEER_DAYS
+            issued = issue(authority, new.aet, [peer.host] if peer.host else [], now_utc(), days)
             identity = _bound_by_fingerprint(new, issued.certificate_pem)
         peer = replace(
             peer,
@@ -78,15 +88,11 @@ def add(archive: Archive, new: NewPeer) -> tuple[Peer, Path | None]:
             subject=identity.subject,
             certificate=identity.certificate,
         )
-        _put(archive, transaction, peer, "add")
+        _put(archive, transaction, peer, "add", who)
         return peer
 
     peer = archive.index.database.write(work)
-    if issued is None:
-        return peer, None
-    folder = archive.home.peers / _folder_name(new.aet)
-    _write_credentials(folder, issued.certificate_pem, issued.key_pem, authority.certificate_pem)
-    return peer, folder
+    return Enrolled(peer, issued, authority.certificate_pem)
 
 
 def _check_binding(new: NewPeer) -> None:
@@ -152,15 +158,16 @@ def _is_same(one: Peer, other: Peer) -> bool:
     return (one.subject, one.certificate) == (other.subject, other.certificate)
 
 
-def revoke(archive: Archive, aet: str) -> Peer:
-    """Refuse a peer from now on. Raises NotFound."""
+def revoke(archive: Archive, aet: str, by: Principal | None = None) -> Peer:
+    """Refuse a peer from now on. Raises NotFound, Denied for who is no administrator (any more)."""
 
     def work(transaction: Transaction) -> Peer:
+        who = acting(archive, transaction, by)
         peer = archive.index.registry.peers(transaction.cursor).get(aet)
         if peer is None:
             raise NotFound(f"no peer is called {aet}")
         peer = replace(peer, revoked_us=int(time.time() * 1e6))
-        _put(archive, transaction, peer, "revoke")
+        _put(archive, transaction, peer, "revoke", who)
         return peer
 
     return archive.index.database.write(work)
@@ -172,7 +179,7 @@ def peers(archive: Archive) -> dict[str, Peer]:
         return archive.index.registry.peers(cursor)
 
 
-def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str) -> None:
+def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str, who: Principal) -> None:
     details: dict[str, Detail] = {
         "what": what,
         "peer": str(peer.aet),
@@ -183,7 +190,7 @@ def _put(archive: Archive, transaction: Transaction, peer: Peer, what: str) -> N
         "scope": scope_details(peer.scope),
     }
     archive.index.registry.put_peer(transaction.cursor, peer)
-    transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, archive.principal, details))
+    transaction.record(Event(Action.PEER_CHANGE, Outcome.SUCCESS, who, details))
 
 
 def _bound(new: NewPeer) -> Peer | None:
@@ -216,7 +223,7 @@ def _peer(new: NewPeer, binding: Binding, fingerprint: str, subject: str, certif
     return Peer(new.aet, frozenset(), binding, fingerprint, subject, certificate)
 
 
-def _folder_name(aet: AeTitle) -> str:
+def folder_name(aet: AeTitle) -> str:
     """The AE title where it is a plain file name; else its bytes, so that no title can name another folder."""
     if all(character.isalnum() or character in "-_" for character in aet):
         return aet

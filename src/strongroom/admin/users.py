@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Final
 
+from strongroom.admin.standing import acting
 from strongroom.app import Archive
 from strongroom.archive.access import scope_details
+from strongroom.archive.administration import NewLink as NewLink
+from strongroom.archive.administration import User as User
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.people import (
@@ -25,7 +27,7 @@ from strongroom.errors import ConfigError, NotFound
 from strongroom.store.accounts import hash_passcode
 from strongroom.store.people import PeopleTable
 from strongroom.store.transaction import Transaction
-from strongroom.types import Scope
+from strongroom.types import Principal, Scope
 
 _GENERATED_BYTES = 18
 NO_PASSCODE: Final = ""
@@ -33,33 +35,6 @@ NO_PASSCODE: Final = ""
 
 FIRST_NAMES: Final = ("admin", "administrator", "first-administrator")
 """Of these, the first that is nobody else's is the first administrator's."""
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """One account, without its passcode. Times are microseconds since 1970; ``disabled_us`` 0 = enabled."""
-
-    name: str
-    roles: tuple[Role, ...]
-    scope: Scope | None
-    has_passcode: bool
-    factors: tuple[str, ...]
-    added_us: int
-    disabled_us: int
-
-    @property
-    def role(self) -> str:
-        """Its roles in words."""
-        return encode_roles(self.roles)
-
-
-@dataclass(frozen=True, slots=True)
-class NewLink:
-    """A sign-in link: the path to open at the archive's address. Who has it has the account, once."""
-
-    name: str
-    path: str
-    expires_us: int
 
 
 def new_passcode() -> str:
@@ -77,48 +52,64 @@ def add(archive: Archive, name: str, passcode: str, *roles: Role, scope: Scope |
     if wrong := check_passcode(passcode, name):
         raise ConfigError(wrong)
     hashed = hash_passcode(passcode)
-    return archive.index.database.write(lambda transaction: _put(archive, transaction, name, hashed, roles, scope))
+    person = _person(name, hashed, roles, scope)
+    return archive.index.database.write(lambda transaction: _put(archive, transaction, person, archive.principal))
 
 
-def invite(archive: Archive, name: str, *roles: Role, scope: Scope | None = None) -> NewLink:
+def invite(
+    archive: Archive, name: str, *roles: Role, scope: Scope | None = None, by: Principal | None = None
+) -> NewLink:
     """Add an account, or change one, as ``add`` does, with a sign-in link in place of a passcode.
 
-    Raises ConfigError for a name that cannot be.
+    Without ``by`` this machine's operator does it; anybody else changes no account in this way. Raises ConfigError for
+    a name that cannot be, Denied for who is no administrator (any more).
     """
     parse_person_name(name)
+    table = PeopleTable(archive.backend.dialect)
 
     def work(transaction: Transaction) -> NewLink:
-        _put(archive, transaction, name, NO_PASSCODE, roles, scope)
-        return _new_link(archive, transaction, name)
+        who = acting(archive, transaction, by)
+        if by is not None:
+            _require_new_name(table, transaction, name)
+        _put(archive, transaction, _person(name, NO_PASSCODE, roles, scope), who)
+        return _new_link(archive, transaction, name, who)
 
     return archive.index.database.write(work)
 
 
-def reset(archive: Archive, name: str) -> NewLink:
-    """Take passcode, second factors and sessions from an account, and give it a sign-in link. Raises NotFound."""
+def reset(archive: Archive, name: str, by: Principal | None = None) -> NewLink:
+    """Take passcode, second factors and sessions from an account, and give it a sign-in link.
+
+    Raises NotFound, Denied for who is no administrator (any more), or means himself.
+    """
     table, now_us = PeopleTable(archive.backend.dialect), _now_us()
 
     def work(transaction: Transaction) -> NewLink:
+        who = acting(archive, transaction, by, on=name)
         person = _require_person(table, transaction, name)
         table.set_passcode(transaction.cursor, name, NO_PASSCODE)
         table.drop_factors(transaction.cursor, name)
         table.end_sessions(transaction.cursor, name, now_us)
-        transaction.record(_event(archive, "reset", person))
-        return _new_link(archive, transaction, name)
+        transaction.record(_event("reset", person, who))
+        return _new_link(archive, transaction, name, who)
 
     return archive.index.database.write(work)
 
 
-def disable(archive: Archive, name: str) -> None:
-    """Refuse an account from now on, and end its sessions. Raises NotFound."""
+def disable(archive: Archive, name: str, by: Principal | None = None) -> None:
+    """Refuse an account from now on, and end its sessions.
+
+    Raises NotFound, Denied for who is no administrator (any more), or means himself.
+    """
     table, registry, now_us = PeopleTable(archive.backend.dialect), archive.index.registry, _now_us()
 
     def work(transaction: Transaction) -> None:
+        who = acting(archive, transaction, by, on=name)
         person = _require_person(table, transaction, name)
         registry.disable_account(transaction.cursor, name, now_us)
         table.end_sessions(transaction.cursor, name, now_us)
         table.drop_links(transaction.cursor, name)
-        transaction.record(_event(archive, "disable", person))
+        transaction.record(_event("disable", person, who))
 
     archive.index.database.write(work)
 
@@ -141,39 +132,48 @@ def first_link(archive: Archive) -> NewLink | None:
             return None
         waiting = [each.name for each in administrators if not each.passcode_hash and not each.disabled_us]
         if waiting:
-            return _new_link(archive, transaction, waiting[0])
+            return _new_link(archive, transaction, waiting[0], archive.principal)
         name = next((name for name in FIRST_NAMES if name not in people), "")
         if not name:
             return None
-        _put(archive, transaction, name, NO_PASSCODE, (Role.ADMINISTRATOR,), None)
-        return _new_link(archive, transaction, name)
+        first = _person(name, NO_PASSCODE, (Role.ADMINISTRATOR,), None)
+        _put(archive, transaction, first, archive.principal)
+        return _new_link(archive, transaction, name, archive.principal)
 
     return archive.index.database.write(work)
 
 
-def _put(
-    archive: Archive, transaction: Transaction, name: str, hashed: str, roles: tuple[Role, ...], scope: Scope | None
-) -> bool:
+def _person(name: str, hashed: str, roles: tuple[Role, ...], scope: Scope | None) -> Person:
     if not roles:
         raise ConfigError("an account has a role")
-    table, now_us = PeopleTable(archive.backend.dialect), _now_us()
+    return Person(name, hashed, roles, scope, _now_us(), 0)
+
+
+def _put(archive: Archive, transaction: Transaction, person: Person, who: Principal) -> bool:
+    table, name, now_us = PeopleTable(archive.backend.dialect), person.name, person.added_us
     is_new = table.person(transaction.cursor, name) is None
-    archive.index.registry.put_account(transaction.cursor, name, hashed, encode_roles(roles), now_us, scope)
+    roles = encode_roles(person.roles)
+    archive.index.registry.put_account(transaction.cursor, name, person.passcode_hash, roles, now_us, person.scope)
     table.end_sessions(transaction.cursor, name, now_us)
     table.drop_links(transaction.cursor, name)
-    person = Person(name, hashed, roles, scope, now_us, 0)
-    transaction.record(_event(archive, "add" if is_new else "change", person))
+    transaction.record(_event("add" if is_new else "change", person, who))
     return is_new
 
 
-def _new_link(archive: Archive, transaction: Transaction, name: str) -> NewLink:
+def _new_link(archive: Archive, transaction: Transaction, name: str, who: Principal) -> NewLink:
     table, now_us = PeopleTable(archive.backend.dialect), _now_us()
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     expires_us = now_us + int(archive.config.sessions.link_expires_s * 1e6)
     table.put_link(transaction.cursor, Link(digest_of(secret), name, now_us, expires_us))
     details: dict[str, Detail] = {"what": "sign-in link", "user": name, "expires_us": expires_us}
-    transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, archive.principal, details))
+    transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, who, details))
     return NewLink(name, f"/welcome/{secret}", expires_us)
+
+
+def _require_new_name(table: PeopleTable, transaction: Transaction, name: str) -> None:
+    """Names that differ in case only are taken for one: so people read them."""
+    if any(each.name.casefold() == name.casefold() for each in table.people(transaction.cursor)):
+        raise ConfigError("somebody has that name: change that account, or reset it")
 
 
 def _require_person(table: PeopleTable, transaction: Transaction, name: str) -> Person:
@@ -203,11 +203,11 @@ def _now_us() -> int:
     return int(time.time() * 1e6)
 
 
-def _event(archive: Archive, what: str, person: Person) -> Event:
+def _event(what: str, person: Person, who: Principal) -> Event:
     details: dict[str, Detail] = {
         "what": what,
         "user": person.name,
         "role": encode_roles(person.roles),
         "scope": scope_details(person.scope),
     }
-    return Event(Action.USER_CHANGE, Outcome.SUCCESS, archive.principal, details)
+    return Event(Action.USER_CHANGE, Outcome.SUCCESS, who, details)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from strongroom.errors import ConfigError
@@ -126,6 +127,16 @@ def encrypted_key(key_pem: bytes, password: bytes) -> bytes:
     """The same private key, encrypted under ``password`` (PKCS #8)."""
     key = load_pem_private_key(key_pem, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+
+
+def pkcs12(issued: Issued, authority_pem: bytes, name: str, password: bytes) -> bytes:
+    """A certificate, its key and its CA in one file under ``password`` (RFC 7292), AES-256 and PBKDF2."""
+    key = load_pem_private_key(issued.key_pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    certificate = x509.load_pem_x509_certificate(issued.certificate_pem)
+    authority = x509.load_pem_x509_certificate(authority_pem)
+    sealing = BestAvailableEncryption(password)
+    return serialize_key_and_certificates(name.encode(), key, certificate, [authority], sealing)
 
 
 def read_certificate(pem: bytes) -> CertificateFacts:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import msgspec
 import uvloop
 
+from strongroom.admin.console import Console
 from strongroom.admin.deletion import delete_study
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, load
@@ -151,6 +152,7 @@ class Worker:
             oversight=Oversight(archive),
             run_sign_in=self._run_sign_in,
             proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
+            administration=Console(archive),
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,

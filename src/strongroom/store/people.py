@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.engine import Dialect
 
-from strongroom.archive.access import decode_scope
+from strongroom.archive.access import decode_scope, encode_scope
 from strongroom.archive.people import Factor, Link, Person, Session, State
 from strongroom.archive.roles import stored_roles
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import ACCOUNT, ATTEMPT, FACTOR, PASSKEY, RECOVERY_CODE, SESSION, SIGN_IN_LINK
+from strongroom.types import Scope
 
 _PERSON = (ACCOUNT.c.name, ACCOUNT.c.passcode_hash, ACCOUNT.c.role, ACCOUNT.c.scope, ACCOUNT.c.added_us,
            ACCOUNT.c.disabled_us)  # fmt: skip
@@ -26,6 +27,8 @@ class PeopleTable:
         self._set_passcode = Sql(
             update(ACCOUNT).where(ACCOUNT.c.name == bindparam("a")).values(passcode_hash=bindparam("b")), dialect
         )
+        roles = update(ACCOUNT).where(ACCOUNT.c.name == bindparam("a"))
+        self._set_roles = Sql(roles.values(role=bindparam("b"), scope=bindparam("c")), dialect)
         self._prepare_sessions(dialect)
         self._prepare_factors(dialect)
 
@@ -34,6 +37,9 @@ class PeopleTable:
         is_on = SESSION.c.ended_us == 0
         self._session = Sql(select(SESSION).where(of_digest), dialect)
         self._sessions = Sql(select(SESSION).where(of_person, is_on).order_by(SESSION.c.used_us.desc()), dialect)
+        self._open_sessions = Sql(
+            select(SESSION).where(is_on, SESSION.c.ends_us > bindparam("a")).order_by(SESSION.c.used_us.desc()), dialect
+        )
         self._add_session = Sql(insert(SESSION), dialect)
         self._end = Sql(update(SESSION).where(of_digest, is_on).values(ended_us=bindparam("b")), dialect)
         self._end_all = Sql(update(SESSION).where(of_person, is_on).values(ended_us=bindparam("b")), dialect)
@@ -73,6 +79,10 @@ class PeopleTable:
         """Every account, by name."""
         return [_person(row) for row in self._people.run(cursor).fetchall()]
 
+    def set_roles(self, cursor: Any, name: str, roles: str, scope: Scope | None) -> None:
+        """Give an account other roles (with commas between them) and another scope; its passcode stays."""
+        self._set_roles.run(cursor, a=name, b=roles, c=encode_scope(scope))
+
     def set_passcode(self, cursor: Any, name: str, passcode_hash: str) -> None:
         """Give an account another passcode; "" is none that anybody has."""
         self._set_passcode.run(cursor, a=name, b=passcode_hash)
@@ -85,6 +95,10 @@ class PeopleTable:
     def sessions(self, cursor: Any, person: str) -> list[Session]:
         """The sessions of somebody that were not ended, the last used first."""
         return [_session(row) for row in self._sessions.run(cursor, a=person).fetchall()]
+
+    def open_sessions(self, cursor: Any, now_us: int) -> list[Session]:
+        """The sessions of everybody that were not ended and are not too old, the last used first."""
+        return [_session(row) for row in self._open_sessions.run(cursor, a=now_us).fetchall()]
 
     def add_session(self, cursor: Any, session: Session) -> None:
         """Begin a session; those that have been over for long are forgotten."""

@@ -213,6 +213,8 @@ class WebApp:
             require_same_origin(request.headers)
         if operation.proof_for:
             resume = operation.proof_for.format(**{name: quote(part, safe="") for name, part in match.parts.items()})
+            if operation.method == "GET" and (query := request.url.query):
+                resume += f"?{query}"
             require_fresh_proof(principal, int(time.time() * 1e6), self._services.proof_max_age_us, resume)
         _require_no_body(request, operation)
         return await operation.handler(self._call(request, principal, match))

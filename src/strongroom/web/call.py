@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from strongroom.archive.administration import Administration
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
@@ -101,6 +102,7 @@ class Services:
     oversight: Oversight | None = None
     run_sign_in: RunBlocking | None = None
     proof_max_age_us: int = 600_000_000
+    administration: Administration | None = None
     index_is_remote: bool = False
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None

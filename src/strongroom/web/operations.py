@@ -7,7 +7,21 @@ from __future__ import annotations
 from strongroom.web import bulkdata, delete, frames, health, metadata, metrics, qido, rendered, stow, wado, wado_uri
 from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
-from strongroom.web.ui import account, drill, entering, pages, pictures, proving, studies, trail, viewer
+from strongroom.web.ui import (
+    account,
+    drill,
+    entering,
+    pages,
+    peers,
+    people,
+    pictures,
+    posture,
+    proving,
+    studies,
+    tokens,
+    trail,
+    viewer,
+)
 
 OPERATIONS: tuple[Operation, ...] = with_descriptions(
     (
@@ -30,6 +44,10 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *pictures.OPERATIONS,
         *viewer.OPERATIONS,
         *trail.OPERATIONS,
+        *posture.OPERATIONS,
+        *peers.OPERATIONS,
+        *people.OPERATIONS,
+        *tokens.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

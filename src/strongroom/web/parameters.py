@@ -11,11 +11,12 @@ from urllib.parse import unquote_to_bytes
 
 from strongroom.errors import LimitExceeded, MalformedRequest
 
+_BREAKS: Final = "\r\n"
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-def parse_query(raw: bytes, max_parameters: int) -> list[tuple[str, str]]:
-    """Return names and values in the order in which they come.
+def parse_query(raw: bytes, max_parameters: int, texts: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """Return names and values in the order in which they come; the value of one of ``texts`` may have several lines.
 
     Raises MalformedRequest for what is not percent-encoded UTF-8 or holds control characters, LimitExceeded for more
     than ``max_parameters``.
@@ -29,16 +30,17 @@ def parse_query(raw: bytes, max_parameters: int) -> list[tuple[str, str]]:
         raise MalformedRequest("a percent sign in the query begins no escape")
     pairs = []
     for piece in filter(None, pieces):
-        name, _, value = piece.partition(b"=")
-        pairs.append((_decoded(name), _decoded(value)))
+        raw_name, _, value = piece.partition(b"=")
+        name = _decoded(raw_name)
+        pairs.append((name, _decoded(value, _BREAKS if name in texts else "")))
     return pairs
 
 
-def _decoded(raw: bytes) -> str:
+def _decoded(raw: bytes, breaks: str = "") -> str:
     try:
         text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedRequest("the query is not UTF-8") from None
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if any((ord(character) < 32 or ord(character) == 127) and character not in breaks for character in text):
         raise MalformedRequest("a control character in the query")
     return text

@@ -24,8 +24,10 @@ DEVICE_AGE_S: Final = 365 * 86_400
 _FLAGS: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
-    """The fields of a form by name, the last one of each.
+async def read_form(
+    request: Request, max_fields: int = MAX_FIELDS, texts: frozenset[str] = frozenset()
+) -> Mapping[str, str]:
+    """The fields of a form by name, the last one of each; those in ``texts`` may have several lines.
 
     Raises UnsupportedMediaType, LimitExceeded, MalformedRequest.
     """
@@ -37,7 +39,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
             raise LimitExceeded("max_form_bytes", MAX_FORM_BYTES)
     if body and content_type != FORM:
         raise UnsupportedMediaType("a form is sent as it stands", (FORM,))
-    return dict(parse_query(body, MAX_FIELDS))
+    return dict(parse_query(body, max_fields, texts))
 
 
 def where_of(call: Call) -> Where:

@@ -27,6 +27,15 @@ _FOLDER: Final = Path(__file__).parent
 _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _NONCE_BYTES: Final = 18
 
+AREAS: Final = (
+    ("/posture", "Posture", Right.ADMINISTER),
+    ("/peers", "Peers", Right.ADMINISTER),
+    ("/people", "People", Right.ADMINISTER),
+    ("/sessions", "Sessions", Right.ADMINISTER),
+    ("/tokens", "Tokens", Right.ADMINISTER),
+)
+"""Pages of those who run the archive or watch over it, in the order in which they are listed, and the right to each."""
+
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 """Categories of characters that are not seen, or turn around what stands beside them."""
 
@@ -106,6 +115,7 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "person": principal.user if principal else "",
         "sees_studies": {Right.FIND, Right.GET} <= rights,
         "may": rights,
+        "areas": [(path, word) for path, word, right in AREAS if right in rights],
     }
     text = _TEMPLATES.get_template(template).render({**common, **values})
     headers = {
@@ -140,7 +150,10 @@ async def static(call: Call) -> Response:
 
 async def home(call: Call) -> Response:
     """Send somebody to what he may see."""
-    return see_other("/studies" if {Right.FIND, Right.GET} <= call.principal.rights else "/account")
+    rights = call.principal.rights
+    if {Right.FIND, Right.GET} <= rights:
+        return see_other("/studies")
+    return see_other(next((path for path, _, right in AREAS if right in rights), "/account"))
 
 
 def is_navigation(request: Request) -> bool:
