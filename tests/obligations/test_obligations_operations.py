@@ -233,7 +233,9 @@ def _both_are_stored(served: Served) -> None:
     assert store(served.everything, [served.shown, served.hidden]) == {served.shown.instance, served.hidden.instance}
 
 
-def call(client: WebClient, operation: Operation, target: Sample, body_of: Sample | None = None) -> Answer:
+def call(
+    client: WebClient, operation: Operation, target: Sample, body_of: Sample | None = None, *, browses: bool = False
+) -> Answer:
     """Call an operation for an instance; a body holds the instance itself, or ``body_of``."""
     case = CASES[operation.name]
     values = {"study": target.study, "series": target.series, "instance": target.instance, **case.more}
@@ -241,6 +243,8 @@ def call(client: WebClient, operation: Operation, target: Sample, body_of: Sampl
     headers, body = dict(case.headers), None
     if operation.is_page:
         headers |= {"Origin": f"https://127.0.0.1:{client.port}"}
+    if browses:
+        headers |= {"Accept": "text/html"}
     if case.has_body:
         more, body = web.multipart([("application/dicom", (body_of or target).raw)])
         headers |= more
@@ -364,7 +368,9 @@ def test_a_page_is_for_those_whose_role_has_its_right(served: Served, operation:
 
 @pytest.mark.parametrize("operation", [each for each in PAGES if each.proof_for], ids=lambda operation: operation.name)
 def test_what_matters_most_takes_a_fresh_proof_of_who_one_is(served: Served, operation: Operation) -> None:
-    answer = call(signed_in(served.running, "somebody", *Role, proved_s_ago=700.0), operation, served.shown)
+    answer = call(
+        signed_in(served.running, "somebody", *Role, proved_s_ago=700.0), operation, served.shown, browses=True
+    )
     assert answer.status == 303
     assert answer.headers["Location"].startswith("/account/prove?next=/")
     assert call(served.everything, operation, served.shown).status == 403

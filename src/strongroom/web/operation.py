@@ -60,7 +60,6 @@ class Operation:
     """Whether it is for people with a browser: no part of the service that the descriptions are of."""
     proof_for: str = ""
     """Where people go on after they have proved once more that it is they, which this takes if they last did so a while
-    ago: a path that may name parts of the operation's own; the query of what they looked at stays. "": this does not take
-    it."""
+    ago: a path that may name parts of the operation's own; the query of a page stays. "": this does not take it."""
     more: str = ""
     """What its description says beside the summary."""
