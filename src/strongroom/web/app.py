@@ -195,7 +195,8 @@ class WebApp:
             principal = await self._authenticate(request)
             refuse_query_credentials(request.query_params.keys())
             takes_body = operation is not None and bool(operation.consumes)
-            self._under_way[_task()] = _UnderWay(request, principal, takes_body)
+            if operation is None or not operation.ends_caller:
+                self._under_way[_task()] = _UnderWay(request, principal, takes_body)
         if match is None:
             raise trouble or NotFound("no such path")
         if method == "OPTIONS" and operation is None:

@@ -61,5 +61,7 @@ class Operation:
     proof_for: str = ""
     """Where people go on after they have proved once more that it is they, which this takes if they last did so a while
     ago: a path that may name parts of the operation's own; the query of a page stays. "": this does not take it."""
+    ends_caller: bool = False
+    """Whether it ends the session that it is called with: its answer is for somebody who is not known any more."""
     more: str = ""
     """What its description says beside the summary."""

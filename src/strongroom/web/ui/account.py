@@ -41,6 +41,6 @@ OPERATIONS: Final = (
     ),
     Operation(
         "endSession", "POST", f"{ACCOUNT}/sessions/end", end_session, "End one of one's own sessions.",
-        consumes=(FORM,), produces=("text/html",), statuses=(303,), is_page=True,
+        consumes=(FORM,), produces=("text/html",), statuses=(303,), is_page=True, ends_caller=True,
     ),
 )  # fmt: skip

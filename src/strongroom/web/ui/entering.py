@@ -190,6 +190,6 @@ OPERATIONS: Final = (
     _operation("setUpSecondFactor", "POST", SET_UP, set_up, "Set up a second factor."),
     Operation(
         "signOut", "POST", "/sign-out", sign_out, "End this session.", consumes=(FORM,), produces=("text/html",),
-        statuses=(303,), is_page=True,
+        statuses=(303,), is_page=True, ends_caller=True,
     ),
 )  # fmt: skip

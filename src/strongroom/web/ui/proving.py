@@ -51,6 +51,6 @@ OPERATIONS: Final = (
     ),
     Operation(
         "prove", "POST", PROVE, prove, "Prove who one is.", consumes=(FORM,), produces=("text/html",),
-        statuses=(303, 403, 429), is_page=True,
+        statuses=(303, 403, 429), is_page=True, ends_caller=True,
     ),
 )  # fmt: skip
