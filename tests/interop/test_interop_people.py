@@ -227,7 +227,8 @@ def test_a_session_that_is_ended_in_another_window_is_over(window: Open) -> None
 def test_an_auditor_sees_no_image_and_is_told_so(window: Open) -> None:
     seen = window()
     sign_in(seen, "audrey")
-    assert seen.page.url.endswith("/account")
+    assert seen.page.url.endswith("/trail")
+    seen.go("/account")
     assert "no images" in seen.page.locator(".notice").inner_text()
     kept(seen, "account-auditor")
 

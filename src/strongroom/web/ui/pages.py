@@ -33,6 +33,7 @@ AREAS: Final = (
     ("/people", "People", Right.ADMINISTER),
     ("/sessions", "Sessions", Right.ADMINISTER),
     ("/tokens", "Tokens", Right.ADMINISTER),
+    ("/trail", "Trail", Right.AUDIT),
 )
 """Pages of those who run the archive or watch over it, in the order in which they are listed, and the right to each."""
 
