@@ -44,7 +44,7 @@ class AeTitle(str):
 
 
 class Right(StrEnum):
-    """What a principal may be allowed to do; each is granted on its own. The last three are for people only."""
+    """What a principal may be allowed to do; each is granted on its own. From ``AUDIT`` on they are for people only."""
 
     ECHO = "echo"
     STORE = "store"
@@ -58,6 +58,10 @@ class Right(StrEnum):
     """Read the trail."""
     REVIEW = "review"
     """See what waits for somebody to look at it: alerts, the quarantine."""
+    SHARE = "share"
+    """Show one study to somebody who has no account."""
+    BREAK_GLASS = "break-glass"
+    """See a patient outside one's scope in an emergency, for a time, with an alert."""
     ADMINISTER = "administer"
     """Change who may do what: people, peers, tokens."""
 
@@ -103,6 +107,14 @@ NOTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
+class Emergency:
+    """That somebody has broken the glass: its number, and until when it holds (microseconds since 1970)."""
+
+    number: int
+    ends_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who acts: every entry of the trail names one.
 
@@ -112,6 +124,7 @@ class Principal:
     With ``via`` "token" these are the name and the SHA-256 of an access token, with "jwt" issuer and subject are in
     ``aet`` and ``user``, and with "session" the name of who has signed in is in both; it is "" for certificates and on
     this machine. ``proved_us`` is when somebody in a session last proved who he is: microseconds since 1970.
+    ``emergencies`` are those in which the scope is wider than it would be.
     """
 
     aet: str
@@ -122,3 +135,4 @@ class Principal:
     scope: Scope | None = None
     via: str = ""
     proved_us: int = field(default=0, compare=False)
+    emergencies: tuple[Emergency, ...] = ()

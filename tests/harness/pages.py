@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.archives import RunningArchive
+from harness.opened import emergencies, shares
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.web.operation import Operation
@@ -82,6 +83,13 @@ CASES: Mapping[str, Case] = {
     "pageTokens": at("/tokens"),
     "pageNewToken": at("/tokens/new"),
     "pageRevokeToken": at("/tokens/revoke?name=loader"),
+    "pageShare": at("/studies/{study}/share"),
+    "pageShares": at("/shares"),
+    "pageAllShares": at("/review/shares"),
+    "pageShared": Case({"": "/shared/{share}"}, NOBODY),
+    "pageBreakGlass": Case({"": "/break-glass"}, SCOPED),
+    "pageReviewsBreakGlass": at("/review/break-glass"),
+    "pageReviewBreakGlass": at("/review/break-glass/1", standing="/review/break-glass/2"),
 }
 
 
@@ -93,7 +101,7 @@ def _peers(running: RunningArchive) -> Mapping[str, str]:
     return {}
 
 
-PREPARED: tuple[Prepare, ...] = (_peers,)
+PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

@@ -58,6 +58,7 @@ ROOMS: dict[str, set[str]] = {
         "config",
         "dicom",
         "net",
+        "people",
         "screen",
         "signatures",
         "stamping",
@@ -161,7 +162,7 @@ NARROWER: dict[str, set[str]] = {
         "store.remote",
     },
     "serving.keeping": {"app", "archive", "serving.reporting"},
-    "serving.webcallers": {"app", "archive", "config", "net", "people", "store", "web"},
+    "serving.webcallers": {"admin.access", "app", "archive", "config", "net", "people", "store", "web"},
     "serving.webservice": {"app", "archive", "serving.keeping", "serving.reporting", "serving.webworker"},
     "net.acceptor": {"archive.access", "archive.people", "archive.peers", "archive.query", "net.services", "ul"},
 }

@@ -176,6 +176,21 @@ CASES: Mapping[str, Case] = {
     "pictureOfSeries": RESOURCE,
     "pictureOfInstance": RESOURCE,
     "pageViewer": RESOURCE,
+    "pageShare": Case(Kind.FREE),
+    "share": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageShares": Case(Kind.FREE),
+    "revokeShare": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageAllShares": Case(Kind.FREE),
+    "revokeAnyShare": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageShared": Case(Kind.DOOR, more={"link": "x"}),
+    "openShared": Case(Kind.DOOR, more={"link": "x"}, headers={"Content-Type": FORM}),
+    "pageBreakGlass": Case(Kind.FREE),
+    "lookBreakGlass": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "breakGlass": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "endBreakGlass": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageReviewsBreakGlass": Case(Kind.FREE),
+    "pageReviewBreakGlass": Case(Kind.FREE, more={"emergency": "4711"}),
+    "reviewBreakGlass": Case(Kind.FREE, more={"emergency": "4711"}, headers={"Content-Type": FORM}),
 }
 
 

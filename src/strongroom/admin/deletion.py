@@ -12,12 +12,11 @@ from strongroom.admin.recovery import expect_orphans, orphans_gone
 from strongroom.app import Archive
 from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.errors import ConfigError, StorageUnavailable, StrongroomError
+from strongroom.archive.reasons import parse_reason
+from strongroom.errors import StorageUnavailable, StrongroomError
 from strongroom.store.deletion import DeletedStudy, StudyDeletion, clear_log
 from strongroom.store.transaction import Transaction
 from strongroom.types import Principal, Right, Uid
-
-MAX_REASON_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,6 @@ class Deletion:
 
 Watch = Callable[[int, int], None]
 """Told how many files are removed, of how many."""
-
-
-def parse_reason(text: str) -> str:
-    """Return the operator's reason, which stays in the trail for ever. Raises ConfigError: empty, or not one line."""
-    reason = text.strip()
-    if not reason or len(reason) > MAX_REASON_CHARS or not reason.isprintable():
-        raise ConfigError(f"a reason is one line of 1 to {MAX_REASON_CHARS} characters, without names of patients")
-    return reason
 
 
 def delete_study(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from strongroom.types import Principal
 
@@ -52,6 +53,8 @@ class Action(StrEnum):
     FACTOR_CHANGE = "factor.change"
     SESSION_END = "session.end"
     PROOF = "proof"
+    SHARE = "share"
+    BREAK_GLASS = "break.glass"
 
 
 class Outcome(StrEnum):
@@ -64,6 +67,9 @@ class Outcome(StrEnum):
 
 
 Detail = str | int | bool | tuple[str, ...]
+
+EMERGENCY: Final = "break_glass"
+"""The detail that every act has of somebody who has broken the glass: the numbers of his emergencies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,12 @@ class Event:
     outcome: Outcome
     principal: Principal
     details: Mapping[str, Detail] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Mark what is done in an emergency: here, so that nothing can be done without the mark."""
+        if self.principal.emergencies:
+            numbers = tuple(str(each.number) for each in self.principal.emergencies)
+            object.__setattr__(self, "details", {**self.details, EMERGENCY: numbers})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from strongroom.archive.emergencies import Candidate, LookedAt, Opening
 from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
+from strongroom.archive.sharing import MadeShare, NewShare, Share
 from strongroom.types import Principal, Scope
 
 
@@ -185,3 +187,54 @@ class SignIn(Protocol):
 
     def ways(self, person: str) -> Ways:
         """What somebody has to sign in with beside a passcode."""
+
+
+class Sharing(Protocol):
+    """Studies shown to people without an account. Every call blocks. ``max_s`` is the longest that a share lasts."""
+
+    max_s: int
+
+    def make(self, principal: Principal, new: NewShare) -> MadeShare:
+        """Share a study. Raises Denied, NotFound, ConfigError."""
+
+    def shares(self, principal: Principal, *, of_all: bool) -> list[Share]:
+        """The newest shares: one's own, or those of all. Raises Denied."""
+
+    def revoke(self, principal: Principal, number: int, *, of_all: bool) -> None:
+        """End a share: one's own, or anybody's. Raises Denied, NotFound."""
+
+    def require_good(self, link: str) -> Share:
+        """The share of a link that can be opened. Raises NotFound."""
+
+    def open(self, link: str, code: str, where: Where) -> Entered:
+        """Begin a session that sees the one study. Raises NotFound, Unauthenticated, Throttled."""
+
+
+class BreakGlass(Protocol):
+    """Patients seen beyond a scope in an emergency. Every call blocks. An opening holds for ``lasts_s``."""
+
+    lasts_s: int
+
+    def has_glass(self, principal: Principal) -> bool:
+        """Whether there is anything that somebody would not see without one."""
+
+    def look(self, principal: Principal, text: str) -> list[Candidate]:
+        """The patients that somebody may mean by an exact number. Raises Denied, ConfigError."""
+
+    def break_glass(self, principal: Principal, candidate: tuple[str, str], reason: str) -> Opening:
+        """Let somebody see a patient (Patient ID, issuer) for a time. Raises Denied, NotFound, ConfigError."""
+
+    def standing(self, principal: Principal) -> list[Opening]:
+        """Somebody's own emergencies that hold now. Raises Denied."""
+
+    def end(self, principal: Principal, number: int) -> None:
+        """End one of them. Raises Denied, NotFound."""
+
+    def openings(self, principal: Principal | None) -> list[Opening]:
+        """The newest of everybody, for who reviews them. Raises Denied."""
+
+    def opening(self, principal: Principal, number: int) -> tuple[Opening, LookedAt]:
+        """One, with what was looked at. Raises Denied, NotFound."""
+
+    def review(self, principal: Principal, number: int, remark: str) -> None:
+        """Sign one off. Raises Denied, NotFound, ConfigError."""

@@ -33,7 +33,7 @@ RIGHTS_OF: Final[Mapping[Role, frozenset[Right]]] = MappingProxyType(
     {
         Role.VIEWER: _READS,
         Role.TECHNOLOGIST: _READS | {Right.STORE, Right.MOVE, Right.COMMIT},
-        Role.PHYSICIAN: _READS | {Right.STORE, Right.MOVE},
+        Role.PHYSICIAN: _READS | {Right.STORE, Right.MOVE, Right.SHARE, Right.BREAK_GLASS},
         Role.RESEARCHER: frozenset({Right.ECHO}),
         Role.SECURITY_OFFICER: frozenset({Right.ECHO, Right.AUDIT, Right.REVIEW}),
         Role.AUDITOR: frozenset({Right.ECHO, Right.AUDIT}),

@@ -13,11 +13,11 @@ import typer
 
 from strongroom.admin import quarantine as administration
 from strongroom.admin.comparing import Compared, compared
-from strongroom.admin.deletion import parse_reason
 from strongroom.admin.quarantine import Done, Explained, Step, class_name, encoding_of, explained
 from strongroom.admin.receipts import ReservedFile
 from strongroom.admin.two_people import Order, now_us, verified
 from strongroom.app import LOCAL_LOG, Archive
+from strongroom.archive.reasons import parse_reason
 from strongroom.cli import BAD_NEWS, COULD_NOT_RUN, new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
 from strongroom.cli.progress import counted, printable, size

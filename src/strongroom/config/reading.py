@@ -18,6 +18,7 @@ from strongroom.config.sections import (
     HttpsSection,
     JwtSection,
     LimitsSection,
+    PeopleSection,
     SessionsSection,
     TrailSection,
     UnsafePlaintext,
@@ -78,6 +79,7 @@ def _check(config: Config, today: date) -> None:
     _check_https(config.https)
     _check_jwt(config.jwt)
     _check_sessions(config.sessions)
+    _check_people(config.people)
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")
@@ -111,6 +113,12 @@ def _check_sessions(sessions: SessionsSection) -> None:
     ):
         if not least <= getattr(sessions, name) <= most:
             raise ConfigError(f"sessions.{name} must be {least} to {most}")
+
+
+def _check_people(people: PeopleSection) -> None:
+    for name, least, most in (("share_max_s", 3600, 31_622_400), ("break_glass_s", 300, 86_400)):
+        if not least <= getattr(people, name) <= most:
+            raise ConfigError(f"people.{name} must be {least} to {most}")
 
 
 def _check_trail(trail: TrailSection) -> None:

@@ -84,6 +84,15 @@ class SessionsSection(_Section, frozen=True):
     link_expires_s: Annotated[float, _key("For a sign-in link to be used. 60 to 604800.")] = 3600.0
 
 
+class PeopleSection(_Section, frozen=True):
+    """What people may open to others, and to themselves in an emergency."""
+
+    share_max_s: Annotated[float, _key("Longest that a study is shared by a link. 3600 to 31622400.")] = 2_592_000.0
+    break_glass_s: Annotated[
+        float, _key("How long a patient is seen whom somebody broke the glass for. 300 to 86400.")
+    ] = 14_400.0
+
+
 class JwtSection(_Section, frozen=True):
     """Bearer tokens of an identity provider, taken over HTTPS once `issuer` is set."""
 
@@ -318,6 +327,7 @@ class Config(_Section, frozen=True):
     dicom: DicomSection = DicomSection()
     https: HttpsSection = HttpsSection()
     sessions: SessionsSection = SessionsSection()
+    people: PeopleSection = PeopleSection()
     jwt: JwtSection = JwtSection()
     index: IndexSection = IndexSection()
     keys: KeysSection = KeysSection()

@@ -60,6 +60,11 @@ def code_buckets(key: PeopleKey, name: str, where: Where) -> tuple[Bucket, ...]:
     return (_bucket("code", CODE, name),)
 
 
+def share_buckets(number: int) -> tuple[Bucket, ...]:
+    """What a wrong code of a share counts against; besides, there is an end to all of them."""
+    return (_bucket("share", CODE, str(number)),)
+
+
 def _bucket(kind: str, allowance: Allowance, *words: str) -> Bucket:
     return Bucket(sha256("\0".join((kind, *words)).encode()).hexdigest(), allowance)
 

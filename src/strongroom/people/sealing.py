@@ -30,6 +30,7 @@ class PeopleKey:
         self._handle_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom user handle").derive(key)
         self._challenge_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom challenge").derive(key)
         self._device_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom device").derive(key)
+        self._share_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom share code").derive(key)
 
     def seal(self, person: str, kind: str, secret: bytes) -> bytes:
         """The secret of a factor, sealed."""
@@ -64,6 +65,14 @@ class PeopleKey:
     def sign_challenge(self, text: bytes) -> bytes:
         """The mark of a challenge of ours."""
         return hmac.digest(self._challenge_key, text, "sha256")
+
+    def mark_code(self, digest: str, code: str) -> str:
+        """What is kept of the code of a share with this digest: who has the index alone cannot try codes out."""
+        return hmac.new(self._share_key, f"{digest}\0{code}".encode("utf-8", "surrogatepass"), sha256).hexdigest()
+
+    def is_code(self, digest: str, code: str, mark: str) -> bool:
+        """Whether this is the code of a share."""
+        return hmac.compare_digest(self.mark_code(digest, code), mark)
 
     def _mark(self, person: str, number: str) -> str:
         return hmac.new(self._device_key, f"{person}\0{number}".encode(), sha256).hexdigest()

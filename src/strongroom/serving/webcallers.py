@@ -9,11 +9,15 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
+from strongroom.admin.access import emergencies_of, shares_of
 from strongroom.app import Archive, now_utc
+from strongroom.archive.emergencies import Known, may_break, with_emergencies
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Peer, Presented
 from strongroom.archive.people import principal_of, require_alive
+from strongroom.archive.sharing import principal_of_share, share_number
 from strongroom.archive.tokens import Token
 from strongroom.config import JwtSection
 from strongroom.errors import ConfigError, Denied, StrongroomError
@@ -22,8 +26,10 @@ from strongroom.net.refusals import Key, RefusalMeter
 from strongroom.people.sealing import people_key
 from strongroom.people.signing_in import SignIn
 from strongroom.people.steps import SessionRules, SignInPorts, Steps
+from strongroom.store.emergencies import EmergencyTable
 from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
+from strongroom.store.shares import ShareTable
 from strongroom.store.tokens import TokenTable
 from strongroom.store.transaction import Transaction
 from strongroom.types import Principal
@@ -37,6 +43,9 @@ SUMS_INTERVAL_S = 1.0
 MAX_CERTIFICATES = 1024
 USE_INTERVAL_US = 15_000_000
 """How exactly it is known when a session was used last: each time is a write."""
+
+
+_NOBODY = Known(None)
 
 
 class Callers:
@@ -77,6 +86,9 @@ class Callers:
             archive.index.database, people_key(archive.ring, archive.secrets), time.time, self._refusals.record
         )
         self.sign_in = SignIn(Steps(ports, rules))
+        self._shares, self._emergencies = ShareTable(archive.backend.dialect), EmergencyTable(archive.backend.dialect)
+        self.sharing = shares_of(archive, self._refusals.record)
+        self.break_glass = emergencies_of(archive)
 
     def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
         rules = JwtRules(
@@ -101,13 +113,25 @@ class Callers:
         now_us = int(time.time() * 1e6)
         with self._archive.index.database.reading() as cursor:
             session = self._people.session(cursor, digest)
-            person = self._people.person(cursor, session.person) if session else None
+            known = self._known(cursor, session.person, now_us) if session else _NOBODY
         session = require_alive(session, now_us, self._idle_us, bound)
-        principal = principal_of(session, person, address)
+        if share_number(session.person) is not None:
+            principal = principal_of_share(session, known.share, known.person, address)
+        else:
+            principal = with_emergencies(principal_of(session, known.person, address), known)
         if now_us - session.used_us > USE_INTERVAL_US:
             with self._lock:
                 self._used[digest] = now_us
         return principal
+
+    def _known(self, cursor: Any, name: str, now_us: int) -> Known:
+        """What is known of whom a session is of: an account, or a share with the account of its maker."""
+        number = share_number(name)
+        share = self._shares.share(cursor, number) if number is not None else None
+        person = self._people.person(cursor, share.maker if share else name)
+        if share is not None or person is None or not may_break(person):
+            return Known(person, share)
+        return Known(person, openings=tuple(self._emergencies.standing(cursor, person.name, now_us)))
 
     def keep_used(self) -> None:
         """Write down which sessions were used, so that they are not taken for idle. Raises StorageUnavailable."""

@@ -150,6 +150,8 @@ class Worker:
             pixels=self._pixels,
             sign_in=callers.sign_in,
             oversight=Oversight(archive),
+            sharing=callers.sharing,
+            break_glass=callers.break_glass,
             run_sign_in=self._run_sign_in,
             proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
             administration=Console(archive),

@@ -14,7 +14,7 @@ from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
-from strongroom.archive.ports import SignIn
+from strongroom.archive.ports import BreakGlass, Sharing, SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -103,6 +103,8 @@ class Services:
     run_sign_in: RunBlocking | None = None
     proof_max_age_us: int = 600_000_000
     administration: Administration | None = None
+    sharing: Sharing | None = None
+    break_glass: BreakGlass | None = None
     index_is_remote: bool = False
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None

@@ -9,6 +9,7 @@ from strongroom.web.capabilities import with_descriptions
 from strongroom.web.operation import Operation
 from strongroom.web.ui import (
     account,
+    breaking_glass,
     drill,
     entering,
     pages,
@@ -17,6 +18,7 @@ from strongroom.web.ui import (
     pictures,
     posture,
     proving,
+    sharing,
     studies,
     tokens,
     trail,
@@ -48,6 +50,8 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *peers.OPERATIONS,
         *people.OPERATIONS,
         *tokens.OPERATIONS,
+        *sharing.OPERATIONS,
+        *breaking_glass.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

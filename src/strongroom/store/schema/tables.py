@@ -289,6 +289,44 @@ RECOVERY_CODE = Table(
 SPENT_CHALLENGE = Table("spent_challenge", TABLES, Column("digest", TEXT, primary_key=True), _count("ends_us"))
 """Challenges of passkeys that were answered, until they would have ended by themselves."""
 
+SHARE = Table(
+    "share",
+    TABLES,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    _text("study_uid"),
+    _text("digest"),
+    _text("code_mark"),
+    _text("maker"),
+    _text("recipient"),
+    _text("reason"),
+    _count("made_us"),
+    _count("expires_us"),
+    _count("revoked_us"),
+    _text("revoked_by"),
+    _count("wrong_codes"),
+    _count("openings"),
+    _count("opened_us"),
+    Index("share_of_link", "digest", unique=True),
+)
+"""Studies shown to people without an account. No row ever goes; the study may."""
+
+EMERGENCY = Table(
+    "emergency",
+    TABLES,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    _text("person"),
+    _text("patient_id"),
+    _text("issuer"),
+    _text("reason"),
+    _count("opened_us"),
+    _count("ends_us"),
+    _text("reviewed_by"),
+    _count("reviewed_us"),
+    _text("remark"),
+    Index("emergency_of_person", "person", "ends_us"),
+)
+"""When somebody broke the glass: one patient, seen beyond his scope for a time. No row ever goes."""
+
 COMMITMENT = Table(
     "commitment",
     TABLES,

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from strongroom.archive.people import SessionShown
+from strongroom.archive.sharing import share_number
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
 from strongroom.web.ui.entering import run, sign_in_of
@@ -17,7 +18,9 @@ ACCOUNT: Final = "/account"
 
 
 async def show_account(call: Call) -> Response:
-    """The page."""
+    """The page; whoever came by a share has no account."""
+    if share_number(call.principal.user) is not None:
+        return see_other("/")
     sessions, has_factor = await run(call, _found, call)
     rights = sorted(right.value for right in call.principal.rights)
     return page("account.html", call.principal, sessions=sessions, has_factor=has_factor, rights=rights)

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from strongroom.archive.sharing import share_number
 from strongroom.errors import NotFound
 from strongroom.types import Principal, Right
 from strongroom.web.call import Call
@@ -34,6 +35,8 @@ AREAS: Final = (
     ("/sessions", "Sessions", Right.ADMINISTER),
     ("/tokens", "Tokens", Right.ADMINISTER),
     ("/trail", "Trail", Right.AUDIT),
+    ("/review/shares", "Shares", Right.REVIEW),
+    ("/review/break-glass", "Emergencies", Right.REVIEW),
 )
 """Pages of those who run the archive or watch over it, in the order in which they are listed, and the right to each."""
 
@@ -117,6 +120,9 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "sees_studies": {Right.FIND, Right.GET} <= rights,
         "may": rights,
         "areas": [(path, word) for path, word, right in AREAS if right in rights],
+        "is_guest": principal is not None and share_number(principal.user) is not None,
+        "has_glass": principal is not None and principal.scope is not None and Right.BREAK_GLASS in rights,
+        "emergencies": principal.emergencies if principal else (),
     }
     text = _TEMPLATES.get_template(template).render({**common, **values})
     headers = {
@@ -139,6 +145,13 @@ def local_path(text: str) -> str:
     return text if is_ours and len(text) < 2000 else "/"
 
 
+def number_of(text: str) -> int:
+    """A number that a request names. Raises NotFound: nothing has any other name."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise NotFound("no such number")
+    return int(text)
+
+
 async def static(call: Call) -> Response:
     """A file that pages need. Its name has its hash in it: it never changes."""
     found = _STATIC.get(call.path["file"])
@@ -151,6 +164,8 @@ async def static(call: Call) -> Response:
 
 async def home(call: Call) -> Response:
     """Send somebody to what he may see."""
+    if share_number(call.principal.user) is not None and call.principal.scope is not None:
+        return see_other(f"/studies/{call.principal.scope.parts[0].studies[0]}")
     rights = call.principal.rights
     if {Right.FIND, Right.GET} <= rights:
         return see_other("/studies")
