@@ -59,6 +59,14 @@ _ADVICE: Final[Mapping[str, Advice]] = {
     "signature-invalid": Advice(
         "a digital signature in a stored object does not hold", "ask the signer; the object was changed after signing"
     ),
+    "break-glass": Advice(
+        "somebody sees a patient outside his scope, in an emergency",
+        "when it is over, somebody else reviews it: `strongroom break-glass review`, or the page",
+    ),
+    "share-locked": Advice(
+        "the code of a shared study was guessed at, until its link was locked",
+        "ask who made it whom he gave the link; a new share needs a new link",
+    ),
     JOURNAL_DAMAGED: Advice(
         "objects that were acknowledged before a crash may be lost: the journal was damaged",
         "have the senders of that time send again; run `strongroom check`",

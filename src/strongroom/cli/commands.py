@@ -18,6 +18,7 @@ from strongroom.cli import (
     quarantine,
     screening,
     serving,
+    sharing,
     signatures,
     tokens,
     trail,
@@ -43,3 +44,5 @@ app.add_typer(trail.group, name="trail")
 app.add_typer(quarantine.group, name="quarantine")
 app.add_typer(probe.group, name="probe")
 app.add_typer(backup.group, name="backup")
+app.add_typer(sharing.shares, name="share")
+app.add_typer(sharing.emergencies, name="break-glass")
