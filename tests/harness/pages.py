@@ -9,6 +9,7 @@ from harness.archives import RunningArchive
 from harness.opened import emergencies, shares
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from strongroom.archive.roles import RIGHTS_OF, Role
+from strongroom.types import Right
 from strongroom.web.operation import Operation
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.ui.pages import asset
@@ -90,6 +91,11 @@ CASES: Mapping[str, Case] = {
     "pageBreakGlass": Case({"": "/break-glass"}, SCOPED),
     "pageReviewsBreakGlass": at("/review/break-glass"),
     "pageReviewBreakGlass": at("/review/break-glass/1", standing="/review/break-glass/2"),
+    "pageOhif": at("/ohif/viewer?StudyInstanceUIDs={study}"),
+    "ohifFile": Case(
+        {"": "/ohif/files/none/app.js"},
+        answers={role.value: 404 for role in Role if Right.GET in RIGHTS_OF[role]} | {SCOPED: 404},
+    ),
 }
 
 

@@ -191,6 +191,8 @@ CASES: Mapping[str, Case] = {
     "pageReviewsBreakGlass": Case(Kind.FREE),
     "pageReviewBreakGlass": Case(Kind.FREE, more={"emergency": "4711"}),
     "reviewBreakGlass": Case(Kind.FREE, more={"emergency": "4711"}, headers={"Content-Type": FORM}),
+    "pageOhif": Case(Kind.FREE, more={"page": "viewer"}),
+    "ohifFile": Case(Kind.FREE, more={"file": "index.html"}),
 }
 
 

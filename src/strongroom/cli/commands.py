@@ -23,6 +23,7 @@ from strongroom.cli import (
     tokens,
     trail,
     users,
+    viewer,
 )
 
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
@@ -46,3 +47,4 @@ app.add_typer(probe.group, name="probe")
 app.add_typer(backup.group, name="backup")
 app.add_typer(sharing.shares, name="share")
 app.add_typer(sharing.emergencies, name="break-glass")
+app.add_typer(viewer.group, name="viewer")

@@ -30,6 +30,10 @@ class Home:
         """A sibling of the home directory: whoever copies the home, or its disk, has no key."""
         return self.root.with_name(self.root.name + ".keys")
 
+    def viewer_folder(self, configured: str) -> Path:
+        """Where the viewer for people is installed: as the configuration says, or here."""
+        return Path(configured) if configured else self.root / "viewer"
+
     def holds_archive(self) -> bool:
         """Whether an index, secrets or objects are here, with or without a configuration."""
         return os.path.lexists(self.index) or any(map(_has_entries, (self.secrets, self.objects)))

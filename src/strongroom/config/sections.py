@@ -71,6 +71,9 @@ class HttpsSection(_Section, frozen=True):
     metadata_cache_mib: Annotated[
         int, _key("Room in the data directory for sealed metadata of series that was asked for, MiB; 0 = none is kept.")
     ] = 1024
+    viewer_dir: Annotated[
+        str, _key("Directory of the viewer OHIF, which `strongroom viewer add` makes. Empty: `HOME/viewer`.")
+    ] = ""
 
 
 class SessionsSection(_Section, frozen=True):

@@ -45,6 +45,8 @@ from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
+from strongroom.viewer.installed import InstalledViewer
+from strongroom.viewer.pin import read_pin
 from strongroom.web.app import WebApp
 from strongroom.web.call import Deleted, Services
 from strongroom.web.frametables import FrameTables
@@ -159,6 +161,7 @@ class Worker:
             is_ready=self._is_ready,
             count_request=self._count_request,
             metrics=reporter.exposition,
+            viewer=InstalledViewer(archive.home.viewer_folder(config.https.viewer_dir), read_pin()),
         )
         self._app = WebApp(OPERATIONS, services)
         self._tls = Tls(archive)

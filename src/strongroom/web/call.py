@@ -18,6 +18,7 @@ from strongroom.archive.ports import BreakGlass, Sharing, SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
+from strongroom.viewer.installed import InstalledViewer
 from strongroom.web.frametables import FrameTables
 from strongroom.web.room import Room
 
@@ -78,7 +79,7 @@ class Services:
     ``proof_max_age_us`` is how long it counts that somebody has proved who he is.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     ``count_request`` is told operation, status and seconds of each answer; ``metrics`` is what all processes count, as
-    Prometheus reads it; ``is_ready`` whether this one can do its work.
+    Prometheus reads it; ``is_ready`` whether this one can do its work. ``viewer`` is OHIF, if it is installed.
     """
 
     reader: Reader
@@ -109,6 +110,7 @@ class Services:
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None
     metrics: Callable[[], str] = lambda: ""
+    viewer: InstalledViewer | None = None
 
 
 @dataclass(frozen=True, slots=True)

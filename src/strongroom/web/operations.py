@@ -12,6 +12,7 @@ from strongroom.web.ui import (
     breaking_glass,
     drill,
     entering,
+    ohif,
     pages,
     peers,
     people,
@@ -52,6 +53,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *tokens.OPERATIONS,
         *sharing.OPERATIONS,
         *breaking_glass.OPERATIONS,
+        *ohif.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

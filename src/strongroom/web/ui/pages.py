@@ -26,7 +26,7 @@ from strongroom.web.operation import Operation
 
 _FOLDER: Final = Path(__file__).parent
 _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_NONCE_BYTES: Final = 18
+NONCE_BYTES: Final = 18
 
 AREAS: Final = (
     ("/posture", "Posture", Right.ADMINISTER),
@@ -112,7 +112,7 @@ def policy(nonce: str) -> str:
 
 def page(template: str, principal: Principal | None = None, status: int = 200, **values: Any) -> Response:
     """A page made of a template. ``principal`` is who it is for, None = somebody who has not signed in."""
-    nonce = secrets.token_urlsafe(_NONCE_BYTES)
+    nonce = secrets.token_urlsafe(NONCE_BYTES)
     rights = principal.rights if principal else frozenset()
     common: Mapping[str, Any] = {
         "nonce": nonce,

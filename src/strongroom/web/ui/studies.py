@@ -22,6 +22,7 @@ from strongroom.types import Right, Uid
 from strongroom.web.call import Call
 from strongroom.web.operation import Operation, Parameter
 from strongroom.web.ui.elements import JsonDataset, date_of, name_of, text_of, time_of, values_of
+from strongroom.web.ui.ohif import has_ohif
 from strongroom.web.ui.pages import page, shown
 
 STUDIES: Final = "/studies"
@@ -154,8 +155,9 @@ def _listed(found: StudyPage, path: str, wanted: Wanted) -> Mapping[str, Any]:
 
 
 def may(call: Call) -> frozenset[str]:
-    """What somebody may do, for pages to offer no more than that."""
-    return frozenset(right.value for right in call.principal.rights)
+    """What somebody may do, for pages to offer no more than that; ``ohif`` is to open studies in it."""
+    found = frozenset(right.value for right in call.principal.rights)
+    return found | {"ohif"} if has_ohif(call) else found
 
 
 def row_of(each: JsonDataset) -> StudyRow:

@@ -16,13 +16,14 @@ from strongroom.web.call import Call
 from strongroom.web.operation import Operation
 from strongroom.web.ui.drill import MAX_INSTANCES, MAX_SERIES, ask, study_of
 from strongroom.web.ui.elements import number_of, text_of, values_of
+from strongroom.web.ui.ohif import has_ohif
 from strongroom.web.ui.pages import page
 
 
 async def show_viewer(call: Call) -> Response:
     """The viewer on one study."""
     series = await call.services.run_blocking(_series_of, call)
-    return page("viewer.html", call.principal, **series)
+    return page("viewer.html", call.principal, has_ohif=has_ohif(call), **series)
 
 
 def _series_of(call: Call) -> dict[str, Any]:
