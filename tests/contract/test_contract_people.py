@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from harness.instances import Shelf
+from strongroom.archive.groups import Group
 from strongroom.archive.people import UNCONFIRMED, Factor, Link, Passkey, Session, State
 from strongroom.archive.roles import Role
+from strongroom.errors import IntegrityError
 from strongroom.store.index import Index
+from strongroom.store.membership import GroupTable
 from strongroom.store.passkeys import PasskeyTable
 from strongroom.store.people import PeopleTable
-from strongroom.types import Part, Scope
+from strongroom.types import NOTHING, Part, Scope
 
 POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.interop)
 SESSION = Session("d1", "jdoe", State.OPEN, "", "192.0.2.1", "Firefox", 100, 100, 5000)
@@ -191,3 +194,37 @@ def test_attempts_are_counted_until_they_are_forgiven(table: PeopleTable, do: Do
     assert (do(table.forgiven_us, "b"), do(table.forgiven_us, "c")) == (900, 2000)
     do(table.put_attempt, "d", 3000, 901)
     assert do(table.forgiven_us, "b") == 0
+
+
+def test_somebody_has_the_groups_that_he_is_in(index: Index, table: PeopleTable, do: Do) -> None:
+    groups = GroupTable(index.database.dialect)
+    for name in ("jdoe", "roe"):
+        do(index.registry.put_account, name, "hash", "viewer", 7, NOTHING)
+    nord, ward = Group("Nord", SCOPE, 1), Group("Ärzte", Scope((Part(studies=("1.2",)),)), 2)
+    for each in (ward, nord):
+        do(groups.add, each)
+        do(groups.join, each.name, "jdoe")
+    do(groups.join, "Nord", "roe")
+    assert do(groups.groups) == [nord, ward]
+    assert do(groups.members, "Nord") == ["jdoe", "roe"]
+    assert do(table.person, "jdoe").groups == (nord, ward)
+    assert {each.name: each.groups for each in do(table.people)} == {"jdoe": (nord, ward), "roe": (nord,)}
+    do(groups.set_scope, "Nord", ward.scope)
+    assert do(table.person, "roe").scope == ward.scope
+    assert do(groups.leave, "Nord", "roe") is True
+    assert do(groups.leave, "Nord", "roe") is False
+    assert do(table.person, "roe").scope == NOTHING
+    do(groups.remove, "Nord")
+    assert do(table.person, "jdoe").groups == (ward,)
+    assert do(groups.group, "Nord") is None
+
+
+def test_a_group_that_limits_nothing_is_not_believed(index: Index, table: PeopleTable, do: Do) -> None:
+    """What stands in a table that nobody of ours wrote opens no door."""
+    groups = GroupTable(index.database.dialect)
+    do(groups.add, Group("Nord", SCOPE, 1))
+    do(groups.join, "Nord", "jdoe")
+    do(index.registry.put_account, "jdoe", "hash", "viewer", 7, NOTHING)
+    do(groups.set_scope, "Nord", None)
+    with pytest.raises(IntegrityError):
+        do(table.person, "jdoe")

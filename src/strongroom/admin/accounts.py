@@ -48,7 +48,7 @@ def change(
             "role": encode_roles(roles),
             "scope": scope_details(scope),
             "role_before": encode_roles(known.roles),
-            "scope_before": scope_details(known.scope),
+            "scope_before": scope_details(known.own_scope),
         }
         transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, who, details))
 

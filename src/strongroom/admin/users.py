@@ -153,7 +153,7 @@ def _put(archive: Archive, transaction: Transaction, person: Person, who: Princi
     table, name, now_us = PeopleTable(archive.backend.dialect), person.name, person.added_us
     is_new = table.person(transaction.cursor, name) is None
     roles = encode_roles(person.roles)
-    archive.index.registry.put_account(transaction.cursor, name, person.passcode_hash, roles, now_us, person.scope)
+    archive.index.registry.put_account(transaction.cursor, name, person.passcode_hash, roles, now_us, person.own_scope)
     table.end_sessions(transaction.cursor, name, now_us)
     table.drop_links(transaction.cursor, name)
     transaction.record(_event("add" if is_new else "change", person, who))
@@ -191,11 +191,12 @@ def _user(person: Person, factors: tuple[str, ...]) -> User:
     return User(
         person.name,
         person.roles,
-        person.scope,
+        person.own_scope,
         bool(person.passcode_hash),
         factors,
         person.added_us,
         person.disabled_us,
+        tuple(group.name for group in person.groups),
     )
 
 
@@ -208,6 +209,6 @@ def _event(what: str, person: Person, who: Principal) -> Event:
         "what": what,
         "user": person.name,
         "role": encode_roles(person.roles),
-        "scope": scope_details(person.scope),
+        "scope": scope_details(person.own_scope),
     }
     return Event(Action.USER_CHANGE, Outcome.SUCCESS, who, details)

@@ -80,7 +80,10 @@ class PeerShown:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One account, without its passcode. Times are microseconds since 1970; ``disabled_us`` 0 = enabled."""
+    """One account, without its passcode. Times are microseconds since 1970; ``disabled_us`` 0 = enabled.
+
+    ``scope`` is its own; ``groups`` names those that add to it.
+    """
 
     name: str
     roles: tuple[Role, ...]
@@ -89,6 +92,7 @@ class User:
     factors: tuple[str, ...]
     added_us: int
     disabled_us: int
+    groups: tuple[str, ...] = ()
 
     @property
     def role(self) -> str:

@@ -40,6 +40,7 @@ class Action(StrEnum):
     PEER_CHANGE = "peer.change"
     USER_CHANGE = "user.change"
     TOKEN_CHANGE = "token.change"
+    GROUP_CHANGE = "group.change"
     KEY_ROTATION = "keys.rotate"
     TRAIL_EXPORT = "trail.export"
     TRAIL_READ = "trail.read"

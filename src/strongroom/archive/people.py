@@ -13,7 +13,9 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from strongroom.archive.groups import Group
 from strongroom.archive.roles import NEED_SECOND_FACTOR, Role, rights_of
+from strongroom.archive.scopes import any_of
 from strongroom.errors import ConfigError, Denied
 from strongroom.types import Principal, Scope
 
@@ -47,14 +49,23 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One account. ``passcode_hash`` "" = nobody knows a passcode of it; ``disabled_us`` 0 = enabled."""
+    """One account. ``passcode_hash`` "" = nobody knows a passcode of it; ``disabled_us`` 0 = enabled.
+
+    ``own_scope`` is what the account is limited to by itself, None = nothing limits it; ``groups`` add to it.
+    """
 
     name: str
     passcode_hash: str = field(repr=False)
     roles: tuple[Role, ...]
-    scope: Scope | None
+    own_scope: Scope | None
     added_us: int
     disabled_us: int
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def scope(self) -> Scope | None:
+        """What somebody sees, by himself and by his groups. Raises Denied: scope-too-large."""
+        return any_of(self.own_scope, *(group.scope for group in self.groups))
 
     @property
     def needs_second_factor(self) -> bool:

@@ -10,6 +10,7 @@ from strongroom.cli import (
     backup,
     check,
     deletion,
+    groups,
     keys,
     media,
     new_group,
@@ -39,6 +40,7 @@ app.command("disarm")(screening.disarm)
 app.command("signatures")(signatures.signatures)
 app.add_typer(peers.group, name="peer")
 app.add_typer(users.group, name="user")
+app.add_typer(groups.group, name="group")
 app.add_typer(tokens.group, name="token")
 app.add_typer(keys.group, name="keys")
 app.add_typer(trail.group, name="trail")

@@ -9,14 +9,16 @@ from typing import Annotated
 
 import typer
 
+from strongroom.admin import groups as membership
 from strongroom.admin import users as administration
 from strongroom.admin.users import NewLink
 from strongroom.app import LOCAL_LOG, Archive
-from strongroom.archive.access import parse_scope, scope_terms
+from strongroom.archive.access import scope_terms
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.roles import Role, parse_roles
 from strongroom.cli import new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.progress import printable
 from strongroom.config import environment
 from strongroom.errors import ConfigError
 
@@ -38,6 +40,10 @@ def add(
             help="What this person may see: terms as of `peer add --scope`; none for nothing; may be repeated."
         ),
     ] = None,
+    group_: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="A group to be in; without --scope, its part is all. May be repeated."),
+    ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Print a sign-in link, good once, with which this person chooses a passcode.")
     ] = False,
@@ -46,19 +52,28 @@ def add(
 
     Its sessions end.
     """
-    roles, limited = parse_roles(role), parse_scope(scope) if scope else None
+    roles, joins = parse_roles(role), group_ or []
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
+        limited = membership.own_scope(archive, name, scope or (), joins)
         if link:
-            _print_link(administration.invite(archive, name, *roles, scope=limited), archive)
+            invited = administration.invite(archive, name, *roles, scope=limited)
+            _join(archive, name, joins)
+            _print_link(invited, archive)
             return
         passcode, is_random = _passcode(name)
         is_new = administration.add(archive, name, passcode, *roles, scope=limited)
+        _join(archive, name, joins)
     finally:
         archive.close()
     print(f"user {name} {'is added' if is_new else 'has a new passcode'}, role {', '.join(roles)}")
     if is_random:
         print(f"passcode {passcode}   (shown this once; only its hash is kept)")
+
+
+def _join(archive: Archive, name: str, joins: list[str]) -> None:
+    for each in joins:
+        membership.join(archive, each, [name])
 
 
 @group.command()
@@ -92,6 +107,7 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
                 "name": user.name,
                 "role": user.role,
                 "scope": scope_terms(user.scope),
+                "groups": user.groups,
                 "has_passcode": user.has_passcode,
                 "factors": user.factors,
                 "added": time_text(user.added_us),
@@ -107,7 +123,8 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
         state = "DISABLED" if user.disabled_us else "enabled" if user.has_passcode else "invited"
         factors = ", ".join(user.factors) or "no second factor"
         limits = "" if user.scope is None else f"  only {' '.join(scope_terms(user.scope))}"
-        print(f"{user.name:<24} {user.role:<17} {state:<9} {factors}{limits}")
+        shared = f"  with {', '.join(user.groups)}" if user.groups else ""
+        print(printable(f"{user.name:<24} {user.role:<17} {state:<9} {factors}{limits}{shared}"))
 
 
 @group.command()

@@ -19,7 +19,7 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, null, select, u
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from strongroom.archive.access import whole_studies
+from strongroom.archive.scopes import whole_studies
 from strongroom.errors import Denied, NotFound
 from strongroom.store.database import Backend, Sql
 from strongroom.store.keys import WRAPPED_BYTES

@@ -8,9 +8,11 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive.access import decode_scope, encode_scope
+from strongroom.archive.groups import Group
 from strongroom.archive.people import Factor, Link, Person, Session, State
 from strongroom.archive.roles import stored_roles
 from strongroom.store.database import Sql
+from strongroom.store.membership import GroupTable
 from strongroom.store.schema.tables import ACCOUNT, ATTEMPT, FACTOR, PASSKEY, RECOVERY_CODE, SESSION, SIGN_IN_LINK
 from strongroom.types import Scope
 
@@ -29,6 +31,7 @@ class PeopleTable:
         )
         roles = update(ACCOUNT).where(ACCOUNT.c.name == bindparam("a"))
         self._set_roles = Sql(roles.values(role=bindparam("b"), scope=bindparam("c")), dialect)
+        self._groups = GroupTable(dialect)
         self._prepare_sessions(dialect)
         self._prepare_factors(dialect)
 
@@ -73,11 +76,12 @@ class PeopleTable:
     def person(self, cursor: Any, name: str) -> Person | None:
         """The account of that name, disabled ones too. Raises IntegrityError if its scope cannot be read."""
         row = self._person.run(cursor, a=name).fetchone()
-        return _person(row) if row else None
+        return _person(row, self._groups.groups_of(cursor, name)) if row else None
 
     def people(self, cursor: Any) -> list[Person]:
         """Every account, by name."""
-        return [_person(row) for row in self._people.run(cursor).fetchall()]
+        groups = self._groups.groups_of_all(cursor)
+        return [_person(row, groups.get(row[0], ())) for row in self._people.run(cursor).fetchall()]
 
     def set_roles(self, cursor: Any, name: str, roles: str, scope: Scope | None) -> None:
         """Give an account other roles (with commas between them) and another scope; its passcode stays."""
@@ -200,9 +204,9 @@ class PeopleTable:
         self._add_attempt.run(cursor, bucket=bucket, forgiven_us=forgiven_us)
 
 
-def _person(row: Any) -> Person:
+def _person(row: Any, groups: tuple[Group, ...]) -> Person:
     name, passcode_hash, role, scope, added_us, disabled_us = row
-    return Person(name, passcode_hash, stored_roles(role), decode_scope(scope), added_us, disabled_us)
+    return Person(name, passcode_hash, stored_roles(role), decode_scope(scope), added_us, disabled_us, groups)
 
 
 def _session(row: Any) -> Session:

@@ -15,8 +15,9 @@ from sqlalchemy import BigInteger, and_, bindparam, cast, false, func, not_, or_
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive import keys as kept
-from strongroom.archive.access import OUTSIDE_SCOPE, date_range, is_dated, takes_series
+from strongroom.archive.access import OUTSIDE_SCOPE, takes_series
 from strongroom.archive.model import Level, NewInstance
+from strongroom.archive.scopes import date_range, is_dated
 from strongroom.errors import Refused
 from strongroom.store.database import Sql
 from strongroom.store.schema.tables import INSTANCE, PATIENT, SERIES, STUDY
@@ -24,7 +25,7 @@ from strongroom.types import Part, Scope
 
 ENDS: Final = {"itself": "", "caret": "^", "after_caret": "_", "equals": "=", "after_equals": ">"}
 """What is put to the end of a name for where it lies in an index, and for where what begins with it begins and ends:
-``_`` and ``>`` are the characters after ``^`` and ``=`` (``access.NAME_ENDS``)."""
+``_`` and ``>`` are the characters after ``^`` and ``=`` (``scopes.NAME_ENDS``)."""
 
 TABLES: Final = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
 
@@ -196,7 +197,7 @@ def _of_series(part: PartShape, series: Any) -> list[Any]:
 
 
 def _with_name(part: PartShape, column: Any) -> Any:
-    """True of the names that ``access.is_name_within`` finds in the part: ranges, which an index has in order."""
+    """True of the names that ``scopes.is_name_within`` finds in the part: ranges, which an index has in order."""
     names = {end: _parameters(part.name(f"referring_{end}"), part.referring) for end in ENDS}
     either = [column.in_(names["itself"])]
     for first, last in (("caret", "after_caret"), ("equals", "after_equals")):

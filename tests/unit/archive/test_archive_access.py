@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.archive.access import (
-    MAX_PARTS,
     MAX_REFERRING,
-    MAX_SCOPE_VALUES,
     any_of,
     common_scope,
     decode_scope,
@@ -23,6 +21,7 @@ from strongroom.archive.access import (
 )
 from strongroom.archive.people import Person
 from strongroom.archive.roles import Role
+from strongroom.archive.scopes import MAX_PARTS, MAX_SCOPE_VALUES
 from strongroom.archive.values import name_text
 from strongroom.errors import ConfigError, Denied, IntegrityError
 from strongroom.types import NOTHING, Part, Principal, Right, Scope
