@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import typer.main
@@ -17,10 +17,9 @@ from typer.core import TyperArgument
 from conformance import conformance
 from probe_checks import probe_checks
 from strongroom.cli.commands import app
-from strongroom.config import Config, UnsafePlaintext
+from strongroom.config import Config
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-UNSAFE = "unsafe_plaintext"
 
 CONFIGURATION_HEAD = """\
 # Configuration
@@ -47,11 +46,19 @@ def configuration() -> str:
     """The page of configuration keys."""
     parts = [CONFIGURATION_HEAD]
     for field in msgspec.structs.fields(Config):
-        if field.name == UNSAFE:
-            parts.append(_table(f"[[{UNSAFE}]]", UNSAFE, UnsafePlaintext))
-        else:
-            parts.append(_table(f"[{field.name}]", field.name, field.type))
+        parts.extend(_tables(field.name, field.type))
     return "\n".join(parts)
+
+
+def _tables(name: str, kind: Any) -> Iterator[str]:
+    """The tables of a section, and of the sections in it."""
+    repeated = get_args(kind)
+    struct = repeated[0] if repeated else kind
+    yield _table(f"[[{name}]]" if repeated else f"[{name}]", name, struct)
+    for field, hint in get_type_hints(struct).items():
+        inner = get_args(hint)
+        if inner and isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct):
+            yield from _tables(f"{name}.{field}", hint)
 
 
 def _table(title: str, section: str, struct: Any) -> str:

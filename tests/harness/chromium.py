@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,22 +23,23 @@ ARGUMENTS = [
 ]
 
 
-def _trusting_home(folder: Path, authority: Path) -> Path:
-    """A home directory whose certificate database trusts the archive's CA for servers."""
+def _trusting_home(folder: Path, authorities: Sequence[Path]) -> Path:
+    """A home directory whose certificate database trusts these CAs for servers."""
     database = folder / ".pki" / "nssdb"
     database.mkdir(parents=True)
-    for more in (["-N", "--empty-password"], ["-A", "-n", "archive", "-t", "C,,", "-i", str(authority)]):
+    trusted = [["-A", "-n", f"ca-{at}", "-t", "C,,", "-i", str(each)] for at, each in enumerate(authorities)]
+    for more in (["-N", "--empty-password"], *trusted):
         subprocess.run(["certutil", "-d", f"sql:{database}", *more], check=True, capture_output=True)
     return folder
 
 
 @contextmanager
-def browser(folder: Path, authority: Path) -> Iterator[sync_api.Browser]:
+def browser(folder: Path, *authorities: Path) -> Iterator[sync_api.Browser]:
     """A browser without a window. Skips where there is none."""
     found = shutil.which("chromium")
     if found is None or shutil.which("certutil") is None:
         pytest.skip("Chromium or certutil is not installed")
-    home = _trusting_home(folder, authority)
+    home = _trusting_home(folder, authorities)
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(home / "config")}
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=ARGUMENTS, env=environment)

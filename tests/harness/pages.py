@@ -16,6 +16,7 @@ from strongroom.web.ui.pages import asset
 
 TO_SIGN_IN = 303
 ROLES = tuple(role.value for role in Role)
+EVERYBODY = (*ROLES, SCOPED, NOBODY, AT_CODE, SETTING_UP)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ CASES: Mapping[str, Case] = {
         {"": "/sign-in/code"}, AT_CODE, {**dict.fromkeys((*ROLES, SCOPED, SETTING_UP), 403), NOBODY: TO_SIGN_IN}
     ),
     "pageLink": Case({"": "/welcome/{link}"}, NOBODY),
+    "leaveForProvider": Case({"": "/sign-in/with/nobody"}, NOBODY, dict.fromkeys(EVERYBODY, 404)),
+    "comeBackFromProvider": Case({"": "/sign-in/with/nobody/back"}, NOBODY, dict.fromkeys(EVERYBODY, 404)),
     "pageSecondFactor": Case({"": "/second-factor"}, SETTING_UP, {NOBODY: TO_SIGN_IN, AT_CODE: TO_SIGN_IN}),
     "pageAccount": at("/account"),
     "pageProve": at("/account/prove"),

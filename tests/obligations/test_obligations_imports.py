@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "pixels": {"dicom"},
     "screen": {"dicom"},
     "signatures": {"dicom"},
+    "oidc": {"archive", "net", "web"},
     "viewer": set(),
     "web": {"archive", "config", "dicom", "pixels", "viewer"},
     "probe": {"dicom", "dimse", "net", "ul"},
@@ -81,6 +82,7 @@ ROOMS: dict[str, set[str]] = {
         "door",
         "metrics",
         "net",
+        "oidc",
         "people",
         "pixels",
         "stamping",
@@ -116,6 +118,7 @@ NARROWER: dict[str, set[str]] = {
     "net.scu_link": {"dimse", "ul", "net.tls"},
     "probe": {"__version__", "dicom", "dimse", "ul", "net.scu", "net.scu_link", "net.tls", "net.certificates"},
     "metrics": {"archive.model"},
+    "oidc": {"archive", "net.outbound", "web.jwks", "web.jws"},
     "serving.announcing": {"archive", "serving.logs"},
     "serving.board": {"metrics"},
     "serving.logs": set(),
@@ -165,7 +168,18 @@ NARROWER: dict[str, set[str]] = {
         "store.remote",
     },
     "serving.keeping": {"app", "archive", "serving.reporting"},
-    "serving.webcallers": {"admin.access", "app", "archive", "config", "net", "people", "store", "web"},
+    "serving.providers": {"app", "archive", "config", "net", "oidc", "people"},
+    "serving.webcallers": {
+        "admin.access",
+        "app",
+        "archive",
+        "config",
+        "net",
+        "people",
+        "serving.providers",
+        "store",
+        "web",
+    },
     "serving.webservice": {"app", "archive", "serving.keeping", "serving.reporting", "serving.webworker"},
     "net.acceptor": {"archive.access", "archive.people", "archive.peers", "archive.query", "net.services", "ul"},
 }
@@ -214,7 +228,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "hyperscan": {"screen.search"},
     "imagecodecs": {"pixels.codecs"},
     "jinja2": {"web.ui.pages"},
-    "joserfc": {"web.jwks", "web.jwt"},
+    "joserfc": {"web.jwks", "web.jws"},
     "jpeg_ls": {"pixels.codecs"},
     "numpy": {"pixels.codecs", "pixels.grayscale", "pixels.transcoding"},
     "psycopg": {"store.postgresql"},
@@ -277,8 +291,8 @@ NOWHERE = {
 """Nothing here calls out, but for what ``CALLS_OUT`` names, and XML is read by ``pyexpat`` only. Unpickling runs what
 it reads; ``random`` can be guessed; a data set is never handed to another parser."""
 
-CALLS_OUT = {("net.timestamps", "http.client")}
-"""Asks the one time stamp authority that the configuration names."""
+CALLS_OUT = {("net.outbound", "http.client")}
+"""Asks the time stamp authority and the identity providers that the configuration names, and nobody else."""
 
 
 @dataclass(frozen=True)

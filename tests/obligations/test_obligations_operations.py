@@ -129,6 +129,8 @@ CASES: Mapping[str, Case] = {
     "useLink": Case(Kind.DOOR, more={"link": "x"}, headers={"Content-Type": FORM}),
     "pageSecondFactor": Case(Kind.DOOR),
     "setUpSecondFactor": DOOR_FORM,
+    "leaveForProvider": Case(Kind.DOOR, more={"provider": "x"}),
+    "comeBackFromProvider": Case(Kind.DOOR, more={"provider": "x"}),
     "signOut": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageAccount": Case(Kind.FREE),
     "pageProve": Case(Kind.FREE),

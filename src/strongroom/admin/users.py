@@ -11,6 +11,7 @@ from strongroom.app import Archive
 from strongroom.archive.access import scope_details
 from strongroom.archive.administration import NewLink as NewLink
 from strongroom.archive.administration import User as User
+from strongroom.archive.federation import is_of_provider
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.people import (
@@ -30,6 +31,7 @@ from strongroom.store.transaction import Transaction
 from strongroom.types import Principal, Scope
 
 _GENERATED_BYTES = 18
+SIGN_IN: Final = "/sign-in"
 NO_PASSCODE: Final = ""
 """The hash of no passcode."""
 
@@ -80,6 +82,7 @@ def invite(
 def reset(archive: Archive, name: str, by: Principal | None = None) -> NewLink:
     """Take passcode, second factors and sessions from an account, and give it a sign-in link.
 
+    Whoever comes from an identity provider gets no link, and no passcode: he signs in there, and not behind its back.
     Raises NotFound, Denied for who is no administrator (any more), or means himself.
     """
     table, now_us = PeopleTable(archive.backend.dialect), _now_us()
@@ -91,6 +94,8 @@ def reset(archive: Archive, name: str, by: Principal | None = None) -> NewLink:
         table.drop_factors(transaction.cursor, name)
         table.end_sessions(transaction.cursor, name, now_us)
         transaction.record(_event("reset", person, who))
+        if is_of_provider(name):
+            return NewLink(name, SIGN_IN, 0)
         return _new_link(archive, transaction, name, who)
 
     return archive.index.database.write(work)
@@ -122,15 +127,16 @@ def users(archive: Archive) -> list[User]:
 
 
 def first_link(archive: Archive) -> NewLink | None:
-    """A sign-in link for the first administrator; None once there is one with a passcode. Links before it are void."""
+    """A sign-in link for the first administrator; None once one can sign in without. Links before it are void."""
     table = PeopleTable(archive.backend.dialect)
 
     def work(transaction: Transaction) -> NewLink | None:
         people = {each.name: each for each in table.people(transaction.cursor)}
         administrators = [each for each in people.values() if Role.ADMINISTRATOR in each.roles]
-        if any(each.passcode_hash and not each.disabled_us for each in administrators):
+        enabled = [each for each in administrators if not each.disabled_us]
+        if any(each.passcode_hash or is_of_provider(each.name) for each in enabled):
             return None
-        waiting = [each.name for each in administrators if not each.passcode_hash and not each.disabled_us]
+        waiting = [each.name for each in enabled]
         if waiting:
             return _new_link(archive, transaction, waiting[0], archive.principal)
         name = next((name for name in FIRST_NAMES if name not in people), "")

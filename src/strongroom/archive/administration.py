@@ -109,7 +109,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class NewLink:
-    """A sign-in link: the path to open at the archive's address. Who has it has the account, once."""
+    """A sign-in link: the path to open at the archive's address. Who has it has the account, once.
+
+    With ``expires_us`` 0 it is the page to sign in, which gives nobody anything.
+    """
 
     name: str
     path: str = field(repr=False)

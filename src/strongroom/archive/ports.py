@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from strongroom.archive.emergencies import Candidate, LookedAt, Opening
+from strongroom.archive.federation import Arrival, Departure, ProviderShown
 from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
@@ -238,3 +239,20 @@ class BreakGlass(Protocol):
 
     def review(self, principal: Principal, number: int, remark: str) -> None:
         """Sign one off. Raises Denied, NotFound, ConfigError."""
+
+
+class Providers(Protocol):
+    """How people come in by an identity provider (OpenID Connect). Every call but ``shown`` blocks, and may raise
+    NotFound for a provider that is none, and PeerUnavailable for one that is away."""
+
+    def shown(self) -> Sequence[ProviderShown]:
+        """Those that there are."""
+
+    def depart(self, name: str, redirect_uri: str, wanted: str) -> Departure:
+        """Where to send a browser that is to come back to ``redirect_uri``, and then to the path ``wanted``."""
+
+    def arrive(self, name: str, sealed: str, response: Sequence[tuple[str, str]], where: Where) -> Arrival:
+        """Let in who comes back with what ``depart`` has sealed and with these parameters.
+
+        Raises Unauthenticated, Throttled.
+        """

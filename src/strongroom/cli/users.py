@@ -1,4 +1,4 @@
-"""``user add|list|disable|reset``."""
+"""``user add|list|disable|reset|link``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from strongroom.admin import groups as membership
+from strongroom.admin import identities
 from strongroom.admin import users as administration
 from strongroom.admin.users import NewLink
 from strongroom.app import LOCAL_LOG, Archive
@@ -86,7 +87,30 @@ def reset(name: NameArgument, home: HomeOption = None) -> None:
         archive.close()
 
 
+@group.command()
+def link(
+    name: NameArgument,
+    home: HomeOption = None,
+    provider: Annotated[str, typer.Option(help="The provider, by its `name` in an [[oidc]] section.")] = "",
+    subject: Annotated[str, typer.Option(help="What its claim `sub` is for this person.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Nobody of any provider any more; sessions end.")] = False,
+) -> None:
+    """Have somebody of an identity provider sign in as this account, which keeps its own roles and scope."""
+    archive = Archive(home_of(home), LOCAL_LOG)
+    try:
+        if remove:
+            identities.unlink(archive, name)
+        else:
+            identities.link(archive, name, provider, subject)
+    finally:
+        archive.close()
+    print(f"user {name} is {'linked to nobody' if remove else f'linked to somebody of {provider}'}")
+
+
 def _print_link(link: NewLink, archive: Archive) -> None:
+    if not link.expires_us:
+        print(f"user {link.name} signs in with the provider again, and sets up a second factor if one is needed")
+        return
     https = archive.config.https
     host = https.names[0] if https.names else "localhost"
     print(f"user {link.name} signs in with this, once, until {time_text(link.expires_us)}:")

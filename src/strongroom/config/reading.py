@@ -12,6 +12,7 @@ from typing import get_args, get_type_hints
 import msgspec
 
 from strongroom.config.home import CONFIG_NAME, Home, config_is_missing, restore_did_not_end
+from strongroom.config.providers import check_providers
 from strongroom.config.sections import (
     LOOPBACK,
     Config,
@@ -80,6 +81,7 @@ def _check(config: Config, today: date) -> None:
     _check_jwt(config.jwt)
     _check_sessions(config.sessions)
     _check_people(config.people)
+    check_providers(config.oidc)
     for name in LimitsSection.__struct_fields__:
         if not 0 < getattr(config.limits, name) < inf:  # TOML has nan and inf, which no deadline ever reaches
             raise ConfigError(f"limits.{name} must be greater than 0 and finite")

@@ -125,6 +125,52 @@ class JwtSection(_Section, frozen=True):
     ] = 3600.0
 
 
+class OidcGrant(_Section, frozen=True):
+    """What a value of the roles' claim makes of somebody. May be repeated; roles add up, scopes narrow."""
+
+    value: Annotated[str, _key("The value.")]
+    roles: Annotated[tuple[str, ...], _key("Roles, as `strongroom user add --role` takes them.")]
+    scope: Annotated[
+        tuple[str, ...],
+        _key("Terms of a scope, as `strongroom user add --scope` takes them. Empty: no limit by this grant."),
+    ] = ()
+
+
+class OidcSection(_Section, frozen=True):
+    """An identity provider that people sign in with (OpenID Connect): [how](identity-providers.md). May be repeated."""
+
+    name: Annotated[
+        str, _key("A word of small letters, digits and dashes, in addresses and before the names of its people.")
+    ]
+    label: Annotated[str, _key('What the link to sign in with it says after "Sign in with".')]
+    issuer: Annotated[str, _key("Its issuer, an `https://` address, letter by letter as its metadata has it.")]
+    client_id: Annotated[str, _key("What the archive is called there.")]
+    client_secret_file: Annotated[
+        str, _key("File with the client's secret, readable to the archive alone. Empty: a public client.")
+    ] = ""
+    scopes: Annotated[tuple[str, ...], _key("What is asked for; `openid` is always.")] = ("openid", "profile")
+    name_claim: Annotated[str, _key("Claim with a person's name.")] = "preferred_username"
+    roles_claim: Annotated[
+        str, _key("Claim with the values that grants are for. Empty: roles are those of accounts that were linked.")
+    ] = ""
+    make_accounts: Annotated[
+        bool, _key("Make an account at the first sign-in of who has a role. Else: `strongroom user link` alone.")
+    ] = True
+    multifactor_amr: Annotated[
+        tuple[str, ...], _key("Values of `amr` that stand for two factors. None: ours follows for who needs one.")
+    ] = ()
+    multifactor_acr: Annotated[tuple[str, ...], _key("Values of `acr` that do; they are asked for.")] = ()
+    ca_file: Annotated[
+        str, _key("PEM file with the CA of its certificate, and no other. Empty: the system's own CAs.")
+    ] = ""
+    algorithms: Annotated[
+        tuple[JwtAlgorithm, ...], _key("Signature algorithms of ID tokens, as in `jwt.algorithms`.")
+    ] = ("ES256", "RS256")
+    leeway_s: Annotated[float, _key("How far its clock may be off, at most 300.")] = 30.0
+    timeout_s: Annotated[float, _key("For one answer of it to be there, all of it, 1 to 60.")] = 10.0
+    grants: Annotated[tuple[OidcGrant, ...], _key("A table `[[oidc.grants]]` for each value.")] = ()
+
+
 class IndexSection(_Section, frozen=True):
     """Where the index is kept."""
 
@@ -340,4 +386,5 @@ class Config(_Section, frozen=True):
     signatures: SignaturesSection = SignaturesSection()
     log: LogSection = LogSection()
     limits: LimitsSection = LimitsSection()
+    oidc: tuple[OidcSection, ...] = ()
     unsafe_plaintext: tuple[UnsafePlaintext, ...] = ()

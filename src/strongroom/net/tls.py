@@ -96,9 +96,13 @@ def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Prof
     return context
 
 
-def public_context() -> ssl.SSLContext:
-    """A context for calling a public server: its certificate has to be good for its name, by the system's own CAs."""
-    context = ssl.create_default_context()
+def public_context(authorities_pem: str = "") -> ssl.SSLContext:
+    """A context for calling a public server: its certificate has to be good for its name, by the system's own CAs, or
+    by these alone. Raises ConfigError if they do not load."""
+    try:
+        context = ssl.create_default_context(cadata=authorities_pem or None)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"the file of CA certificates does not load: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

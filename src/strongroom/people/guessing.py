@@ -41,6 +41,19 @@ CODE_OF_KNOWN_DEVICE: Final = Allowance(5, 300)
 CODE: Final = Allowance(5, 300)
 """One-time codes: a million of them, three good at a time. 288 guesses a day take two years to be half sure."""
 
+RESPONSE: Final = Allowance(30, 10)
+"""Responses of an identity provider that are none: each has us ask the provider, and it would count them as ours."""
+
+
+def response_buckets(group: str) -> tuple[Bucket, ...]:
+    """What a response that is none counts against."""
+    return (_bucket("response", RESPONSE, group),)
+
+
+def state_bucket(state: str, lasts_s: int) -> Bucket:
+    """What the use of a state counts against: a second one is too many as long as the state is good."""
+    return _bucket("state", Allowance(1, lasts_s), state)
+
 
 def passcode_buckets(key: PeopleKey, name: str, where: Where, group: str) -> tuple[Bucket, ...]:
     """What a wrong passcode counts against. ``group`` is what counts as one address."""

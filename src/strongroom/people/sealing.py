@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
@@ -29,6 +30,7 @@ class PeopleKey:
         self._code_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom recovery code").derive(key)
         self._handle_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom user handle").derive(key)
         self._challenge_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom challenge").derive(key)
+        self._flow_cipher = AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"strongroom provider").derive(key))
         self._device_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom device").derive(key)
         self._share_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom share code").derive(key)
 
@@ -73,6 +75,19 @@ class PeopleKey:
     def is_code(self, digest: str, code: str, mark: str) -> bool:
         """Whether this is the code of a share."""
         return hmac.compare_digest(self.mark_code(digest, code), mark)
+
+    def seal_flow(self, flow: bytes) -> str:
+        """What a browser keeps for us until it comes back from an identity provider, sealed."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return urlsafe_b64encode(nonce + self._flow_cipher.encrypt(nonce, flow, None)).decode().rstrip("=")
+
+    def open_flow(self, sealed: str) -> bytes | None:
+        """What ``seal_flow`` sealed; None for anything else."""
+        try:
+            raw = urlsafe_b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4))
+            return self._flow_cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
+        except (InvalidTag, ValueError):
+            return None
 
     def _mark(self, person: str, number: str) -> str:
         return hmac.new(self._device_key, f"{person}\0{number}".encode(), sha256).hexdigest()

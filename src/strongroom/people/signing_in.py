@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from strongroom.archive.addresses import group_of
+from strongroom.archive.federation import PROVIDER, is_of_provider
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.people import (
@@ -87,7 +88,8 @@ class SignIn:
         """The second step, with a one-time or a recovery code. Raises Unauthenticated, Throttled."""
         before, person = self._steps.in_state(secret, where, State.FACTOR)
         kind = self._steps.take_code(person.name, code, where, code_buckets(self._steps.ports.key, person.name, where))
-        return self._steps.open(person, where, ("passcode", kind), before)
+        first = PROVIDER if is_of_provider(person.name) else "passcode"
+        return self._steps.open(person, where, (first, kind), before)
 
     def prove(self, secret: str, passcode: str, code: str, where: Where) -> Entered:
         """Prove once more who has this session: with the passcode, and a code if there is a second factor.

@@ -26,6 +26,7 @@ from strongroom.net.refusals import Key, RefusalMeter
 from strongroom.people.sealing import people_key
 from strongroom.people.signing_in import SignIn
 from strongroom.people.steps import SessionRules, SignInPorts, Steps
+from strongroom.serving.providers import providers_of
 from strongroom.store.emergencies import EmergencyTable
 from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
@@ -85,10 +86,12 @@ class Callers:
         ports = SignInPorts(
             archive.index.database, people_key(archive.ring, archive.secrets), time.time, self._refusals.record
         )
-        self.sign_in = SignIn(Steps(ports, rules))
+        steps = Steps(ports, rules)
+        self.sign_in = SignIn(steps)
         self._shares, self._emergencies = ShareTable(archive.backend.dialect), EmergencyTable(archive.backend.dialect)
         self.sharing = shares_of(archive, self._refusals.record)
         self.break_glass = emergencies_of(archive)
+        self.providers = providers_of(archive, steps)
 
     def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
         rules = JwtRules(

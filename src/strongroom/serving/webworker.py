@@ -67,6 +67,9 @@ REFRESH_INTERVAL_S = 1.0
 MAX_SIGN_INS = 32
 """Steps of signing in that one worker has under way or waiting; then 503."""
 
+MAX_PROVIDER_THREADS = 4
+"""Of one worker, for people who sign in with an identity provider: each waits for answers of it."""
+
 LAST_MOMENT_S = 5.0
 """After the time for draining: a worker that has not ended by then ends at once."""
 
@@ -132,6 +135,8 @@ class Worker:
         self._pixel_jobs = 0
         self._signing_in = ThreadPoolExecutor(2, "https-sign-in")  # an Argon2id takes its time, and is no reader's
         self._sign_ins = 0
+        self._asking = ThreadPoolExecutor(MAX_PROVIDER_THREADS, "https-provider")  # a slow one keeps nobody else
+        self._asked = 0
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
@@ -157,6 +162,8 @@ class Worker:
             run_sign_in=self._run_sign_in,
             proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
             administration=Console(archive),
+            providers=callers.providers,
+            run_provider=self._run_provider,
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,
@@ -197,6 +204,16 @@ class Worker:
         finally:
             self._sign_ins -= 1
 
+    async def _run_provider(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._asked >= MAX_SIGN_INS:
+            raise Busy("too many people sign in at this moment")
+        self._asked += 1
+        try:
+            call = partial(work, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._asking, call)
+        finally:
+            self._asked -= 1
+
     def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
         deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
         receipt = deletion.proof.receipt if deletion.proof else None
@@ -218,7 +235,7 @@ class Worker:
         is_ready()
         await serving
         refreshing.cancel()
-        for pool in (self._pool, self._storing, self._drawing, self._signing_in):
+        for pool in (self._pool, self._storing, self._drawing, self._signing_in, self._asking):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _report(self, *, is_current: bool) -> None:

@@ -14,7 +14,7 @@ from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
-from strongroom.archive.ports import BreakGlass, Sharing, SignIn
+from strongroom.archive.ports import BreakGlass, Providers, Sharing, SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -77,6 +77,7 @@ class Services:
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``run_sign_in`` is it for who signs in: a passcode takes its time to check, and Busy is raised when too many wait.
     ``proof_max_age_us`` is how long it counts that somebody has proved who he is.
+    ``run_provider`` is it for who waits for an identity provider.
     ``storage_classes`` are the SOP classes that are taken in. ``room`` is for what uploads hold.
     ``count_request`` is told operation, status and seconds of each answer; ``metrics`` is what all processes count, as
     Prometheus reads it; ``is_ready`` whether this one can do its work. ``viewer`` is OHIF, if it is installed.
@@ -106,6 +107,8 @@ class Services:
     administration: Administration | None = None
     sharing: Sharing | None = None
     break_glass: BreakGlass | None = None
+    providers: Providers | None = None
+    run_provider: RunBlocking | None = None
     index_is_remote: bool = False
     is_ready: Callable[[], bool] = lambda: True
     count_request: Callable[[str, int, float], None] = lambda _operation, _status, _seconds: None

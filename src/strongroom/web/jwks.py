@@ -81,6 +81,28 @@ def parse_keys(raw: bytes) -> KeyTable:
     return KeyTable(tuple(map(_public, keys)))
 
 
+def parse_published_keys(raw: bytes) -> KeyTable:
+    """The keys in a set that a provider publishes, without those that we have no use for (RFC 7517 5).
+
+    Raises ValueError if it is no set, or a larger one than anybody needs.
+    """
+    found = json.loads(raw.decode("utf-8"))
+    listed = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
+        raise ValueError("no set of keys")
+    return KeyTable(tuple(key for each in listed if (key := _published(each)) is not None))
+
+
+def _published(each: Any) -> Key | None:
+    kind = next((kind for kind in _KINDS if isinstance(each, dict) and each.get("kty") == kind.key_type), None)
+    if kind is None:
+        return None
+    try:
+        return _public(kind.import_key(each))
+    except (JoseError, ConfigError, ValueError, TypeError, KeyError):
+        return None
+
+
 def _from_jwks(text: str) -> list[Any]:
     found = json.loads(text)
     if not isinstance(found.get("keys"), list):

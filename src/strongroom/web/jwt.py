@@ -1,46 +1,29 @@
 """JSON Web Tokens of an identity provider (RFC 7519, RFC 7515, and RFC 8725 for what goes wrong with them).
 
-What decides about a token is in the configuration and never in the token: which algorithms (asymmetric ones only), and
-which keys. A header that brings a key, names a place where there is one, or asks for an extension is refused, and so is
-a claim that we would have to leave unheeded although it limits the token.
+Whether one is signed, ``web.jws`` says. A claim that we would have to leave unheeded although it limits the token is
+refused.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from math import inf, isfinite
 from threading import Lock
 from typing import Any, Final
-
-from joserfc.errors import JoseError
-from joserfc.jws import JWSRegistry
 
 from strongroom.archive.access import parse_scope
 from strongroom.archive.tokens import RIGHTS
 from strongroom.errors import ConfigError, Unauthenticated
 from strongroom.types import Principal, Right, Scope
 from strongroom.web.jwks import KeyTable
+from strongroom.web.jws import ALGORITHMS, decoded, read_time, require_signed
 
 VIA_JWT: Final = "jwt"
-MAX_HEADER_CHARS: Final = 1024
 MAX_SUBJECT_CHARS: Final = 256
 MAX_REMEMBERED: Final = 1024
 """Tokens whose signature need not be verified again: a viewer sends the same one with each of its requests."""
-
-_HEADER_MEMBERS: Final = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
-"""``x5t`` only names a key in another way; it is passed over. Everything else would have to be understood."""
-
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-_PART: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +40,8 @@ class JwtRules:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an algorithm that is none of those that need a private key to sign."""
-        if not self.algorithms or not self.algorithms <= _ALGORITHMS:
-            raise ConfigError(f"jwt.algorithms takes {', '.join(sorted(_ALGORITHMS))}")
+        if not self.algorithms or not self.algorithms <= ALGORITHMS:
+            raise ConfigError(f"jwt.algorithms takes {', '.join(sorted(ALGORITHMS))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,62 +94,8 @@ class JwtVerifier:
                 self._remembered.popitem(last=False)
 
     def _claims(self, text: str, keys: KeyTable, now: float) -> Claims:
-        parts = text.split(".")
-        if len(parts) != 3 or len(parts[0]) > MAX_HEADER_CHARS:
-            raise Unauthenticated("jwt-malformed")
-        header, payload, signature = map(_decoded, parts)
-        algorithm = self._require_signed(_object(header), f"{parts[0]}.{parts[1]}".encode(), signature, keys)
-        assert algorithm in self._rules.algorithms
-        return _read_claims(_object(payload), self._rules, now)
-
-    def _require_signed(self, header: Mapping[str, Any], signed: bytes, signature: bytes, keys: KeyTable) -> str:
-        algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-        if not header.keys() <= _HEADER_MEMBERS:
-            raise Unauthenticated("jwt-header")
-        if not isinstance(kind, str) or kind.lower() not in _TYPES or not isinstance(kid, str | None):
-            raise Unauthenticated("jwt-header")
-        if not isinstance(algorithm, str) or algorithm not in self._rules.algorithms:
-            raise Unauthenticated("jwt-algorithm")
-        key = keys.find(algorithm, kid)
-        try:
-            # The registry's own check of the header is not used: it knows more than we allow.
-            is_good = key is not None and JWSRegistry.algorithms[algorithm].verify(signed, signature, key)
-        except (JoseError, ValueError, TypeError):
-            is_good = False
-        if not is_good:
-            raise Unauthenticated("jwt-unknown-key" if key is None else "jwt-signature")
-        return algorithm
-
-
-def _decoded(part: str) -> bytes:
-    """A part of a token: base64url without padding, in its one spelling (RFC 7515 2)."""
-    if _PART.fullmatch(part) and len(part) % 4 != 1:
-        raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-        if urlsafe_b64encode(raw).decode().rstrip("=") == part:
-            return raw
-    raise Unauthenticated("jwt-malformed")
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    """A JSON object in which no name stands twice: two readers could each believe another one."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a name stands twice")
-        return found
-
-    try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Unauthenticated("jwt-malformed") from None
-    if not isinstance(found, dict):
-        raise Unauthenticated("jwt-malformed")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+        signed = require_signed(text, self._rules.algorithms, keys)
+        return _read_claims(signed.claims, self._rules, now)
 
 
 def _read_claims(claims: Mapping[str, Any], rules: JwtRules, now: float) -> Claims:
@@ -178,27 +107,14 @@ def _read_claims(claims: Mapping[str, Any], rules: JwtRules, now: float) -> Clai
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject or len(subject) > MAX_SUBJECT_CHARS:
         raise Unauthenticated("jwt-subject")
-    issued, expires = _time(claims, "iat"), _time(claims, "exp")
+    issued, expires = read_time(claims, "iat"), read_time(claims, "exp")
     if issued > now + rules.leeway_s:
         raise Unauthenticated("jwt-not-yet")
     if not 0 < expires - issued <= rules.max_lifetime_s:
         raise Unauthenticated("jwt-lifetime")
-    not_before = _time(claims, "nbf") if "nbf" in claims else issued
+    not_before = read_time(claims, "nbf") if "nbf" in claims else issued
     rights = _rights(claims.get(rules.rights_claim, ""))
     return Claims(subject, rights, _scope(claims, rules), not_before, expires, _bound_to(claims))
-
-
-def _time(claims: Mapping[str, Any], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unauthenticated("jwt-times")
-    try:
-        time = float(value)
-    except OverflowError:  # a whole number beyond all floats
-        time = inf
-    if not isfinite(time):
-        raise Unauthenticated("jwt-times")
-    return time
 
 
 def _rights(value: Any) -> frozenset[Right]:
@@ -231,7 +147,7 @@ def _bound_to(claims: Mapping[str, Any]) -> str:
     if not isinstance(confirmation, dict) or confirmation.keys() != {"x5t#S256"}:
         raise Unauthenticated("jwt-confirmation")
     thumbprint = confirmation["x5t#S256"]
-    raw = _decoded(thumbprint) if isinstance(thumbprint, str) else b""
+    raw = decoded(thumbprint) if isinstance(thumbprint, str) else b""
     if len(raw) != 32:
         raise Unauthenticated("jwt-confirmation")
     return raw.hex()

@@ -258,6 +258,16 @@ SIGN_IN_LINK = Table(
     _count("used_us"),
 )
 
+IDENTITY = Table(
+    "identity",
+    TABLES,
+    Column("issuer", TEXT, primary_key=True),
+    Column("subject", TEXT, primary_key=True),
+    _text("person"),
+    _count("added_us"),
+)
+"""Who somebody of an identity provider is here. It stays: a name that somebody had is never somebody else's."""
+
 ATTEMPT = Table("attempt", TABLES, Column("bucket", TEXT, primary_key=True), _count("forgiven_us"))
 """Failed attempts to sign in: what counts together, as a digest, and when all of it is forgiven."""
 

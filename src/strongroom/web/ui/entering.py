@@ -6,7 +6,7 @@ These pages are for anybody; what each of them does, ``archive.ports.SignIn`` do
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import segno
@@ -47,7 +47,14 @@ def run(call: Call, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
 
 async def show_sign_in(call: Call) -> Response:
     """The form."""
-    return page("sign_in.html", next=local_path(call.request.query_params.get("next", "/")), name="", wrong="")
+    return sign_in_page(call, local_path(call.request.query_params.get("next", "/")))
+
+
+def sign_in_page(call: Call, wanted: str, *, status: int = 200, name: str = "", wrong: str = "") -> Response:
+    """The form, with what was wrong; ``wanted`` is the path to go to afterwards."""
+    providers = call.services.providers.shown() if call.services.providers else ()
+    more = "" if wanted == "/" else f"?next={quote(wanted, safe='/')}"
+    return page("sign_in.html", status=status, next=wanted, name=name, wrong=wrong, providers=providers, more=more)
 
 
 async def sign_in(call: Call) -> Response:
@@ -57,9 +64,9 @@ async def sign_in(call: Call) -> Response:
     try:
         entered = await run(call, sign_in_of(call).begin, name, form.get("passcode", ""), where_of(call))
     except Throttled as error:
-        return _throttled(error, "sign_in.html", next=wanted, name=name)
+        return _waiting(error, sign_in_page(call, wanted, status=429, name=name, wrong=wait_words(error)))
     except Unauthenticated:
-        return page("sign_in.html", status=403, next=wanted, name=name, wrong=WRONG)
+        return sign_in_page(call, wanted, status=403, name=name, wrong=WRONG)
     return _go_on(entered, wanted)
 
 
@@ -77,7 +84,7 @@ async def enter_code(call: Call) -> Response:
     try:
         entered = await run(call, sign_in_of(call).complete, secret_of(call), form.get("code", "")[:16], where_of(call))
     except Throttled as error:
-        return _throttled(error, "code.html", next=wanted)
+        return _waiting(error, page("code.html", status=429, wrong=wait_words(error), next=wanted))
     except Unauthenticated:
         return page("code.html", status=403, next=wanted, wrong=WRONG_CODE)
     return _go_on(entered, wanted)
@@ -145,19 +152,22 @@ async def _require_state(call: Call, state: State) -> None:
 
 
 def _go_on(entered: Entered, wanted: str) -> Response:
+    return with_session(see_other(next_step(entered.state, wanted)), entered)
+
+
+def next_step(state: State, wanted: str) -> str:
+    """The path to go to from a step of signing in that has got so far; ``wanted`` is where all of it leads."""
     more = "" if wanted == "/" else f"?next={quote(wanted, safe='/')}"
-    place = {State.OPEN: wanted, State.FACTOR: CODE + more, State.SETUP: SET_UP}[entered.state]
-    return with_session(see_other(place), entered)
+    return {State.OPEN: wanted, State.FACTOR: CODE + more, State.SETUP: SET_UP}[state]
 
 
-def _throttled(error: Throttled, template: str, **values: Any) -> Response:
-    answer = page(template, status=429, wrong=wait_words(error), **values)
+def _waiting(error: Throttled, answer: Response) -> Response:
     answer.headers["retry-after"] = str(error.retry_after_s)
     return answer
 
 
 def wait_words(error: Throttled) -> str:
-    """What somebody is told who was wrong too often."""
+    """What is said to who has to wait."""
     minutes = -(-error.retry_after_s // 60)
     return f"There were too many attempts. Try again in {minutes} minute{'s' if minutes != 1 else ''}."
 
