@@ -57,6 +57,17 @@ CASES: Mapping[str, Case] = {
     "pageStudy": Case({"": "/studies/{study}"}, answers={SCOPED: 404}),
     "pageSeries": Case({"": "/studies/{study}/series/{series}"}, answers={SCOPED: 404}),
     "pageViewer": Case({"": "/studies/{study}/viewer"}, until="#frame[src]", answers={SCOPED: 404}),
+    "pageUpload": at("/upload"),
+    "pageInstance": Case(
+        {
+            "": "/studies/{study}/series/{series}/instances/{instance}",
+            "empty": "/studies/{study}/series/{series}/instances/{instance}?q=nothing",
+        },
+        answers={SCOPED: 404},
+    ),
+    "saveInstance": Case({"": "/studies/{study}/series/{series}/instances/{instance}/file"}, answers={SCOPED: 404}),
+    "saveStudy": Case({"": "/studies/{study}/zip"}, answers={SCOPED: 404}),
+    "saveSeries": Case({"": "/studies/{study}/series/{series}/zip"}, answers={SCOPED: 404}),
     "pictureOfStudy": Case({"": "/studies/{study}/picture"}, answers={SCOPED: 404}),
     "pictureOfSeries": Case({"": "/studies/{study}/series/{series}/picture"}, answers={SCOPED: 404}),
     "pictureOfInstance": Case(

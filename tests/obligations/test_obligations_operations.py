@@ -177,6 +177,7 @@ CASES: Mapping[str, Case] = {
     "pictureOfStudy": RESOURCE,
     "pictureOfSeries": RESOURCE,
     "pictureOfInstance": RESOURCE,
+    "pageUpload": Case(Kind.FREE),
     "pageViewer": RESOURCE,
     "pageShare": Case(Kind.FREE),
     "share": Case(Kind.FREE, headers={"Content-Type": FORM}),
@@ -195,6 +196,10 @@ CASES: Mapping[str, Case] = {
     "reviewBreakGlass": Case(Kind.FREE, more={"emergency": "4711"}, headers={"Content-Type": FORM}),
     "pageOhif": Case(Kind.FREE, more={"page": "viewer"}),
     "ohifFile": Case(Kind.FREE, more={"file": "index.html"}),
+    "pageInstance": RESOURCE,
+    "saveInstance": RESOURCE,
+    "saveStudy": RESOURCE,
+    "saveSeries": RESOURCE,
 }
 
 

@@ -144,6 +144,25 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class Flagged:
+    """A flag that stands, and since when."""
+
+    reason: str
+    severity: str
+    flagged_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is known of an instance beside what it says: its flags, and what its digital signatures were found to be
+    ("" for one without any)."""
+
+    flags: tuple[Flagged, ...] = ()
+    signature_validity: str = ""
+    signature_trust: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an instance came from. ``words``: calling AE title or token, address, station, root of its UIDs, with tabs
     in between; "" where nobody remembers. A study whose last instance came before ``closed_before_us`` is closed."""

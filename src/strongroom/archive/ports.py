@@ -8,7 +8,7 @@ from typing import Protocol
 from strongroom.archive.emergencies import Candidate, LookedAt, Opening
 from strongroom.archive.federation import Arrival, Departure, ProviderShown
 from strongroom.archive.listing import StudyList, StudyPage
-from strongroom.archive.model import Added, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
+from strongroom.archive.model import Added, Condition, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
@@ -128,6 +128,9 @@ class ListedIndex(Index, Protocol):
 
     def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
         """One page of the list of studies in scope, from the beginning if the study that it goes on from is gone."""
+
+    def condition(self, sop_uid: str) -> Condition:
+        """What is known of an instance beside what it says."""
 
 
 class Quarantine(Protocol):

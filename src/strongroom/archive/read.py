@@ -13,7 +13,7 @@ from strongroom.archive.answers import AboutArchive, JsonDataset, compile_answer
 from strongroom.archive.attributes import decode_attributes
 from strongroom.archive.listing import MAX_LISTED, StudyList, StudyPage
 from strongroom.archive.matching import compile_matcher
-from strongroom.archive.model import Action, Detail, Event, Level, Outcome, SearchRow, StoredObject
+from strongroom.archive.model import Action, Condition, Detail, Event, Level, Outcome, SearchRow, StoredObject
 from strongroom.archive.ports import BlobReader, BlobStore, Index, ListedIndex
 from strongroom.archive.prefilter import Prefilter, sql_conditions
 from strongroom.archive.query import Query, Retrieval
@@ -127,15 +127,21 @@ class Reader:
         yield from islice((row for row in rows if matcher(merged(row))), query.offset, None)
 
     def retrieve(
-        self, principal: Principal, right: Right, retrieval: Retrieval, more: Mapping[str, Detail]
+        self,
+        principal: Principal,
+        right: Right,
+        retrieval: Retrieval,
+        more: Mapping[str, Detail],
+        action: Action = Action.RETRIEVE,
     ) -> Sequence[StoredObject]:
-        """The objects that a C-GET or C-MOVE names; that they are about to leave is in the trail on return.
+        """The objects that a C-GET or C-MOVE names; that they are about to leave is in the trail on return, as
+        ``action`` unless they are moved.
 
         Raises Denied, LimitExceeded, StorageUnavailable.
         """
         require(principal, right)
         objects = self._index.find_objects(retrieval, self._limits.max_retrieve_objects, principal.scope)
-        action = Action.MOVE if right is Right.MOVE else Action.RETRIEVE
+        action = Action.MOVE if right is Right.MOVE else action
         studies = tuple(sorted({stored.study_uid for stored in objects})[:64])
         details: dict[str, Detail] = {
             "phase": "begin",
@@ -145,6 +151,10 @@ class Reader:
         }
         self._index.record(Event(action, Outcome.SUCCESS, principal, details | dict(more)))
         return objects
+
+    def condition(self, stored: StoredObject) -> Condition:
+        """What is known of an object that was retrieved, beside what it says. Raises StorageUnavailable."""
+        return self._index.condition(stored.sop_uid)
 
     def refused(self, principal: Principal, action: Action, error: Exception) -> None:
         """Record that a search or retrieval was refused, by the kind of reason only."""

@@ -14,12 +14,13 @@ from strongroom.archive import keys as kept
 from strongroom.archive.access import OUTSIDE_SCOPE
 from strongroom.archive.constraint import Single, UidList
 from strongroom.archive.listing import StudyList, StudyPage
-from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, SearchRow, StoredObject
+from strongroom.archive.model import Added, Condition, DataKey, Event, Level, NewInstance, SearchRow, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, Refused, StorageUnavailable
 from strongroom.store.backlog import Backlog
+from strongroom.store.condition import condition_of
 from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
@@ -249,6 +250,11 @@ class Index:
         """One page of the list of studies in scope."""
         with self.database.read() as cursor:
             return list_studies(cursor, self._dialect, wanted, scope)
+
+    def condition(self, sop_uid: str) -> Condition:
+        """What is known of an instance beside what it says."""
+        with self.database.read() as cursor:
+            return condition_of(cursor, self._dialect, sop_uid)
 
     def count(self, query: Query, narrowed: Prefilter, scope: Scope | None = None) -> int:
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""

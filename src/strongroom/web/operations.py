@@ -12,6 +12,7 @@ from strongroom.web.ui import (
     breaking_glass,
     drill,
     entering,
+    instance,
     ohif,
     pages,
     peers,
@@ -24,6 +25,7 @@ from strongroom.web.ui import (
     studies,
     tokens,
     trail,
+    upload,
     viewer,
 )
 
@@ -45,7 +47,9 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *account.OPERATIONS,
         *proving.OPERATIONS,
         *studies.OPERATIONS,
+        *upload.OPERATIONS,
         *drill.OPERATIONS,
+        *instance.OPERATIONS,
         *pictures.OPERATIONS,
         *viewer.OPERATIONS,
         *trail.OPERATIONS,

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from strongroom.archive import keys as kept
 from strongroom.archive.constraint import Key, Single
-from strongroom.archive.model import Detail, Level, Outcome, StoredObject
+from strongroom.archive.model import Action, Detail, Level, Outcome, StoredObject
 from strongroom.archive.query import Model, Retrieval
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.types import Right
@@ -50,8 +50,10 @@ class Retrieved(NamedTuple):
     delivery: Delivery
 
 
-def retrieve(call: Call, resource: str, more: Mapping[str, Detail] | None = None) -> Retrieved:
-    """Find what the UIDs of the path name, and record that it is about to leave. Runs on a thread.
+def retrieve(
+    call: Call, resource: str, more: Mapping[str, Detail] | None = None, action: Action = Action.RETRIEVE
+) -> Retrieved:
+    """Find what the UIDs of the path name, and record as ``action`` that it is about to leave. Runs on a thread.
 
     Raises NotFound: nothing of that, or nothing that the caller may know of; Denied, LimitExceeded, StorageUnavailable.
     """
@@ -63,10 +65,12 @@ def retrieve(call: Call, resource: str, more: Mapping[str, Detail] | None = None
     reader = call.services.reader
     retrieval = Retrieval(level, Model.STUDY_ROOT, tuple(keys))
     details: dict[str, Detail] = {"service": "wado-rs", "resource": resource, **(more or {})}
-    objects = reader.retrieve(call.principal, Right.GET, retrieval, details)
+    objects = reader.retrieve(call.principal, Right.GET, retrieval, details, action)
     if not objects:
         raise NotFound("nothing of that name is stored")
-    return Retrieved(objects, Delivery(reader, call.principal, len(objects), more={"resource": resource}))
+    return Retrieved(
+        objects, Delivery(reader, call.principal, len(objects), more={"resource": resource}, action=action)
+    )
 
 
 @contextmanager

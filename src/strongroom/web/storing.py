@@ -44,9 +44,14 @@ class Fate:
     study_uid: str = ""
     series_uid: str = ""
     is_stored: bool = False
-    is_coerced: bool = False
-    """What is stored describes the patient otherwise, and stays as it is."""
+    verdict: Verdict | None = None
+    """What became of it in the archive, once it ``is_stored``."""
     failure: StrongroomError | None = None
+
+    @property
+    def is_coerced(self) -> bool:
+        """Whether what is stored describes the patient otherwise, and stays as it is."""
+        return self.verdict is Verdict.COERCED
 
     def fail(self, error: StrongroomError) -> None:
         """It is not stored because of ``error``, or of what was wrong with it before. Of the error only its words stay:
@@ -73,7 +78,7 @@ class Complete:
         try:
             if fate.failure is None:
                 try:
-                    fate.is_coerced = ingest.commit() is Verdict.COERCED
+                    fate.verdict = ingest.commit()
                     fate.is_stored = True
                 except StrongroomError as error:
                     fate.fail(error)

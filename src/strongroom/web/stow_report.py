@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from strongroom.archive.ingest import Verdict
 from strongroom.archive.refusals import reason_of, store_status
 from strongroom.dicom.jsonmodel import JsonDataset
 from strongroom.errors import Denied, MalformedDataset, Quarantined, StorageUnavailable, StrongroomError
@@ -23,10 +24,12 @@ _OTHER_FAILURES_SEQUENCE: Final = "0008119A"
 _PRIVATE_CREATOR: Final = "00090010"
 _REASON_WORD: Final = "00091001"
 _QUARANTINE_ID: Final = "00091002"
+_VERDICT: Final = "00091003"
 
 CREATOR: Final = "STRONGROOM"
 """Private creator (PS3.5 7.8) of the private attributes: (0009,xx01) LO, the word for why an instance failed, and
-(0009,xx02) LO, what it is held as where it is in quarantine."""
+(0009,xx02) LO, what it is held as where it is in quarantine; of a stored one (0009,xx03) LO, what became of it where it
+is not simply new: "resent", "variant", "restored", "coerced", "unverified" (`archive.ingest.Verdict`)."""
 
 _COERCION: Final = 0xB000
 """Coercion of data elements (PS3.18 I.2.1.1): the patient is described otherwise in what is stored."""
@@ -53,7 +56,9 @@ def response_dataset(fates: Iterable[Fate], urls: Urls) -> JsonDataset:
             studies.add(fate.study_uid)
             url = instance_url(fate.study_uid, fate.series_uid, fate.sop_uid)
             warning = {_WARNING_REASON: {"vr": "US", "Value": [_COERCION]}} if fate.is_coerced else {}
-            stored.append({**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}, **warning})
+            stored.append(
+                {**_references(fate), _RETRIEVE_URL: {"vr": "UR", "Value": [url]}, **warning, **_verdict(fate)}
+            )
             continue
         assert fate.failure is not None
         if fate.sop_uid:
@@ -83,6 +88,15 @@ def response_status(fates: Sequence[Fate]) -> int:
         if all(map(is_cause, failures)):
             return status
     return 409
+
+
+def _verdict(fate: Fate) -> JsonDataset:
+    if fate.verdict in (None, Verdict.STORED):
+        return {}
+    return {
+        _PRIVATE_CREATOR: {"vr": "LO", "Value": [CREATOR]},
+        _VERDICT: {"vr": "LO", "Value": [str(fate.verdict)]},
+    }
 
 
 def _references(fate: Fate) -> JsonDataset:

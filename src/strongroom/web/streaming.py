@@ -48,6 +48,7 @@ class Delivery:
     """Of which the request asked."""
     sent_bytes: int = 0
     more: dict[str, Detail] = field(default_factory=dict)
+    action: Action = Action.RETRIEVE
     _made_bytes: int = 0
     _ends: list[int] = field(default_factory=list)
 
@@ -67,7 +68,7 @@ class Delivery:
             details["remaining"] = self.objects - completed
         if reason:
             details["reason"] = reason
-        self.reader.ended(self.principal, Action.RETRIEVE, outcome, details)
+        self.reader.ended(self.principal, self.action, outcome, details)
 
 
 class Delivered(Response):

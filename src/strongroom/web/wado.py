@@ -258,13 +258,21 @@ def _location(call: Call, stored: StoredObject) -> str:
 
 def _zip(call: Call, retrieved: Retrieved) -> Delivered:
     """A ZIP archive of the instances as they are stored, nothing compressed: an extension of ours."""
+    return deliver_zip(call, retrieved, retrieved.objects[0].study_uid)
+
+
+def deliver_zip(call: Call, retrieved: Retrieved, name: str, folder: str = "") -> Delivered:
+    """Answer with the ZIP archive ``name``.zip: a file for each instance in a folder for each series, below ``folder``.
+
+    No name has anything of a patient. Runs on a thread.
+    """
     delivery = retrieved.delivery
     parts = [part_of(stored, stored.transfer_syntax) for stored in retrieved.objects]
-    tag = strong_tag("zip", *(each.stored.sha256 + each.head for each in parts))
-    files = ((f"{each.stored.series_uid}/{each.stored.sop_uid}.dcm", part_bytes(call, each)) for each in parts)
+    tag = strong_tag("zip", folder, *(each.stored.sha256 + each.head for each in parts))
+    files = ((f"{folder}{each.stored.series_uid}/{each.stored.sop_uid}.dcm", part_bytes(call, each)) for each in parts)
     said = {
         "Content-Type": ZIP,
-        "Content-Disposition": f'attachment; filename="{retrieved.objects[0].study_uid}.zip"',
+        "Content-Disposition": f'attachment; filename="{name}.zip"',
         "ETag": tag,
         "Vary": VARY,
     }
