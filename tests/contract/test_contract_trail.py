@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlcipher3
 from sqlalchemy import create_engine
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.errors import ConfigError, IntegrityError, LocalProtocolError, NotFound, StorageUnavailable
@@ -86,6 +86,8 @@ def database(request, tmp_path):
     with closing(database.connect()) as connection, closing(connection.cursor()) as cursor:
         for table in metadata.sorted_tables:
             cursor.execute(str(CreateTable(table).compile(dialect=database.dialect)))
+            for index in table.indexes:
+                cursor.execute(str(CreateIndex(index).compile(dialect=database.dialect)))
     return database
 
 
@@ -248,6 +250,27 @@ def test_pages_are_bounded(database, connection):
                 reader.checkpoints(cursor, "main", 0, count)
         with pytest.raises(IntegrityError):
             list(reader.leaves(cursor, "main", 0, 4))
+
+
+def test_alerts_are_found_without_reading_the_rest(database, connection):
+    with database.transaction(connection) as cursor:
+        log = TrailLog("main", database.dialect)
+        alerts = [
+            Event(action, Outcome.FAILED, Principal("CT"), {"number": number})
+            for number, action in enumerate((Action.ALERT, Action.STORE, Action.ALERT_SEEN, Action.ALERT, Action.STORE))
+        ]
+        log.append(cursor, alerts, [NOW] * len(alerts), random=secrets.token_bytes)
+    reader = TrailReader(database.dialect)
+    with closing(connection.cursor()) as cursor:
+        assert [row.seq for row in reader.alerts_back(cursor, "main", MAX_PAGE, MAX_PAGE)] == [3, 0]
+        assert [row.seq for row in reader.alerts_back(cursor, "main", 3, MAX_PAGE)] == [0]
+        assert [row.seq for row in reader.alerts_back(cursor, "main", MAX_PAGE, 1)] == [3]
+        assert reader.alerts_back(cursor, "other", MAX_PAGE, 1) == []
+        with pytest.raises(LocalProtocolError):
+            reader.alerts_back(cursor, "main", 0, 0)
+        if database.dialect.name != "postgresql":  # which takes no index for so few rows
+            cursor.execute(f"EXPLAIN QUERY PLAN {reader._alerts_back}", ("main", 3, 1))
+            assert "trail_alert" in str(cursor.fetchall())
 
 
 def test_a_database_that_cannot_take_the_record_fails_the_act(database, connection):

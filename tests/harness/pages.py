@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from harness.archives import RunningArchive
 from harness.opened import emergencies, shares
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
+from harness.watching import watched
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.types import Right
 from strongroom.web.operation import Operation
@@ -73,6 +74,11 @@ CASES: Mapping[str, Case] = {
     "pictureOfInstance": Case(
         {"": "/studies/{study}/series/{series}/instances/{instance}/picture"}, answers={SCOPED: 404}
     ),
+    "pageAlerts": at("/alerts", all="?all=yes", done="?done=seen"),
+    "pageAlertSeen": at("/alerts/{alert}"),
+    "pageQuarantine": at("/quarantine", done="?done=destroyed"),
+    "pageHeld": at("/quarantine/{held}", asked="/quarantine/{held_asked}"),
+    "pageDecision": at("/quarantine/{held}/release", agree="/quarantine/{held_asked}/destroy"),
     "pageTrail": at(
         "/trail",
         empty="?action=backup",
@@ -121,7 +127,7 @@ def _peers(running: RunningArchive) -> Mapping[str, str]:
     return {}
 
 
-PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies)
+PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, watched)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

@@ -82,6 +82,9 @@ NAMED = Case(Kind.NAMED, headers={"Content-Type": FORM})
 ADMINISTERING_FORM = Case(Kind.FREE, headers={"Content-Type": FORM})
 PIXELS = Case(Kind.RESOURCE, more={"bulkdata": "7FE00010", "path": "7FE00010"})
 
+NO_ALERT = {"log": "serve", "seq": "0"}
+NOT_HELD = {"held": "Q4711", "what": "release"}
+
 CASES: Mapping[str, Case] = {
     "health": Case(Kind.FREE),
     "ready": Case(Kind.FREE),
@@ -135,6 +138,13 @@ CASES: Mapping[str, Case] = {
     "pageAccount": Case(Kind.FREE),
     "pageProve": Case(Kind.FREE),
     "prove": Case(Kind.FREE, headers={"Content-Type": FORM}),
+    "pageAlerts": Case(Kind.FREE),
+    "pageAlertSeen": Case(Kind.FREE, more=NO_ALERT),
+    "seeToAlert": Case(Kind.FREE, more=NO_ALERT, headers={"Content-Type": FORM}),
+    "pageQuarantine": Case(Kind.FREE),
+    "pageHeld": Case(Kind.FREE, more=NOT_HELD),
+    "pageDecision": Case(Kind.FREE, more=NOT_HELD),
+    "decide": Case(Kind.FREE, more=NOT_HELD, headers={"Content-Type": FORM}),
     "pageTrail": Case(Kind.FREE),
     "downloadTrail": Case(Kind.FREE),
     "pageTrailRecord": Case(Kind.FREE, more={"log": "serve", "seq": "0"}),

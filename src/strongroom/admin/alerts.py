@@ -12,15 +12,19 @@ from typing import Any, Final, NamedTuple
 
 from strongroom.admin.quarantine import conflict_of
 from strongroom.admin.trail import first_since, snapshot
+from strongroom.admin.trailsearch import encode_position, parse_position
 from strongroom.app import Archive
 from strongroom.archive.door import SCREENING
-from strongroom.archive.model import Action, Event
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded
+from strongroom.archive.model import Action, Detail, Event, Outcome
+from strongroom.archive.oversight import Seen
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound
 from strongroom.store.backlog import JOURNAL_DAMAGED
-from strongroom.trail.log import MAX_PAGE
-from strongroom.trail.record import Record, parse_record
+from strongroom.store.transaction import Transaction
+from strongroom.store.watching import SeenAlerts
+from strongroom.trail.log import ALERT_START, MAX_PAGE
+from strongroom.trail.record import MAX_INTEGER, Record, parse_record
+from strongroom.types import Principal
 
-_ALERT_START: Final = f'{{"action":"{Action.ALERT.value}",'.encode()
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BEFORE_S: Final = 60.0
@@ -130,12 +134,67 @@ def _alerts_of(archive: Archive, cursor: Any, log: str, start_s: float) -> Itera
     seq = first_since(archive, cursor, log, start_s - _BEFORE_S) if start_s else 0
     while rows := reader.read(cursor, log, seq, MAX_PAGE):
         for row in rows:
-            if row.raw.startswith(_ALERT_START):
+            if row.raw.startswith(ALERT_START):
                 with contextlib.suppress(IntegrityError, LimitExceeded):
                     record = parse_record(row.raw)
                     if record.time.timestamp() >= start_s:
                         yield record
         seq = rows[-1].seq + 1
+
+
+PAGE_ALERTS: Final = 50
+MAX_LOOKED_AT: Final = 2000
+"""Alerts that one request reads."""
+
+
+def newest(
+    archive: Archive, older: str, *, everything: bool = False, count: int = PAGE_ALERTS
+) -> tuple[list[tuple[Alert, Seen | None]], str]:
+    """The newest alerts that nobody has seen to, or all, with who has; and where to go on, "" at the end.
+
+    Raises MalformedRequest for another ``older``, StorageUnavailable.
+    """
+    found: list[tuple[Alert, Seen | None]] = []
+    with snapshot(archive.index.database) as cursor:
+        known = parse_position(older) if older else dict.fromkeys(archive.trail_reader.logs(cursor), MAX_INTEGER)
+        positions = dict(known)
+        logs = [_alerts_back(archive, cursor, log, stop) for log, stop in known.items()]
+        newest_first = heapq.merge(*logs, key=lambda each: each[0].time, reverse=True)
+        for looked_at, (record, seen) in enumerate(newest_first):
+            if looked_at == MAX_LOOKED_AT or len(found) == count:
+                return found, encode_position(positions)
+            positions[record.log] = record.seq
+            if everything or seen is None:
+                found.append((_explained(record), seen))
+    return found, ""
+
+
+def see_to(archive: Archive, at: tuple[str, int], seen: Seen, by: Principal) -> None:
+    """Note that somebody has seen to the alert ``at`` a log and a number. Raises NotFound, Refused."""
+    log, seq = at
+    table = SeenAlerts(archive.backend.dialect)
+    with archive.index.database.read() as cursor:
+        rows = archive.trail_reader.read(cursor, log, seq, 1)
+    if not rows or rows[0].seq != seq or not rows[0].raw.startswith(ALERT_START):
+        raise NotFound("no such alert")
+
+    def work(transaction: Transaction) -> None:
+        table.add(transaction.cursor, log, seq, seen)
+        details: dict[str, Detail] = {"log": log, "seq": seq, "remark": seen.remark}
+        transaction.record(Event(Action.ALERT_SEEN, Outcome.SUCCESS, by, details))
+
+    archive.index.database.write(work)
+
+
+def _alerts_back(archive: Archive, cursor: Any, log: str, stop: int) -> Iterator[tuple[Record, Seen | None]]:
+    """The alerts of a log, last one first, with who has seen to each."""
+    reader, table = archive.trail_reader, SeenAlerts(archive.backend.dialect)
+    while rows := reader.alerts_back(cursor, log, stop, PAGE_ALERTS):
+        seen = table.between(cursor, log, rows[-1].seq, rows[0].seq)
+        for row in rows:
+            with contextlib.suppress(IntegrityError, LimitExceeded):
+                yield parse_record(row.raw), seen.get(row.seq)
+        stop = rows[-1].seq
 
 
 def _explained(record: Record) -> Alert:

@@ -141,7 +141,7 @@ def destroy(archive: Archive, order: Order) -> Done:
             "sha256": entry.sha256.hex(),
             "destroyed_keys": (taken.key_id.hex(),),
         }
-        event = Event(Action.QUARANTINE, Outcome.SUCCESS, archive.principal, details)
+        event = Event(Action.QUARANTINE, Outcome.SUCCESS, people.principal, details)
         transaction.record(event)
         return taken, event
 

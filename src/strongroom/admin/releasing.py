@@ -75,8 +75,8 @@ class ReleasingIndex(IndexStandIn):
         return self.taken
 
     def _told(self, event: Event, more: dict[str, Detail]) -> Event:
-        """The event as an act of this machine's operator, and not of whoever had sent the object."""
-        return replace(event, principal=self._archive.principal, details={**event.details, **more})
+        """The event as an act of who releases, and not of whoever had sent the object."""
+        return replace(event, principal=self._people.principal, details={**event.details, **more})
 
 
 def take_in(archive: Archive, entry: Entry, people: TwoPeople) -> tuple[Verdict, TakenOut]:

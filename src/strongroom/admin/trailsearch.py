@@ -26,8 +26,7 @@ from strongroom.archive.qido import parse_search
 from strongroom.archive.read import merged
 from strongroom.errors import IntegrityError, MalformedRequest, NotFound
 from strongroom.trail.log import MAX_PAGE, StoredRecord
-from strongroom.trail.record import parse_log_name, parse_record, parse_time
-from strongroom.trail.tree import MAX_SIZE
+from strongroom.trail.record import MAX_INTEGER, parse_log_name, parse_record, parse_time
 from strongroom.types import Principal
 
 PAGE_ENTRIES: Final = 50
@@ -147,7 +146,7 @@ def _newest(archive: Archive, cursor: Any, query: TrailQuery) -> dict[str, int]:
     positions = {}
     for log in archive.trail_reader.logs(cursor):
         head = archive.trail_reader.head(cursor, log)
-        size = MAX_SIZE if head is None else head.size
+        size = MAX_INTEGER if head is None else head.size
         if query.until_us and size:
             size = first_since(archive, cursor, log, query.until_us / 1e6)
         positions[log] = size

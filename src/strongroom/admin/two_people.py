@@ -20,6 +20,7 @@ from strongroom.errors import Denied, NotFound, StorageUnavailable, StrongroomEr
 from strongroom.store.accounts import Accounts
 from strongroom.store.quarantine import Entry, Request, What, quarantine_id
 from strongroom.store.transaction import Transaction
+from strongroom.types import Principal
 
 OFFICERS: Final = frozenset({Role.SECURITY_OFFICER, Role.ADMINISTRATOR})
 """Whose accounts may ask and agree. Who works with images all day is not the one whom a false mail has to convince."""
@@ -37,6 +38,8 @@ class Order:
     user: str
     reason: str
     now_us: int
+    by: Principal | None = None
+    """Who acts, if it is not this machine's operator."""
 
     @property
     def details(self) -> dict[str, Detail]:
@@ -69,7 +72,7 @@ def verified(archive: Archive, name: str, passcode: str) -> str:
         with archive.index.database.read() as cursor:
             _require_officer(archive, cursor, name)
     except Denied as refusal:
-        _record_refusal(archive, {"user": name}, refusal)
+        _record_refusal(archive, {"user": name}, refusal, archive.principal)
         raise
     return name
 
@@ -94,6 +97,7 @@ class TwoPeople:
         self._archive = archive
         self._lapse_us = archive.config.screening.request_days * _US_PER_DAY
         self.order = order
+        self.principal = order.by or archive.principal
 
     @property
     def lapses_us(self) -> int:
@@ -114,7 +118,7 @@ class TwoPeople:
             request = Request(order.what, order.user, order.reason, order.now_us)
             archive.quarantine.ask(transaction, order.number, request)
             details = {**order.details, "what": f"ask-{order.what.value}", "because": order.reason}
-            transaction.record(Event(Action.QUARANTINE, Outcome.SUCCESS, archive.principal, details))
+            transaction.record(Event(Action.QUARANTINE, Outcome.SUCCESS, self.principal, details))
             return True
 
         return bool(self.write(work))
@@ -124,7 +128,7 @@ class TwoPeople:
         try:
             return self._archive.index.database.write(work)
         except (Denied, NotFound) as refusal:
-            _record_refusal(self._archive, self.order.details, refusal)
+            _record_refusal(self._archive, self.order.details, refusal, self.principal)
             raise
 
     def require(self, transaction: Transaction) -> tuple[Entry, Request]:
@@ -196,5 +200,8 @@ def _is_officer(archive: Archive, cursor: Any, name: str) -> bool:
     return True
 
 
-def _record_refusal(archive: Archive, details: dict[str, Detail], refusal: StrongroomError) -> None:
-    archive.record(Action.QUARANTINE, {**details, "reason": reason_of(refusal)}, Outcome.REFUSED)
+def _record_refusal(
+    archive: Archive, details: dict[str, Detail], refusal: StrongroomError, principal: Principal
+) -> None:
+    told = {**details, "reason": reason_of(refusal)}
+    archive.index.record(Event(Action.QUARANTINE, Outcome.REFUSED, principal, told))

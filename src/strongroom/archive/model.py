@@ -47,6 +47,7 @@ class Action(StrEnum):
     SIGNATURE = "signature"
     QUARANTINE = "quarantine"
     ALERT = "alert"
+    ALERT_SEEN = "alert.seen"
     DIGEST = "digest"
     BACKUP = "backup"
     SIGN_IN = "sign.in"

@@ -86,6 +86,124 @@ class Proof:
 Form = Literal["csv", "jsonl"]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Who has seen to an alert, when, and what came of it."""
+
+    person: str
+    remark: str
+    seen_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertShown:
+    """One alert: what has happened, to what, from whom, how bad it is and what to do. ``seen`` None: it is open."""
+
+    log: str
+    seq: int
+    time_us: int
+    kind: str
+    severity: str
+    what: str
+    do: str
+    who: Principal
+    details: Mapping[str, Detail]
+    seen: Seen | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """Some alerts, the newest first. ``older`` is where to go on, "" if there are no more."""
+
+    alerts: tuple[AlertShown, ...]
+    older: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one person has asked to be done with a held object, and until when another one can agree."""
+
+    what: str
+    person: str
+    reason: str
+    asked_us: int
+    lapses_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShown:
+    """One object in quarantine, without a byte of it. ``times`` says how often it was sent."""
+
+    id: str
+    received_us: int
+    sender: Principal
+    severity: str
+    reason: str
+    data_bytes: int
+    sop_class: str
+    times: int
+    asked: tuple[Asked, ...]
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    encoding: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFinding:
+    """One thing that was found in a held object, and where: ``offset`` and ``length`` in bytes, 0 if it has none."""
+
+    rule: str
+    title: str
+    severity: str
+    path: str
+    offset: int
+    length: int
+    what: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDetails:
+    """What is known of one held object. ``differs`` names what is not as in the stored object of its UID: tag, keyword,
+    "differs", "only-stored" or "only-held"; None if nothing is stored. ``problem`` says why they could not be compared.
+    """
+
+    shown: HeldShown
+    findings: tuple[HeldFinding, ...]
+    differs: tuple[tuple[str, str, str], ...] | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What came of a decision: "asked", "released" or "destroyed". ``problems`` are left to do."""
+
+    step: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that takes its time. ``state`` is "running", "waiting", "done", "failed" or "silent": it should have
+    said something since. Of ``total``, 0 if nobody knows it, ``done`` are done, counted in ``unit``. ``result`` is what
+    is known of it in words; ``last`` the same of the time before."""
+
+    kind: str
+    state: str
+    person: str = ""
+    started_us: int = 0
+    said_us: int = 0
+    ended_us: int = 0
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    result: str = ""
+    last: str = ""
+
+
 class Oversight(Protocol):
     """How people watch over the archive. Every call blocks, asks for the right, and is in the trail itself.
 
@@ -106,3 +224,22 @@ class Oversight(Protocol):
 
     def all_of_trail(self, principal: Principal, query: TrailQuery, form: Form) -> Iterator[tuple[TrailEntry, ...]]:
         """Every record that is wanted, the newest first, some at a time; that they leave is in the trail before."""
+
+    def alerts(self, principal: Principal, older: str, *, everything: bool) -> AlertPage:
+        """The newest alerts that are open, or all of them. Raises MalformedRequest for another page."""
+
+    def see_to(self, principal: Principal, log: str, seq: int, remark: str) -> None:
+        """Note that somebody has seen to an alert. Raises NotFound, Refused (somebody has), ConfigError (no remark)."""
+
+    def held(self, principal: Principal) -> list[HeldShown]:
+        """Everything in quarantine, the newest first."""
+
+    def held_object(self, principal: Principal, name: str) -> HeldDetails:
+        """One object in quarantine. Raises NotFound."""
+
+    def decide(self, principal: Principal, name: str, what: str, reason: str) -> Decided:
+        """Ask for a held object's "release" or "destroy", or do it where somebody else has asked.
+
+        Raises NotFound, Denied, Refused (it does not go with what is stored), ConfigError (no such reason),
+        IntegrityError.
+        """

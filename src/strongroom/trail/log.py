@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
     union,
 )
 from sqlalchemy import update as update_of
@@ -31,7 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
 from sqlalchemy.sql import ClauseElement
 
-from strongroom.archive.model import Event
+from strongroom.archive.model import Action, Event
 from strongroom.errors import ConfigError, IntegrityError, LocalProtocolError, NotFound, StorageUnavailable
 from strongroom.trail.note import MAX_NOTE_CHARS, Checkpoint, Signer, origin_of, parse_note
 from strongroom.trail.record import MAX_RECORD_BYTES, SALT_BYTES, encode_event, format_time, parse_log_name
@@ -41,6 +43,8 @@ Cursor = DBAPICursor
 MAX_PAGE: Final = 1024
 """Rows that one read may ask for: the bound on what a reader keeps in memory."""
 MAX_LOGS: Final = 4096
+ALERT_START: Final = f'{{"action":"{Action.ALERT.value}",'.encode()
+"""How the record of an alert begins."""
 MAX_FRONTIER_BYTES: Final = 8 + 64 * HASH_BYTES
 _PAGE: Final = 256
 
@@ -66,6 +70,22 @@ trail_record = Table(
     Column("record", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Alerts are few among many: these rows alone are in the index. The words are those of the statement, or it is not used.
+_IS_ALERT: Final = {
+    name: text(f"substr(record, 1, {len(ALERT_START)}) = {literal}")
+    for name, literal in (
+        ("sqlite", f"X'{ALERT_START.hex()}'"),
+        ("postgresql", f"decode('{ALERT_START.hex()}', 'hex')"),
+    )
+}
+Index(
+    "trail_alert",
+    trail_record.c.log,
+    trail_record.c.seq,
+    sqlite_where=_IS_ALERT["sqlite"],
+    postgresql_where=_IS_ALERT["postgresql"],
 )
 
 trail_checkpoint = Table(
@@ -277,6 +297,11 @@ class TrailReader:
         back = select(record.seq, raw, leaf).where(record.log == bindparam("log"), record.seq < bindparam("stop"))
         back = back.order_by(record.seq.desc()).limit(bindparam("count")).offset(literal_column("0"))
         self._back = _compile(back, dialect, "log", "stop", "count")
+        alerts = back.where(_IS_ALERT[dialect.name])
+        self._alerts_back = _compile(alerts, dialect, "log", "stop", "count")
+        if dialect.name == "sqlite":  # which would rather read a whole log
+            by_index = "FROM trail_record INDEXED BY trail_alert"
+            self._alerts_back = self._alerts_back.replace("FROM trail_record", by_index)
         heads = select(head.size, _capped(head.frontier, MAX_FRONTIER_BYTES)).where(head.name == bindparam("log"))
         self._head = _compile(heads, dialect, "log")
         # The least name over the last one, by the primary keys: a log is found by whatever it left behind.
@@ -315,6 +340,12 @@ class TrailReader:
         if not 0 < count <= MAX_PAGE:
             raise LocalProtocolError(f"a page of the trail has 1 to {MAX_PAGE} records")
         return [_row(StoredRecord, row) for row in self._fetch(cursor, self._back, (log, stop, count))]
+
+    def alerts_back(self, cursor: Cursor, log: str, stop: int, count: int) -> list[StoredRecord]:
+        """Return as ``read_back``, of those that are alerts, whose index it reads and nothing else."""
+        if not 0 < count <= MAX_PAGE:
+            raise LocalProtocolError(f"a page of the trail has 1 to {MAX_PAGE} records")
+        return [_row(StoredRecord, row) for row in self._fetch(cursor, self._alerts_back, (log, stop, count))]
 
     def pages(self, cursor: Cursor, log: str) -> Iterator[list[StoredRecord]]:
         """Yield all records of ``log`` in order of their numbers, a page at a time, whatever numbers they have."""

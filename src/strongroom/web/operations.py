@@ -21,6 +21,7 @@ from strongroom.web.ui import (
     posture,
     providers,
     proving,
+    reviewing,
     sharing,
     studies,
     tokens,
@@ -60,6 +61,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *sharing.OPERATIONS,
         *breaking_glass.OPERATIONS,
         *ohif.OPERATIONS,
+        *reviewing.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

@@ -405,3 +405,32 @@ HELD_REQUEST = Table(
     _count("asked_us"),
 )
 """What one person has asked for and another one has to agree to."""
+
+ALERT_SEEN = Table(
+    "alert_seen",
+    TABLES,
+    Column("log", TEXT, primary_key=True),
+    Column("seq", BIG, primary_key=True, autoincrement=False),
+    _text("person"),
+    _text("remark"),
+    _count("seen_us"),
+)
+"""Alerts that somebody has seen to, by the place of their record in the trail."""
+
+JOB = Table(
+    "job",
+    TABLES,
+    Column("id", TEXT, primary_key=True),
+    _text("kind"),
+    _text("person"),
+    _text("state"),
+    _text("unit"),
+    _text("result"),
+    _count("started_us"),
+    _count("said_us"),
+    _count("ended_us"),
+    _count("done"),
+    _count("total"),
+    Index("job_by_start", "started_us"),
+)
+"""Long work of commands: how far it is, as it said last."""

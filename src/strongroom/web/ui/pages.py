@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from strongroom.archive.model import Detail
 from strongroom.archive.sharing import share_number
 from strongroom.errors import NotFound
 from strongroom.types import Principal, Right
@@ -34,6 +35,8 @@ AREAS: Final = (
     ("/people", "People", Right.ADMINISTER),
     ("/sessions", "Sessions", Right.ADMINISTER),
     ("/tokens", "Tokens", Right.ADMINISTER),
+    ("/alerts", "Alerts", Right.REVIEW),
+    ("/quarantine", "Quarantine", Right.REVIEW),
     ("/trail", "Trail", Right.AUDIT),
     ("/review/shares", "Shares", Right.REVIEW),
     ("/review/break-glass", "Emergencies", Right.REVIEW),
@@ -84,6 +87,28 @@ def moment(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(" ", "milliseconds")[:23]
 
 
+def joined(value: Detail) -> str:
+    """A detail of a record as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def amount(count: int) -> str:
+    """Bytes as people read them."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # what it ends with is the unit
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def first_upper(text: str) -> str:
+    """A text as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def _environment() -> Environment:
     loader = FileSystemLoader(_FOLDER / "templates")
     found = Environment(
@@ -94,7 +119,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(shown=shown, utc=utc, moment=moment)
+    found.filters.update(shown=shown, utc=utc, moment=moment, joined=joined, bytes=amount, first_upper=first_upper)
     found.globals.update(asset=asset)
     return found
 

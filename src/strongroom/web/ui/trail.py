@@ -19,7 +19,7 @@ from strongroom.types import Right
 from strongroom.web.call import Call
 from strongroom.web.operation import Operation, Parameter
 from strongroom.web.ui.downloads import Download, csv_row
-from strongroom.web.ui.pages import page
+from strongroom.web.ui.pages import joined, page
 
 TRAIL: Final = "/trail"
 MAX_FILTER_CHARS: Final = 128
@@ -57,18 +57,18 @@ async def show_trail(call: Call) -> Response:
 
 async def show_record(call: Call) -> Response:
     """One record; with its proof, if somebody asks for that."""
-    watching, log, seq = oversight_of(call), call.path["log"], _number(call)
+    watching, log, seq = oversight_of(call), call.path["log"], number_of(call)
     entry = await call.services.run_blocking(watching.record, call.principal, log, seq)
     proof = None
     if call.request.query_params.get("proof"):
         proof = await call.services.run_blocking(watching.proof, call.principal, log, seq)
-    details = [(name, _shown(value)) for name, value in entry.details.items()]
+    details = [(name, joined(value)) for name, value in entry.details.items()]
     return page("trail_record.html", call.principal, entry=entry, details=details, proof=proof)
 
 
 async def download_receipt(call: Call) -> Response:
     """The receipt of a record, which proves it to whoever has the archive's public key."""
-    watching, log, seq = oversight_of(call), call.path["log"], _number(call)
+    watching, log, seq = oversight_of(call), call.path["log"], number_of(call)
     receipt = await call.services.run_blocking(watching.receipt, call.principal, log, seq)
     headers = {"content-disposition": f'attachment; filename="receipt-{seq}.json"', "cache-control": "no-store"}
     return Response(receipt, headers=headers, media_type="application/json")
@@ -110,18 +110,12 @@ def _time_us(text: str) -> int:
     return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
-def _number(call: Call) -> int:
+def number_of(call: Call) -> int:
+    """The number of a record in a path. Raises NotFound."""
     text = call.path["seq"]
     if not text.isascii() or not text.isdecimal() or len(text) > 16:
         raise NotFound("no such record of the trail")
     return int(text)
-
-
-def _shown(value: object) -> str:
-    """A detail as people read it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _as_csv(found: Iterator[tuple[TrailEntry, ...]]) -> Iterator[bytes]:
