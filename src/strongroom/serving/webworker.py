@@ -67,8 +67,7 @@ REFRESH_INTERVAL_S = 1.0
 MAX_SIGN_INS = 32
 """Steps of signing in that one worker has under way or waiting; then 503."""
 
-MAX_PROVIDER_THREADS = 4
-"""Of one worker, for people who sign in with an identity provider: each waits for answers of it."""
+CROWDED = "too many people sign in at this moment"
 
 LAST_MOMENT_S = 5.0
 """After the time for draining: a worker that has not ended by then ends at once."""
@@ -119,6 +118,26 @@ class Tls:
         self._seen = seen
 
 
+class _Queue:
+    """Threads of their own for work that takes its time, and as many who wait for it as may. Belongs to the loop."""
+
+    def __init__(self, name: str, threads: int, most: int, crowded: str) -> None:
+        """Beyond ``most`` under way or waiting, ``crowded`` is said."""
+        self.threads = ThreadPoolExecutor(threads, name)
+        self.taken = 0
+        self._most, self._crowded = most, crowded
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``work`` returns or raises. Raises Busy."""
+        if self.taken >= self._most:
+            raise Busy(self._crowded)
+        self.taken += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *args, **kwargs))
+        finally:
+            self.taken -= 1
+
+
 class Worker:
     """One worker on an open archive."""
 
@@ -131,12 +150,9 @@ class Worker:
         self._pixels = archive.pixels
         # One for whoever waits, too: else an answer under way would find no thread to go on with, and keep its worker.
         jobs = config.limits.max_pixel_workers + config.limits.max_pixel_jobs_waiting
-        self._drawing = ThreadPoolExecutor(jobs, "https-pixels")
-        self._pixel_jobs = 0
-        self._signing_in = ThreadPoolExecutor(2, "https-sign-in")  # an Argon2id takes its time, and is no reader's
-        self._sign_ins = 0
-        self._asking = ThreadPoolExecutor(MAX_PROVIDER_THREADS, "https-provider")  # a slow one keeps nobody else
-        self._asked = 0
+        self._drawing = _Queue("https-pixels", jobs, jobs, "too many images wait to be decoded")
+        self._signing_in = _Queue("https-sign-in", 2, MAX_SIGN_INS, CROWDED)  # an Argon2id takes its time
+        self._asking = _Queue("https-provider", 4, MAX_SIGN_INS, CROWDED)  # each waits for answers of a provider
         services = Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
@@ -147,7 +163,7 @@ class Worker:
             query_limits=query_limits(config),
             aet=config.archive.aet,
             run_storing=self._run_storing,
-            run_pixels=self._run_pixels,
+            run_pixels=self._drawing.run,
             storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
             delete_study=self._delete_study,
             outliner=archive.outliner,
@@ -159,11 +175,11 @@ class Worker:
             oversight=Oversight(archive),
             sharing=callers.sharing,
             break_glass=callers.break_glass,
-            run_sign_in=self._run_sign_in,
+            run_sign_in=self._signing_in.run,
             proof_max_age_us=int(config.sessions.proof_max_age_s * 1e6),
             administration=Console(archive),
             providers=callers.providers,
-            run_provider=self._run_provider,
+            run_provider=self._asking.run,
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,
@@ -182,37 +198,6 @@ class Worker:
     async def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._storing, call)
-
-    async def _run_pixels(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        limits = self._archive.config.limits
-        if self._pixel_jobs >= limits.max_pixel_workers + limits.max_pixel_jobs_waiting:
-            raise Busy("too many images wait to be decoded")
-        self._pixel_jobs += 1
-        try:
-            call = partial(work, *args, **kwargs)
-            return await asyncio.get_running_loop().run_in_executor(self._drawing, call)
-        finally:
-            self._pixel_jobs -= 1
-
-    async def _run_sign_in(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._sign_ins >= MAX_SIGN_INS:
-            raise Busy("too many people sign in at this moment")
-        self._sign_ins += 1
-        try:
-            call = partial(work, *args, **kwargs)
-            return await asyncio.get_running_loop().run_in_executor(self._signing_in, call)
-        finally:
-            self._sign_ins -= 1
-
-    async def _run_provider(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._asked >= MAX_SIGN_INS:
-            raise Busy("too many people sign in at this moment")
-        self._asked += 1
-        try:
-            call = partial(work, *args, **kwargs)
-            return await asyncio.get_running_loop().run_in_executor(self._asking, call)
-        finally:
-            self._asked -= 1
 
     def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
         deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
@@ -235,7 +220,8 @@ class Worker:
         is_ready()
         await serving
         refreshing.cancel()
-        for pool in (self._pool, self._storing, self._drawing, self._signing_in, self._asking):
+        queues = (self._drawing, self._signing_in, self._asking)
+        for pool in (self._pool, self._storing, *(each.threads for each in queues)):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _report(self, *, is_current: bool) -> None:
@@ -243,7 +229,7 @@ class Worker:
         self._is_current = is_current and self._reporter.is_served()
         tally = self._reporter.tally
         tally.set("https_connections", to=len(self._server.connections))
-        tally.set("https_pixel_jobs", to=self._pixel_jobs)
+        tally.set("https_pixel_jobs", to=self._drawing.taken)
         self._reporter.report(is_ready=self._is_ready())
 
     async def _refresh(self) -> None:
