@@ -46,6 +46,8 @@ from strongroom.store.snapshot import Snapshot, open_snapshot, write_snapshot
 from strongroom.trail.log import TrailReader
 
 LAST_BACKUP: Final = "last_backup"
+LAST_KEY_COPY: Final = "last_key_copy"
+"""``meta`` value: when a backup was last taken that has the master keys in it, sealed, in seconds since 1970."""
 """``meta`` value: name and time (seconds since 1970) of the last complete backup."""
 MAX_MISSING: Final = 10_000
 _TRIES: Final = 3
@@ -85,6 +87,8 @@ def create(archive: Archive, to: Path, progress: Progress, passphrase: str | Non
                 _record(archive, Outcome.FAILED, {"phase": "end", "reason": type(error).__name__})
             raise
         _tell(archive, done.manifest, done.copies)
+        if passphrase is not None:
+            archive.index.set_meta(LAST_KEY_COPY, f"{done.manifest.taken_s:.0f}")
     manifest, copies = done.manifest, done.copies
     return BackedUp(manifest, copies.copied, copies.copied_bytes, time.monotonic() - started)
 

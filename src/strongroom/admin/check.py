@@ -10,9 +10,11 @@ from typing import Final
 
 from strongroom.admin.trail import (
     Outside,
+    Verification,
     deleted_studies,
     held_records,
     journal_damage,
+    note_verified,
     outside_checkpoints,
     snapshot,
     store_records,
@@ -113,6 +115,8 @@ def check(archive: Archive, progress: Progress) -> Report:
     started = time.monotonic()
     run = _Run(archive, progress)
     run.all()
+    if run.verified is not None:
+        note_verified(archive, run.verified)
     findings, store = run.findings, run.store
     details: dict[str, Detail] = {
         "objects": store.objects,
@@ -155,6 +159,7 @@ class _Run:
             archive.index.database.read, archive.backend.dialect, archive.blobs, archive.ring, self.findings,
             scan_limits(archive.config.limits),
         )  # fmt: skip
+        self.verified: Verification | None = None
         self.trail_records = 0
         self.compared_with: tuple[str, ...] = ()
         self._is_deleted_from = True
@@ -238,6 +243,7 @@ class _Run:
         verified = verify_in(
             self._archive, cursor, outside, lambda done, total: self._progress("trail records", done, total)
         )
+        self.verified = verified
         self.trail_records, self.compared_with = verified.records, verified.compared_with
         for found in verified.findings:
             place = f"log {found.log}" + ("" if found.seq is None else f" record {found.seq}") + ": "

@@ -13,6 +13,7 @@ from typing import Final
 
 from strongroom.admin import accounts, peers, tokens, users
 from strongroom.admin.credentials import packed
+from strongroom.admin.posture import posture
 from strongroom.app import Archive
 from strongroom.archive.access import require
 from strongroom.archive.administration import (
@@ -30,6 +31,7 @@ from strongroom.archive.posture import Line
 from strongroom.archive.roles import Role
 from strongroom.archive.tokens import Token
 from strongroom.errors import Denied
+from strongroom.store.served import read_served
 from strongroom.types import Principal, Right, Scope
 
 _RIGHT: Final = Right.ADMINISTER
@@ -44,12 +46,13 @@ class Console:
     def posture(self, by: Principal) -> tuple[Line, ...]:
         """Whether the doors are shut, line by line."""
         require(by, _RIGHT)
-        return ()
+        return posture(self._archive)
 
     def peers(self, by: Principal) -> list[PeerShown]:
         """Every peer, revoked ones too, by AE title."""
         require(by, _RIGHT)
-        return [self._shown(peer) for peer in peers.peers(self._archive).values()]
+        seen = read_served(self._archive.index).seen
+        return [self._shown(peer, int(seen.get(peer.aet, 0) * 1e6)) for peer in peers.peers(self._archive).values()]
 
     def register_peer(self, by: Principal, new: NewPeer, *, is_new: bool) -> Registered:
         """Add a peer, or change one; with credentials if a certificate was issued."""
@@ -123,13 +126,13 @@ class Console:
         with self._recording(by, Action.TOKEN_CHANGE):
             tokens.revoke(self._archive, name, by)
 
-    def _shown(self, peer: Peer) -> PeerShown:
+    def _shown(self, peer: Peer, seen_us: int) -> PeerShown:
         exceptions = tuple(
             f"plaintext on port {each.port} for {each.addresses} until {each.expires.isoformat()}: {each.reason}"
             for each in self._archive.config.unsafe_plaintext
             if each.peer == peer.aet
         )
-        return PeerShown(peer, peers.not_after(peer) or "", peers.days_left(peer), exceptions=exceptions)
+        return PeerShown(peer, peers.not_after(peer) or "", peers.days_left(peer), seen_us, exceptions)
 
     @contextmanager
     def _recording(self, by: Principal, action: Action) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from strongroom.trail.note import Note
 from strongroom.trail.receipt import Finding, Trust
 from strongroom.trail.record import Record, parse_record, parse_time
 from strongroom.trail.verify import Progress, verify
+
+LAST_VERIFIED = "trail_verified"
+"""``meta`` value: when the whole trail was last verified, in seconds since 1970, and how many findings there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,15 @@ def verify_trail(archive: Archive, against: Sequence[Path] = (), progress: Progr
     """
     outside = outside_checkpoints(archive, against)
     with snapshot(archive.index.database) as cursor:
-        return verify_in(archive, cursor, outside, progress)
+        verified = verify_in(archive, cursor, outside, progress)
+    note_verified(archive, verified)
+    return verified
+
+
+def note_verified(archive: Archive, verified: Verification) -> None:
+    """Keep what came of it, for the posture. What cannot be written is left: the caller tells of the findings."""
+    with contextlib.suppress(StrongroomError):
+        archive.index.set_meta(LAST_VERIFIED, f"{time.time():.0f} {len(verified.findings)}")
 
 
 def verify_in(archive: Archive, cursor: Any, outside: Outside, progress: Progress | None = None) -> Verification:

@@ -21,6 +21,7 @@ from strongroom.cli import (
     serving,
     sharing,
     signatures,
+    status,
     tokens,
     trail,
     users,
@@ -30,6 +31,7 @@ from strongroom.cli import (
 app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
 app.command("init")(serving.init)
 app.command("serve")(serving.serve)
+app.command("status")(status.status)
 app.command("import")(media.import_)
 app.command("export")(media.export)
 app.command("delete")(deletion.delete)

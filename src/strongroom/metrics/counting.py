@@ -27,6 +27,8 @@ def count_event(tally: Tally, event: Event) -> None:
         counts.append((("refusals_total", (action, reason)), _number(event.details, "associations", 1)))
     elif (more := _MORE.get(action)) is not None:
         counts += more(event.details)
+        if action is Action.ASSOCIATION and event.details.get("phase") == "begin":
+            counts.append((("peer_associations_total", (event.principal.aet,)), 1))
     tally.add_all(counts)
 
 

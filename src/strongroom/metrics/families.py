@@ -40,6 +40,7 @@ _EVENTS: Final = (
     _counter("refusals_total", "What was refused, by reason.", "action", "reason"),
     _counter("alerts_total", "Alerts.", "reason", "severity"),
     _counter("associations_total", "DICOM associations accepted."),
+    _counter("peer_associations_total", "The same by peer.", "peer"),
     _counter("stored_objects_total", "Objects taken in, by verdict.", "verdict"),
     _counter("stored_bytes_total", "Bytes of data sets taken in."),
     _counter("quarantined_objects_total", "Objects put into the quarantine.", "reason"),

@@ -15,6 +15,7 @@ from strongroom.serving.digestservice import LAST_MOMENT_S as DIGEST_LAST_MOMENT
 from strongroom.serving.digestservice import DigestService
 from strongroom.serving.gauges import Gauges
 from strongroom.serving.reporting import SERVE_PLACE, Reporter, board_places
+from strongroom.serving.selfreport import SelfReport
 from strongroom.serving.webservice import WebService
 from strongroom.serving.webworker import LAST_MOMENT_S as HTTPS_LAST_MOMENT_S
 
@@ -35,6 +36,7 @@ class Served:
         self._web = WebService(archive, reporter)
         self._check, self._digests = BackgroundCheck(archive), DigestService(archive.home)
         self._gauges = Gauges(archive, self._dicom, reporter)
+        self._self_report = SelfReport(archive, self._board)
 
     def start(self) -> list[str]:
         """Listen on all ports; returns what is listening, in lines, the last of which says that all is ready.
@@ -47,6 +49,7 @@ class Served:
         self._check.start()
         if self._archive.config.screening.digests:
             self._digests.start()
+        self._self_report.start([first, *filter(None, (self.https_at,)), *others])
         return [*others, " ".join(filter(None, ("ready", first, self.https_at)))]
 
     @property
@@ -70,5 +73,6 @@ class Served:
 
     def stop(self) -> None:
         """Say in the trail that it is over, and write the last checkpoint."""
+        self._self_report.stop()
         self._dicom.stop()
         self._board.close()
