@@ -99,7 +99,7 @@ def test_no_page_names_a_command_that_is_not_there() -> None:
     known = {words for words, _ in commands()}
     groups = {words.rpartition(" ")[0] for words in known}
     for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
-        for first, second in re.findall(r"(?:^|`)strongroom ([a-z]+)(?: ([a-z]+))?", path.read_text("utf-8"), re.M):
+        for first, second in re.findall(r"(?:^|`)strongroom ([a-z-]+)(?: ([a-z]+))?", path.read_text("utf-8"), re.M):
             names = {f"strongroom {first}", f"strongroom {first} {second}".strip()}
             # A group alone, a command, or a command with a first argument.
             assert names & (known | groups) or first in NOT_COMMANDS, f"{path.name} names {sorted(names)}"
