@@ -128,6 +128,8 @@ def _reply(response: http.client.HTTPResponse, question: Question) -> Reply:
     body = response.read(question.max_bytes + 1)
     if len(body) > question.max_bytes:
         raise PeerUnavailable(f"{question.who} answered with more than {question.max_bytes} bytes")
+    if response.length:
+        raise PeerUnavailable(f"{question.who} answered with {response.length} bytes less than it said")
     return Reply(response.status, response.headers.get_content_type(), body)
 
 
