@@ -33,13 +33,14 @@ def change(
     """
     if not roles:
         raise ConfigError("an account has a role")
+    roles = tuple(role for role in Role if role in roles)
     table = PeopleTable(archive.backend.dialect)
 
     def work(transaction: Transaction) -> None:
         who = acting(archive, transaction, by, on=name)
         cursor, known = transaction.cursor, _person(table, transaction, name)
         table.set_roles(cursor, name, encode_roles(roles), scope)
-        if tuple(roles) != known.roles:
+        if roles != known.roles:
             table.end_sessions(cursor, name, _now_us())
         archive.index.registry.touch(cursor, REGISTRY_VERSION)
         details: dict[str, Detail] = {

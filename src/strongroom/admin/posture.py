@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom import __version__
+from strongroom.admin.alerts import newest
 from strongroom.admin.backup import LAST_BACKUP, LAST_KEY_COPY
 from strongroom.admin.drill import LAST_DRILL
 from strongroom.admin.keys import ROTATION
@@ -49,6 +50,8 @@ from strongroom.store.transaction import ACTIVE_MASTER
 
 REPORTED_WITHIN_S: Final = 90.0
 """Of the server's last word, a process that had said nothing for longer does not answer."""
+MAX_ALERTS: Final = 100
+"""Open alerts that are counted; there are no more that anybody could look at."""
 _KEY_SUFFIXES: Final = {"file": ".key", "passphrase": ".salt"}
 
 
@@ -134,6 +137,7 @@ def _trail(archive: Archive) -> Trail:
         ),
         interval_s=settings.checkpoint_interval_s,
         stamp_interval_s=settings.timestamp_interval_s if settings.timestamp_url else 0.0,
+        alerts=len(newest(archive, "", count=MAX_ALERTS)[0]),
     )
 
 
