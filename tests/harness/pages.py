@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 from harness.archives import RunningArchive
 from harness.opened import emergencies, shares
+from harness.people import looked_into
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from harness.watching import watched
+from strongroom.archive.people import Passkey
 from strongroom.archive.roles import RIGHTS_OF, Role
+from strongroom.store.passkeys import PasskeyTable
 from strongroom.types import Right
 from strongroom.web.operation import Operation
 from strongroom.web.operations import OPERATIONS
@@ -37,6 +40,15 @@ class Case:
 def at(path: str, **states: str) -> Case:
     """A page at a path, and what else it looks like: ``empty="?q=nothing"``."""
     return Case({"": path} | {name: more if more.startswith("/") else path + more for name, more in states.items()})
+
+
+def passkey_of_viewer(running: RunningArchive) -> Mapping[str, str]:
+    """A passkey of the first role's person, and what paths call it."""
+    passkey = Passkey("Y3JlZA", "viewer", "<b>Blue</b> \u202ekey", "localhost", b"", 0, is_synced=True, added_us=1)
+    with looked_into(running) as archive:
+        table = PasskeyTable(archive.backend.dialect)
+        archive.index.database.write(lambda transaction: table.add(transaction.cursor, passkey))
+    return {"passkey": passkey.number}
 
 
 CASES: Mapping[str, Case] = {
@@ -88,6 +100,13 @@ CASES: Mapping[str, Case] = {
     "downloadTrail": at("/trail/download"),
     "pageTrailRecord": at("/trail/logs/serve/0", proof="?proof=yes"),
     "downloadReceipt": at("/trail/logs/serve/0/receipt"),
+    "pagePasscode": at("/account/passcode"),
+    "pageRemoveApp": at("/account/app/remove"),
+    "pageRecoveryCodes": at("/account/recovery-codes"),
+    "pageAddPasskey": Case({"": "/second-factor/passkey"}, SETTING_UP, {NOBODY: TO_SIGN_IN, AT_CODE: TO_SIGN_IN}),
+    "pageRemovePasskey": Case(
+        {"": "/account/passkeys/{passkey}/remove"}, "viewer", dict.fromkeys((*ROLES[1:], SCOPED), 404)
+    ),
     "pagePosture": at("/posture"),
     "pagePeers": at("/peers"),
     "pagePeer": at("/peers/peer?aet=CT_1", revoked="/peers/peer?aet=GONE"),
@@ -127,7 +146,7 @@ def _peers(running: RunningArchive) -> Mapping[str, str]:
     return {}
 
 
-PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, watched)
+PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, watched, passkey_of_viewer)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

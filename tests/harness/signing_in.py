@@ -13,6 +13,9 @@ from strongroom.archive.people import Entered, Link, Where, digest_of, new_secre
 from strongroom.archive.roles import Role, encode_roles
 from strongroom.archive.totp import STEP_S, code_at
 from strongroom.errors import Unauthenticated
+from strongroom.people.ceremonies import RelyingParty
+from strongroom.people.changing import OwnAccount
+from strongroom.people.passkeys import Passkeys
 from strongroom.people.sealing import PeopleKey
 from strongroom.people.signing_in import SignIn
 from strongroom.people.steps import SessionRules, SignInPorts, Steps
@@ -26,8 +29,9 @@ from strongroom.types import Principal
 START_S = 1_800_000_000.0
 PASSCODE = "correct horse battery"
 HASH = hash_passcode(PASSCODE)
-HERE = Where("192.0.2.1", agent="Firefox")
-ELSEWHERE = Where("198.51.100.7")
+HERE = Where("192.0.2.1", agent="Firefox", port=8443)
+ELSEWHERE = Where("198.51.100.7", port=8443)
+SITE = RelyingParty.of(("pacs.example", "images.pacs.example"), "", "STRONGROOM")
 RULES = SessionRules(idle_us=1_800_000_000, max_age_us=43_200_000_000, archive_name="STRONGROOM")
 
 
@@ -40,9 +44,12 @@ class World:
     refused: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        ports = SignInPorts(self.index.database, PeopleKey(bytes(32)), lambda: self.now_s, self.refused.append)
+        database, key = self.index.database, PeopleKey(bytes(32))
+        ports = SignInPorts(database, key, lambda: self.now_s, self.refused.append, self.index.record)
         self.steps = Steps(ports, RULES)
         self.sign_in = SignIn(self.steps)
+        self.passkeys = Passkeys(self.steps, SITE)
+        self.own_account = OwnAccount(self.steps)
         self.table = PeopleTable(self.index.database.dialect)
 
     def do(self, work: Any, *values: Any) -> Any:

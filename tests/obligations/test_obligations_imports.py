@@ -269,6 +269,7 @@ TOUCHED_BY: dict[str, set[str]] = {
     "tempfile": {"admin.viewer", "net.tls"},
     "typer": {"cli"},
     "uvloop": {"serving.webworker"},
+    "webauthn": {"people.ceremonies"},
     "xml": {"web.wadl"},
     "yara_x": {"screen.yara"},
     "zlib": {

@@ -80,6 +80,7 @@ FRAME = Case(Kind.RESOURCE, more={"frames": "1"})
 DOOR_FORM = Case(Kind.DOOR, headers={"Content-Type": FORM})
 NAMED = Case(Kind.NAMED, headers={"Content-Type": FORM})
 ADMINISTERING_FORM = Case(Kind.FREE, headers={"Content-Type": FORM})
+OWN_FORM = Case(Kind.FREE, headers={"Content-Type": FORM})
 PIXELS = Case(Kind.RESOURCE, more={"bulkdata": "7FE00010", "path": "7FE00010"})
 
 NO_ALERT = {"log": "serve", "seq": "0"}
@@ -137,6 +138,20 @@ CASES: Mapping[str, Case] = {
     "signOut": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageAccount": Case(Kind.FREE),
     "pageProve": Case(Kind.FREE),
+    "passkeyOptions": DOOR_FORM,
+    "signInWithPasskey": DOOR_FORM,
+    "enterPasskey": DOOR_FORM,
+    "pageAddPasskey": Case(Kind.DOOR),
+    "addPasskey": DOOR_FORM,
+    "proveWithPasskey": OWN_FORM,
+    "pageRemovePasskey": Case(Kind.NAMED, more={"passkey": "x"}),
+    "removePasskey": Case(Kind.NAMED, more={"passkey": "x"}, headers={"Content-Type": FORM}),
+    "pagePasscode": Case(Kind.FREE),
+    "changePasscode": OWN_FORM,
+    "pageRemoveApp": Case(Kind.FREE),
+    "removeApp": OWN_FORM,
+    "pageRecoveryCodes": Case(Kind.FREE),
+    "makeRecoveryCodes": OWN_FORM,
     "prove": Case(Kind.FREE, headers={"Content-Type": FORM}),
     "pageAlerts": Case(Kind.FREE),
     "pageAlertSeen": Case(Kind.FREE, more=NO_ALERT),

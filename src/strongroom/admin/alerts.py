@@ -49,6 +49,10 @@ _CHECK: Final = Advice(
     "critical",
 )
 _ADVICE: Final[Mapping[str, Advice]] = {
+    "passkey-counter-went-back": Advice(
+        "a passkey was shown that somebody may have a copy of; it did not sign anybody in",
+        "ask its owner; have it removed at /account, or `strongroom user reset` the account",
+    ),
     SCREENING: Advice(
         "something that does not belong into an image was found in an object",
         "find out how it got into the image; disarm a copy with `strongroom disarm` if the image is needed",

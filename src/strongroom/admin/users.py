@@ -15,6 +15,7 @@ from strongroom.archive.federation import is_of_provider
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.people import (
+    PASSKEY,
     SECRET_BYTES,
     UNCONFIRMED,
     Link,
@@ -26,6 +27,7 @@ from strongroom.archive.people import (
 from strongroom.archive.roles import Role, encode_roles
 from strongroom.errors import ConfigError, NotFound
 from strongroom.store.accounts import hash_passcode
+from strongroom.store.passkeys import PasskeyTable
 from strongroom.store.people import PeopleTable
 from strongroom.store.transaction import Transaction
 from strongroom.types import Principal, Scope
@@ -123,7 +125,7 @@ def users(archive: Archive) -> list[User]:
     """Every account, by name."""
     table = PeopleTable(archive.backend.dialect)
     with archive.index.database.read() as cursor:
-        return [_user(each, _factors(table, cursor, each.name)) for each in table.people(cursor)]
+        return [_user(each, _factors(archive, cursor, each.name)) for each in table.people(cursor)]
 
 
 def first_link(archive: Archive) -> NewLink | None:
@@ -189,8 +191,10 @@ def _require_person(table: PeopleTable, transaction: Transaction, name: str) -> 
     return person
 
 
-def _factors(table: PeopleTable, cursor: object, name: str) -> tuple[str, ...]:
-    return tuple(kind for kind, factor in table.factors(cursor, name).items() if factor.step != UNCONFIRMED)
+def _factors(archive: Archive, cursor: object, name: str) -> tuple[str, ...]:
+    dialect = archive.backend.dialect
+    kinds = [kind for kind, each in PeopleTable(dialect).factors(cursor, name).items() if each.step != UNCONFIRMED]
+    return (*kinds, *([PASSKEY] if PasskeyTable(dialect).of_person(cursor, name) else []))
 
 
 def _user(person: Person, factors: tuple[str, ...]) -> User:

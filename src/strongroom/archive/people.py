@@ -23,6 +23,7 @@ SECRET_BYTES: Final = 32
 VIA_SESSION: Final = "session"
 MAX_AGENT_CHARS: Final = 160
 MAX_NAME_CHARS: Final = 64
+MAX_PASSKEY_NAME_CHARS: Final = 40
 TOTP: Final = "totp"
 """The kind of a factor: one-time codes of an app. One whose ``step`` is ``UNCONFIRMED`` is none yet."""
 
@@ -224,6 +225,14 @@ def parse_person_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ConfigError("a user name is a letter or digit, and up to 63 more of these, dots, dashes, underscores, @")
     return text
+
+
+def parse_passkey_name(text: str) -> str:
+    """What somebody calls a passkey of his. Raises ConfigError."""
+    name = " ".join(text.split())
+    if not 0 < len(name) <= MAX_PASSKEY_NAME_CHARS or not name.isprintable():
+        raise ConfigError(f"a passkey has a name of at most {MAX_PASSKEY_NAME_CHARS} characters")
+    return name
 
 
 def shown_agent(text: str) -> str:

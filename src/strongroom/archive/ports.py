@@ -9,7 +9,7 @@ from strongroom.archive.emergencies import Candidate, LookedAt, Opening
 from strongroom.archive.federation import Arrival, Departure, ProviderShown
 from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, Condition, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
-from strongroom.archive.people import Entered, Offered, Person, Session, SessionShown, Ways, Where
+from strongroom.archive.people import Entered, Offered, Passkey, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
 from strongroom.archive.sharing import MadeShare, NewShare, Share
@@ -189,6 +189,9 @@ class SignIn(Protocol):
     def prove(self, secret: str, passcode: str, code: str, where: Where) -> Entered:
         """Prove once more who has this session. Raises Unauthenticated, Throttled."""
 
+    def require_fresh(self, secret: str, where: Where, resume: str) -> tuple[Session, Person]:
+        """Who may change what he signs in with. Raises Unauthenticated, ProofNeeded."""
+
     def ways(self, person: str) -> Ways:
         """What somebody has to sign in with beside a passcode."""
 
@@ -259,3 +262,51 @@ class Providers(Protocol):
 
         Raises Unauthenticated, Throttled.
         """
+
+
+class Passkeys(Protocol):
+    """Passkeys of people. Every call blocks; ``secret`` is that of a session, ``text`` what a browser has answered."""
+
+    @property
+    def domain(self) -> str:
+        """The domain that they are made for."""
+
+    def is_here(self, host: str) -> bool:
+        """Whether passkeys work for who calls us by this name."""
+
+    def place(self, port: int) -> str:
+        """Where they work: the origin of our pages."""
+
+    def passkeys(self, person: str) -> list[Passkey]:
+        """Somebody's passkeys, the oldest first."""
+
+    def options(self, purpose: str, bound: str, where: Where) -> str:
+        """What a browser is asked, as JSON. Raises Unauthenticated, ProofNeeded."""
+
+    def sign_in(self, text: str, bound: str, where: Where) -> Entered:
+        """The only step, with a passkey that says whose it is. Raises Unauthenticated, Throttled."""
+
+    def complete(self, secret: str, text: str, where: Where) -> Entered:
+        """The second step, after a passcode. Raises Unauthenticated, Throttled."""
+
+    def prove(self, secret: str, text: str, where: Where) -> Entered:
+        """Prove once more who has this session. Raises Unauthenticated, Throttled."""
+
+    def add(self, secret: str, text: str, name: str, where: Where) -> Entered:
+        """Take a passkey that was made. Raises Unauthenticated, ProofNeeded, Denied."""
+
+    def remove(self, secret: str, number: str, where: Where) -> None:
+        """Take a passkey from its owner. Raises Unauthenticated, ProofNeeded, NotFound, Denied."""
+
+
+class OwnAccount(Protocol):
+    """What somebody changes of how he signs in. Every call blocks; ``secret`` is that of his session."""
+
+    def change_passcode(self, secret: str, current: str, fresh: str, where: Where) -> None:
+        """Another passcode. Raises Unauthenticated, Throttled, ProofNeeded, ConfigError."""
+
+    def remove_totp(self, secret: str, where: Where) -> None:
+        """No authenticator app any more. Raises Unauthenticated, ProofNeeded, NotFound, Denied."""
+
+    def new_recovery_codes(self, secret: str, where: Where) -> tuple[str, ...]:
+        """New recovery codes, in place of those before. Raises Unauthenticated, ProofNeeded, Denied."""

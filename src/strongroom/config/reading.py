@@ -79,7 +79,7 @@ def _check(config: Config, today: date) -> None:
         raise ConfigError("dicom.drain_timeout_s must be greater than 0 and finite")
     _check_https(config.https)
     _check_jwt(config.jwt)
-    _check_sessions(config.sessions)
+    _check_sessions(config.sessions, config.https.names)
     _check_people(config.people)
     check_providers(config.oidc)
     for name in LimitsSection.__struct_fields__:
@@ -106,7 +106,7 @@ def _check(config: Config, today: date) -> None:
         _check_exception(exception, today)
 
 
-def _check_sessions(sessions: SessionsSection) -> None:
+def _check_sessions(sessions: SessionsSection, names: tuple[str, ...]) -> None:
     for name, least, most in (
         ("idle_timeout_s", 60, 28_800),
         ("max_age_s", 300, 86_400),
@@ -115,6 +115,9 @@ def _check_sessions(sessions: SessionsSection) -> None:
     ):
         if not least <= getattr(sessions, name) <= most:
             raise ConfigError(f"sessions.{name} must be {least} to {most}")
+    domain = sessions.passkey_domain
+    if domain and not any(name == domain or name.endswith(f".{domain}") for name in (*names, "localhost")):
+        raise ConfigError("sessions.passkey_domain must be one of https.names, or a domain that one of them ends in")
 
 
 def _check_people(people: PeopleSection) -> None:

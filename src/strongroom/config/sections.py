@@ -84,6 +84,13 @@ class SessionsSection(_Section, frozen=True):
     proof_max_age_s: Annotated[
         float, _key("Since somebody last proved who he is; then what matters most asks for it again. 60 to 3600.")
     ] = 600.0
+    passkey_domain: Annotated[
+        str,
+        _key(
+            "Domain that passkeys are made for: one of `https.names`, or a domain that they end in. Empty: the first "
+            "of them, or `localhost` where there is none. They work for this one only, and are lost when it changes."
+        ),
+    ] = ""
     link_expires_s: Annotated[float, _key("For a sign-in link to be used. 60 to 604800.")] = 3600.0
 
 

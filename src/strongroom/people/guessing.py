@@ -78,6 +78,17 @@ def share_buckets(number: int) -> tuple[Bucket, ...]:
     return (_bucket("share", CODE, str(number)),)
 
 
+def passkey_buckets(key: PeopleKey, owner: str, where: Where, group: str) -> tuple[Bucket, ...]:
+    """What a wrong answer of a passkey counts against that says it is one of ``owner``, "" if it is nobody's.
+
+    Nobody guesses a signature. What is counted keeps strangers from having many of them verified, and never counts
+    against an account: ids of credentials are no secret.
+    """
+    if owner and key.is_device_of(owner, where.device):
+        return (_bucket("code-device", CODE_OF_KNOWN_DEVICE, owner, where.device),)
+    return (_bucket("address", ADDRESS, group),)
+
+
 def _bucket(kind: str, allowance: Allowance, *words: str) -> Bucket:
     return Bucket(sha256("\0".join((kind, *words)).encode()).hexdigest(), allowance)
 

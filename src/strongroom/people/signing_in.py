@@ -111,7 +111,7 @@ class SignIn:
         Raises Unauthenticated, ProofNeeded.
         """
         steps = self._steps
-        _, person = steps.changing(secret, where, SET_UP)
+        _, person = steps.require_fresh(secret, where, SET_UP)
         now_us = steps.now_us()
 
         def work(transaction: Any) -> bytes:
@@ -134,7 +134,7 @@ class SignIn:
         Raises Unauthenticated, Throttled, ProofNeeded.
         """
         steps = self._steps
-        before, person = steps.changing(secret, where, SET_UP)
+        before, person = steps.require_fresh(secret, where, SET_UP)
         buckets = code_buckets(steps.ports.key, person.name, where)
         steps.require_allowance(buckets, where, person.name)
         now_us = steps.now_us()
@@ -163,6 +163,10 @@ class SignIn:
     def whoever(self, secret: str, where: Where) -> tuple[Session, Person]:
         """Whose session this is, in whatever state. Raises Unauthenticated."""
         return self._steps.whoever(secret, where)
+
+    def require_fresh(self, secret: str, where: Where, resume: str) -> tuple[Session, Person]:
+        """Whose session this is, who may change what he signs in with. Raises Unauthenticated, ProofNeeded."""
+        return self._steps.require_fresh(secret, where, resume)
 
     def ways(self, person: str) -> Ways:
         """What somebody has to sign in with beside a passcode."""

@@ -66,12 +66,13 @@ class SessionRules:
 @dataclass(frozen=True, slots=True)
 class SignInPorts:
     """What signing in needs. ``record_refusal`` writes a refusal to the trail, or the sum of many, and does not block;
-    ``clock`` is seconds since 1970."""
+    ``alert`` writes what somebody is to be told of. ``clock`` is seconds since 1970."""
 
     database: Database
     key: PeopleKey
     clock: Callable[[], float]
     record_refusal: Callable[[Event], None]
+    alert: Callable[[Event], None]
 
 
 class Steps:
@@ -111,10 +112,10 @@ class Steps:
             raise Unauthenticated("not-this-step")
         return session, person
 
-    def changing(self, secret: str, where: Where, resume: str) -> tuple[Session, Person]:
+    def require_fresh(self, secret: str, where: Where, resume: str, *states: State) -> tuple[Session, Person]:
         """Whose session this is, who may change what he signs in with: who has just proved who he is, or has still to
-        set up a second factor. Raises Unauthenticated, ProofNeeded."""
-        session, person = self.in_state(secret, where, State.OPEN, State.SETUP)
+        set up a second factor, unless ``states`` says otherwise. Raises Unauthenticated, ProofNeeded."""
+        session, person = self.in_state(secret, where, *(states or (State.OPEN, State.SETUP)))
         is_old = self.now_us() - session.proved_us >= self.rules.proof_max_age_us
         if session.state is State.OPEN and is_old:
             raise ProofNeeded(resume)
@@ -133,6 +134,11 @@ class Steps:
             len(self.passkeys.of_person(cursor, person)),
             self.passkeys.recovery_codes_left(cursor, person),
         )
+
+    def require_second_factor(self, person: Person, left: Ways) -> None:
+        """Return if this is enough for somebody to have left. Raises Denied."""
+        if person.needs_second_factor and not left.has_second_factor:
+            raise Denied("last-second-factor")
 
     # --- guessing
 

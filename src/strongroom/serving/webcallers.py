@@ -23,6 +23,9 @@ from strongroom.config import JwtSection
 from strongroom.errors import ConfigError, Denied, StrongroomError
 from strongroom.net.certificates import CertificateFacts, facts_of_der, is_issued_by
 from strongroom.net.refusals import Key, RefusalMeter
+from strongroom.people.ceremonies import RelyingParty
+from strongroom.people.changing import OwnAccount
+from strongroom.people.passkeys import Passkeys
 from strongroom.people.sealing import people_key
 from strongroom.people.signing_in import SignIn
 from strongroom.people.steps import SessionRules, SignInPorts, Steps
@@ -84,14 +87,19 @@ class Callers:
             int(sessions.proof_max_age_s * 1e6),
         )
         ports = SignInPorts(
-            archive.index.database, people_key(archive.ring, archive.secrets), time.time, self._refusals.record
+            archive.index.database,
+            people_key(archive.ring, archive.secrets),
+            time.time,
+            self._refusals.record,
+            archive.index.record,
         )
         steps = Steps(ports, rules)
-        self.sign_in = SignIn(steps)
         self._shares, self._emergencies = ShareTable(archive.backend.dialect), EmergencyTable(archive.backend.dialect)
         self.sharing = shares_of(archive, self._refusals.record)
         self.break_glass = emergencies_of(archive)
         self.providers = providers_of(archive, steps)
+        site = RelyingParty.of(archive.config.https.names, sessions.passkey_domain, archive.config.archive.aet)
+        self.sign_in, self.own_account, self.passkeys = SignIn(steps), OwnAccount(steps), Passkeys(steps, site)
 
     def _jwt_verifier(self, jwt: JwtSection) -> JwtVerifier:
         rules = JwtRules(

@@ -153,7 +153,15 @@ class Worker:
         self._drawing = _Queue("https-pixels", jobs, jobs, "too many images wait to be decoded")
         self._signing_in = _Queue("https-sign-in", 2, MAX_SIGN_INS, CROWDED)  # an Argon2id takes its time
         self._asking = _Queue("https-provider", 4, MAX_SIGN_INS, CROWDED)  # each waits for answers of a provider
-        services = Services(
+        self._app = WebApp(OPERATIONS, self._services())
+        self._tls = Tls(archive)
+        names = frozenset(name.lower() for name in own_addresses(config))
+        self._server = WebServer(self._app, config.limits, names, self._tls.context, config.https.public_port)
+
+    def _services(self) -> Services:
+        """What handlers use of the archive and of this process."""
+        archive, callers, config = self._archive, self._callers, self._archive.config
+        return Services(
             reader=archive.reader,
             new_ingest=archive.new_ingest,
             new_memory=new_memory,
@@ -172,6 +180,8 @@ class Worker:
             room=Room(config.limits.max_held_bytes_of_all),
             pixels=self._pixels,
             sign_in=callers.sign_in,
+            passkeys=callers.passkeys,
+            own_account=callers.own_account,
             oversight=Oversight(archive),
             sharing=callers.sharing,
             break_glass=callers.break_glass,
@@ -183,13 +193,9 @@ class Worker:
             index_is_remote=not archive.backend.is_sqlite,
             is_ready=self._is_ready,
             count_request=self._count_request,
-            metrics=reporter.exposition,
+            metrics=self._reporter.exposition,
             viewer=InstalledViewer(archive.home.viewer_folder(config.https.viewer_dir), read_pin()),
         )
-        self._app = WebApp(OPERATIONS, services)
-        self._tls = Tls(archive)
-        names = frozenset(name.lower() for name in own_addresses(config))
-        self._server = WebServer(self._app, config.limits, names, self._tls.context, config.https.public_port)
 
     async def _run_blocking(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)

@@ -27,7 +27,6 @@ class PasskeyTable:
             .values(counter=bindparam("b"), is_synced=bindparam("c"), used_us=bindparam("d")),
             dialect,
         )
-        self._rename = Sql(update(PASSKEY).where(of_id).values(name=bindparam("b")), dialect)
         self._drop = Sql(delete(PASSKEY).where(of_id, PASSKEY.c.person == bindparam("b")), dialect)
         self._spent = Sql(select(SPENT_CHALLENGE.c.digest).where(SPENT_CHALLENGE.c.digest == bindparam("a")), dialect)
         self._spend = Sql(insert(SPENT_CHALLENGE), dialect)
@@ -73,10 +72,6 @@ class PasskeyTable:
     def use(self, cursor: Any, used: Passkey) -> None:
         """Say that a passkey was used: its counter, when, and whether it has copies by now."""
         self._use.run(cursor, a=used.credential, b=used.counter, c=int(used.is_synced), d=used.used_us)
-
-    def rename(self, cursor: Any, credential: str, name: str) -> None:
-        """Give a passkey another name."""
-        self._rename.run(cursor, a=credential, b=name)
 
     def drop(self, cursor: Any, credential: str, person: str) -> bool:
         """Forget a passkey of somebody; False if he has none of that id."""

@@ -14,7 +14,7 @@ from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
-from strongroom.archive.ports import BreakGlass, Providers, Sharing, SignIn
+from strongroom.archive.ports import BreakGlass, OwnAccount, Passkeys, Providers, Sharing, SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -102,6 +102,8 @@ class Services:
     new_memory: Callable[[], Memory] = Memory
     sign_in: SignIn | None = None
     oversight: Oversight | None = None
+    passkeys: Passkeys | None = None
+    own_account: OwnAccount | None = None
     run_sign_in: RunBlocking | None = None
     proof_max_age_us: int = 600_000_000
     administration: Administration | None = None

@@ -104,6 +104,10 @@ def test_the_configuration_cannot_be_changed_once_it_is_read() -> None:
         (LEAST + "[sessions]\nidle_timeout_s = 59\n", "sessions.idle_timeout_s must be 60 to 28800"),
         (LEAST + "[sessions]\nmax_age_s = inf\n", "sessions.max_age_s must be 300 to 86400"),
         (LEAST + "[sessions]\nproof_max_age_s = 3601\n", "sessions.proof_max_age_s must be 60 to 3600"),
+        (
+            LEAST + '[https]\nnames = ["pacs.example"]\n[sessions]\npasskey_domain = "other.example"\n',
+            "sessions.passkey_domain must be one of https.names, or a domain that one of them ends in",
+        ),
         (LEAST + "[sessions]\nlink_expires_s = nan\n", "sessions.link_expires_s must be 60 to 604800"),
         (LEAST + LEAST, "archive"),
         ("archive = 1", "archive must be a table, not a whole number"),

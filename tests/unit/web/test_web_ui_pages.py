@@ -47,7 +47,8 @@ def test_every_template_escapes_and_has_no_script_or_style_of_its_own() -> None:
 
 
 def test_a_page_for_nobody_has_no_way_further_in() -> None:
-    text = bytes(page("sign_in.html", next="/", name="", wrong="").body).decode()
+    values = {"next": "/", "name": "", "wrong": "", "providers": (), "more": ""}
+    text = bytes(page("sign_in.html", **values, passkeys_here=True, passkeys_at="").body).decode()
     assert "/studies" not in text
     assert asset("app.css") in text
 

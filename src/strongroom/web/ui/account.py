@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
-from strongroom.archive.people import SessionShown
 from strongroom.archive.sharing import share_number
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
@@ -21,14 +20,19 @@ async def show_account(call: Call) -> Response:
     """The page; whoever came by a share has no account."""
     if share_number(call.principal.user) is not None:
         return see_other("/")
-    sessions, has_factor = await run(call, _found, call)
+    found = await run(call, _found, call)
     rights = sorted(right.value for right in call.principal.rights)
-    return page("account.html", call.principal, sessions=sessions, has_factor=has_factor, rights=rights)
+    return page("account.html", call.principal, rights=rights, **found)
 
 
-def _found(call: Call) -> tuple[list[SessionShown], bool]:
-    sign_in = sign_in_of(call)
-    return sign_in.sessions(call.principal), sign_in.ways(call.principal.user).has_second_factor
+def _found(call: Call) -> dict[str, Any]:
+    sign_in, passkeys, person = sign_in_of(call), call.services.passkeys, call.principal
+    return {
+        "sessions": sign_in.sessions(person),
+        "ways": sign_in.ways(person.user),
+        "passkeys": passkeys.passkeys(person.user) if passkeys else [],
+        "passkeys_for": passkeys.domain if passkeys else "",
+    }
 
 
 async def end_session(call: Call) -> Response:

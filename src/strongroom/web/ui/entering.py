@@ -6,7 +6,7 @@ These pages are for anybody; what each of them does, ``archive.ports.SignIn`` do
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import segno
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from strongroom.archive.passcodes import MIN_CHARS
-from strongroom.archive.people import Entered, State
+from strongroom.archive.people import Entered, State, Ways
 from strongroom.archive.ports import SignIn
 from strongroom.errors import ConfigError, Denied, NotFound, Throttled, Unauthenticated
 from strongroom.web.call import Call
@@ -45,16 +45,40 @@ def run(call: Call, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     return run_sign_in(work, *args, **kwargs)
 
 
-async def show_sign_in(call: Call) -> Response:
-    """The form."""
-    return sign_in_page(call, local_path(call.request.query_params.get("next", "/")))
+def site_of(call: Call) -> dict[str, Any]:
+    """What a page says of passkeys: whether they work under the name that it was called by, and where they do."""
+    passkeys, request = call.services.passkeys, call.request
+    if passkeys is None:
+        return {"passkeys_here": False, "passkeys_at": ""}
+    place = passkeys.place(request.scope["server"][1])
+    return {"passkeys_here": passkeys.is_here(request.url.hostname or ""), "passkeys_at": place}
 
 
 def sign_in_page(call: Call, wanted: str, *, status: int = 200, name: str = "", wrong: str = "") -> Response:
     """The form, with what was wrong; ``wanted`` is the path to go to afterwards."""
     providers = call.services.providers.shown() if call.services.providers else ()
     more = "" if wanted == "/" else f"?next={quote(wanted, safe='/')}"
-    return page("sign_in.html", status=status, next=wanted, name=name, wrong=wrong, providers=providers, more=more)
+    values = {"next": wanted, "name": name, "wrong": wrong, "providers": providers, "more": more, **site_of(call)}
+    return page("sign_in.html", status=status, **values)
+
+
+async def code_page(call: Call, wanted: str, wrong: str = "", status: int = 200) -> Response:
+    """The form of the second step. Raises Unauthenticated, Denied for who is at another one."""
+    ways = await run(call, _ways_at_code, call)
+    return page("code.html", status=status, next=wanted, wrong=wrong, ways=ways, **site_of(call))
+
+
+def _ways_at_code(call: Call) -> Ways:
+    sign_in = sign_in_of(call)
+    session, person = sign_in.whoever(secret_of(call), where_of(call))
+    if session.state is not State.FACTOR:
+        raise Denied("not-this-step")
+    return sign_in.ways(person.name)
+
+
+async def show_sign_in(call: Call) -> Response:
+    """The form."""
+    return sign_in_page(call, local_path(call.request.query_params.get("next", "/")))
 
 
 async def sign_in(call: Call) -> Response:
@@ -64,30 +88,29 @@ async def sign_in(call: Call) -> Response:
     try:
         entered = await run(call, sign_in_of(call).begin, name, form.get("passcode", ""), where_of(call))
     except Throttled as error:
-        return _waiting(error, sign_in_page(call, wanted, status=429, name=name, wrong=wait_words(error)))
+        return wait_for(error, sign_in_page(call, wanted, status=429, name=name, wrong=wait_words(error)))
     except Unauthenticated:
         return sign_in_page(call, wanted, status=403, name=name, wrong=WRONG)
-    return _go_on(entered, wanted)
+    return go_on(entered, wanted)
 
 
 async def show_code(call: Call) -> Response:
     """The form for a one-time code."""
-    await _require_state(call, State.FACTOR)
-    return page("code.html", next=local_path(call.request.query_params.get("next", "/")), wrong="")
+    return await code_page(call, local_path(call.request.query_params.get("next", "/")))
 
 
 async def enter_code(call: Call) -> Response:
     """The second step."""
     form = await read_form(call.request)
     wanted = local_path(form.get("next", "/"))
-    await _require_state(call, State.FACTOR)
+    await run(call, _ways_at_code, call)
     try:
-        entered = await run(call, sign_in_of(call).complete, secret_of(call), form.get("code", "")[:16], where_of(call))
+        entered = await run(call, sign_in_of(call).complete, secret_of(call), form.get("code", "")[:40], where_of(call))
     except Throttled as error:
-        return _waiting(error, page("code.html", status=429, wrong=wait_words(error), next=wanted))
+        return wait_for(error, await code_page(call, wanted, wait_words(error), 429))
     except Unauthenticated:
-        return page("code.html", status=403, next=wanted, wrong=WRONG_CODE)
-    return _go_on(entered, wanted)
+        return await code_page(call, wanted, WRONG_CODE, 403)
+    return go_on(entered, wanted)
 
 
 async def show_link(call: Call) -> Response:
@@ -108,7 +131,7 @@ async def use_link(call: Call) -> Response:
     except ConfigError as error:
         wrong = f"{str(error)[:1].upper()}{str(error)[1:]}."
         return page("welcome.html", status=403, name=name, least=MIN_CHARS, wrong=wrong)
-    return _go_on(entered, "/")
+    return go_on(entered, "/")
 
 
 async def show_set_up(call: Call) -> Response:
@@ -128,7 +151,7 @@ async def set_up(call: Call) -> Response:
         if error.reason != "code-wrong":
             raise
         return await _set_up_page(call, WRONG_CODE, 403)
-    return _go_on(entered, "/")
+    return go_on(entered, "/")
 
 
 async def sign_out(call: Call) -> Response:
@@ -142,16 +165,13 @@ async def _set_up_page(call: Call, wrong: str, status: int) -> Response:
     offered = await run(call, sign_in_of(call).offer_totp, secret_of(call), where_of(call))
     drawn = segno.make(offered.uri, error="m").svg_inline(scale=5, border=4, dark="#000", light="#fff", omitsize=True)
     in_fours = " ".join(offered.secret[at : at + 4] for at in range(0, len(offered.secret), 4))
-    return page("second_factor.html", status=status, qr=Markup(drawn), secret=in_fours, wrong=wrong)  # noqa: S704  # ours
-
-
-async def _require_state(call: Call, state: State) -> None:
     session, _ = await run(call, sign_in_of(call).whoever, secret_of(call), where_of(call))
-    if session.state is not state:
-        raise Denied("not-this-step")
+    values = {"secret": in_fours, "wrong": wrong, "is_setup": session.state is State.SETUP, **site_of(call)}
+    return page("second_factor.html", status=status, qr=Markup(drawn), **values)  # noqa: S704  # ours
 
 
-def _go_on(entered: Entered, wanted: str) -> Response:
+def go_on(entered: Entered, wanted: str) -> Response:
+    """Where a step leads: to the next one, or to where somebody wanted to go."""
     return with_session(see_other(next_step(entered.state, wanted)), entered)
 
 
@@ -161,7 +181,8 @@ def next_step(state: State, wanted: str) -> str:
     return {State.OPEN: wanted, State.FACTOR: CODE + more, State.SETUP: SET_UP}[state]
 
 
-def _waiting(error: Throttled, answer: Response) -> Response:
+def wait_for(error: Throttled, answer: Response) -> Response:
+    """The answer, with when to try again."""
     answer.headers["retry-after"] = str(error.retry_after_s)
     return answer
 

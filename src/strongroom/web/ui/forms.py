@@ -21,7 +21,7 @@ MAX_FORM_BYTES: Final = 16_384
 MAX_FIELDS: Final = 16
 DEVICE_AGE_S: Final = 365 * 86_400
 
-_FLAGS: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
+COOKIE_FLAGS: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
 async def read_form(
@@ -62,13 +62,15 @@ def secret_of(call: Call) -> str:
 
 def with_session(response: Response, entered: Entered) -> Response:
     """The response with the cookie of a session that has begun; it goes when the browser is closed."""
-    response.headers.append("set-cookie", f"{SESSION_COOKIE}={entered.secret}; {_FLAGS}")
+    response.headers.append("set-cookie", f"{SESSION_COOKIE}={entered.secret}; {COOKIE_FLAGS}")
     if entered.device:
-        response.headers.append("set-cookie", f"{DEVICE_COOKIE}={entered.device}; Max-Age={DEVICE_AGE_S}; {_FLAGS}")
+        response.headers.append(
+            "set-cookie", f"{DEVICE_COOKIE}={entered.device}; Max-Age={DEVICE_AGE_S}; {COOKIE_FLAGS}"
+        )
     return response
 
 
 def without_session(response: Response) -> Response:
     """The response that takes the cookie of a session away."""
-    response.headers.append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; {_FLAGS}")
+    response.headers.append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; {COOKIE_FLAGS}")
     return response

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from strongroom.archive.agents import browser_name
 from strongroom.archive.model import Detail
 from strongroom.archive.sharing import share_number
 from strongroom.errors import NotFound
@@ -120,6 +121,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(shown=shown, utc=utc, moment=moment, joined=joined, bytes=amount, first_upper=first_upper)
+    found.filters["browser"] = browser_name
     found.globals.update(asset=asset)
     return found
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from strongroom.errors import Throttled, Unauthenticated
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
-from strongroom.web.ui.entering import run, sign_in_of, wait_words
+from strongroom.web.ui.entering import run, sign_in_of, site_of, wait_for, wait_words
 from strongroom.web.ui.failing import PROVE
 from strongroom.web.ui.forms import read_form, secret_of, where_of, with_session
 from strongroom.web.ui.pages import local_path, page, see_other
@@ -20,7 +20,7 @@ WRONG: Final = "That is not right. Nothing was changed."
 
 async def show_prove(call: Call) -> Response:
     """The form."""
-    return await _form(call, local_path(call.request.query_params.get("next", "/account")), "", 200)
+    return await prove_page(call, local_path(call.request.query_params.get("next", "/account")))
 
 
 async def prove(call: Call) -> Response:
@@ -31,17 +31,16 @@ async def prove(call: Call) -> Response:
     try:
         entered = await run(call, sign_in_of(call).prove, secret_of(call), *shown, where_of(call))
     except Throttled as error:
-        answer = await _form(call, wanted, wait_words(error), 429)
-        answer.headers["retry-after"] = str(error.retry_after_s)
-        return answer
+        return wait_for(error, await prove_page(call, wanted, wait_words(error), 429))
     except Unauthenticated:
-        return await _form(call, wanted, WRONG, 403)
+        return await prove_page(call, wanted, WRONG, 403)
     return with_session(see_other(wanted), entered)
 
 
-async def _form(call: Call, wanted: str, wrong: str, status: int) -> Response:
+async def prove_page(call: Call, wanted: str, wrong: str = "", status: int = 200) -> Response:
+    """The form, to go on at ``wanted`` after it."""
     ways = await run(call, sign_in_of(call).ways, call.principal.user)
-    values: dict[str, Any] = {"next": wanted, "wrong": wrong, "ways": ways}
+    values: dict[str, Any] = {"next": wanted, "wrong": wrong, "ways": ways, **site_of(call)}
     return page("prove.html", call.principal, status, **values)
 
 
