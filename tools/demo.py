@@ -24,6 +24,7 @@ FATES = {
     "unreadable": "unreadable",
     "not_dicom": "not DICOM",
 }
+VIEWER_TIMEOUT_S = 120
 RIGHTS = "echo,store,find,get,move,commit"
 
 
@@ -47,6 +48,23 @@ def make(home: Path) -> None:
         print("  " + ", ".join(f"{counts[key]} {words}" for key, words in FATES.items()), flush=True)
     except (ValueError, KeyError):
         sys.exit(f"the import ended with status {done.returncode} and without an answer:\n{done.stderr.strip()}")
+
+
+def add_viewer(home: Path) -> None:
+    """Put OHIF into the archive, unless it is there; without npm, or a way out to its registry, it goes without."""
+    shown = subprocess.run([*STRONGROOM, "viewer", "show", "--home", home], check=False, capture_output=True)
+    if shown.returncode == 0:
+        return
+    print("adding the viewer OHIF ...", flush=True)
+    try:
+        added = subprocess.run(
+            [*STRONGROOM, "viewer", "add", "--home", home], check=False, capture_output=True, text=True,
+            timeout=VIEWER_TIMEOUT_S,
+        )  # fmt: skip
+        said = added.stdout if added.returncode == 0 else f"without it: {added.stderr.strip()}"
+    except subprocess.TimeoutExpired:
+        said = f"without it: npm took more than {VIEWER_TIMEOUT_S} s; `strongroom viewer add` tries again"
+    print("  " + "\n  ".join(said.strip().splitlines()), flush=True)
 
 
 def serve(home: Path) -> int:
@@ -78,10 +96,19 @@ def how_to(home: Path, ready: str) -> str:
     who = f"-aet {PEER} -aec STRONGROOM {host} {port}"
     image = samples() / "test_files" / "CT_small.dcm"
     strongroom = f"{Path(sys.executable).parent}/strongroom"
+    has_ohif = any((home / "viewer").glob("*/index.html.gz"))
+    ohif = " and with OHIF" if has_ohif else f"; OHIF is added by {strongroom} viewer add --home {home}"
     studies = f"https://{web_host}:{web_port}/dicomweb/studies"
     return f"""
-The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate or a token.
-Try it from a second terminal in this directory.
+The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate, a token or
+a link. Try it from a second terminal in this directory.
+
+With a browser, which has to trust {home}/ca.pem or warns once:
+
+  let somebody in   {strongroom} user add --home {home} ann --role physician --link
+                      and open the link that it prints
+  see images        https://{web_host}:{web_port}/studies, each with a small viewer{ohif}
+  administrate      the link in the line "first sign-in as admin", as long as nobody has used it
 
 With curl:
 
@@ -108,6 +135,7 @@ def main() -> int:
     home = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     if not (home / "config.toml").exists():
         make(home)
+    add_viewer(home)
     return serve(home)
 
 

@@ -277,3 +277,57 @@ def policy_of(answer: web.Answer) -> dict[str, list[str]]:
     """The Content-Security-Policy of an answer, by directive."""
     parts = [each.split() for each in answer.headers["Content-Security-Policy"].split(";")]
     return {name: sources for name, *sources in parts}
+
+
+def small_viewer(window: Window, study: str) -> sync_api.Page:
+    """The viewer that is built in, on a study."""
+    window.go(f"/studies/{study}/viewer")
+    expect(window.page.locator("#frame")).to_have_attribute("src", re.compile("rendered"))
+    return window.page
+
+
+def middle_of(page: sync_api.Page) -> bytes:
+    """What is seen of the image, without its edge, which shows where the focus is."""
+    box = page.locator("#stage").bounding_box()
+    assert box is not None
+    inner = {"x": box["x"] + 50, "y": box["y"] + 50, "width": box["width"] - 100, "height": box["height"] - 100}
+    return page.screenshot(clip=inner)
+
+
+def test_the_small_viewer_begins_with_the_window_that_is_seen(window: Open) -> None:
+    """The images have none of their own: they are shown from their least to their greatest value."""
+    seen = window()
+    sign_in(seen)
+    page = small_viewer(seen, CT)
+    values = pydicom.dcmread(sample("CT_small.dcm"))
+    least, most = int(values.pixel_array.min() + values.RescaleIntercept), int(2000 + values.RescaleIntercept)
+    most = max(most, int(values.pixel_array.max() + values.RescaleIntercept))
+    width = most - least + 1
+    expect(page.locator("#window")).to_have_text(f"W {width}  L {round(least + width / 2)}")
+    page.locator("#stage").focus()
+    before = middle_of(page)
+    for key in ("+", "-"):  # a tenth less, and a tenth of what is left more
+        page.keyboard.press(key)
+    expect(page.locator("#frame")).to_have_attribute("src", re.compile("window="))
+    page.keyboard.press("r")
+    expect(page.locator("#frame")).not_to_have_attribute("src", re.compile("window="))
+    assert middle_of(page) == before
+
+
+def test_the_small_viewer_says_its_keys_and_fits_a_telephone(window: Open) -> None:
+    for scheme in ("light", "dark"):
+        seen = window(viewport=NARROW, color_scheme=scheme)
+        sign_in(seen)
+        page = small_viewer(seen, CT)
+        expect(page.locator("#window")).to_contain_text("W ")
+        stage = page.locator("#stage").bounding_box()
+        assert stage is not None
+        assert stage["height"] >= NARROW["width"] * 0.9, "the image is what the page is for"
+        assert stage["y"] + stage["height"] <= NARROW["height"], "all of the image is seen at once"
+        page.locator("#stage").focus()
+        page.keyboard.press("?")
+        expect(page.get_by_text("more and less contrast")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+        kept(seen, f"small-narrow-{scheme}")
+        page.keyboard.press("?")
+        expect(page.get_by_text("more and less contrast")).to_be_hidden()

@@ -60,21 +60,58 @@
     trouble.hidden = false;
   }
 
+  const first = (dataset, tag) => (dataset && dataset[tag] && dataset[tag].Value ? dataset[tag].Value[0] : undefined);
   const number = (dataset, tag) => {
-    const value = dataset[tag] && dataset[tag].Value && dataset[tag].Value[0];
+    const value = first(dataset, tag);
     return value === undefined || value === null || !isFinite(value) ? null : Number(value);
   };
 
+  // What is said of the first frame, be it in the functional groups of a multi-frame image (PS3.3 C.7.6.16).
+  function ofFrame(dataset, sequence, tag) {
+    const groups = [dataset, first(first(dataset, "52009230"), sequence), first(first(dataset, "52009229"), sequence)];
+    for (const group of groups) {
+      const value = number(group, tag);
+      if (value !== null) return value;
+    }
+    return null;
+  }
+
   async function windowOf(instance) {
-    const answer = await fetch(`${root}/${series.uid}/instances/${instance}/metadata`, { headers: { Accept: "application/dicom+json" } });
+    const path = `${root}/${series.uid}/instances/${instance}`;
+    const answer = await fetch(`${path}/metadata`, { headers: { Accept: "application/dicom+json" } });
     if (!answer.ok) return null;
     const [dataset] = await answer.json();
     if (number(dataset, "00280002") !== 1) return null; // colours have no window
-    const center = number(dataset, "00281050"), width = number(dataset, "00281051");
+    const center = ofFrame(dataset, "00289132", "00281050"), width = ofFrame(dataset, "00289132", "00281051");
     if (center !== null && width >= 1) return { center, width, isChanged: false };
-    const bits = number(dataset, "00280101") || 8, slope = number(dataset, "00281053") || 1;
-    const range = 2 ** Math.min(bits, 16) * Math.abs(slope);
-    return { center: range / 2 + (number(dataset, "00281052") || 0), width: range, isChanged: false };
+    const stored = await extremesOf(path, dataset);
+    if (!stored) return null;
+    const slope = ofFrame(dataset, "00289145", "00281053") || 1, offset = ofFrame(dataset, "00289145", "00281052") || 0;
+    const [least, most] = stored.map((value) => value * slope + offset).sort((a, b) => a - b);
+    return { center: least + (most - least + 1) / 2, width: most - least + 1, isChanged: false }; // PS3.3 C.11.2.1.2.1
+  }
+
+  // Without a window of its own, an image is shown from its least to its greatest value: which are they?
+  async function extremesOf(path, dataset) {
+    const bits = number(dataset, "00280100"), isSigned = number(dataset, "00280103") === 1;
+    const kind = { 8: isSigned ? Int8Array : Uint8Array, 16: isSigned ? Int16Array : Uint16Array }[bits];
+    if (!kind) return null;
+    const accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1';
+    const answer = await fetch(`${path}/frames/1`, { headers: { Accept: accept } });
+    if (!answer.ok) return null;
+    const body = new Uint8Array(await answer.arrayBuffer());
+    const begin = body.findIndex((_, at) => at > 3 && body[at - 4] === 13 && body[at - 3] === 10 && body[at - 2] === 13 && body[at - 1] === 10);
+    const bytes = number(dataset, "00280010") * number(dataset, "00280011") * (bits / 8);
+    if (begin < 0 || begin + bytes > body.length) return null;
+    const padding = number(dataset, "00280120"), limit = number(dataset, "00280121");
+    const [low, high] = [padding, limit === null ? padding : limit].sort((a, b) => a - b);
+    let least = Infinity, most = -Infinity;
+    for (const value of new kind(body.slice(begin, begin + bytes).buffer)) {
+      if (padding !== null && value >= low && value <= high) continue;
+      if (value < least) least = value;
+      if (value > most) most = value;
+    }
+    return least > most ? null : [least, most];
   }
 
   async function open(index) {
@@ -132,7 +169,9 @@
     const step = Math.max(1, (initial ? initial.width : 256) / 400);
     if (event.movementX || event.movementY) change(event.movementX * step, event.movementY * step);
   });
+  const help = document.getElementById("help");
   const keys = {
+    "?": () => { help.open = !help.open; },
     ArrowDown: () => go(at + 1), ArrowRight: () => go(at + 1), ArrowUp: () => go(at - 1), ArrowLeft: () => go(at - 1),
     Home: () => go(0), End: () => go(frames.length - 1), r: startOver, R: startOver,
     "+": () => change(-(level ? level.width / 10 : 0), 0), "-": () => change(level ? level.width / 10 : 0, 0),
@@ -145,7 +184,7 @@
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", () => navigator.clipboard && navigator.clipboard.writeText(button.dataset.copy));
   }
-  const first = all.findIndex((each) => each.images.length);
-  if (first >= 0) open(first);
+  const begin = all.findIndex((each) => each.images.length);
+  if (begin >= 0) open(begin);
   else fail(all.length ? "No series of this study has images." : "This study has no series that you may see.");
 })();
