@@ -91,6 +91,7 @@ CASES: Mapping[str, Case] = {
     "pageQuarantine": at("/quarantine", done="?done=destroyed"),
     "pageHeld": at("/quarantine/{held}", asked="/quarantine/{held_asked}"),
     "pageDecision": at("/quarantine/{held}/release", agree="/quarantine/{held_asked}/destroy"),
+    "pageJobs": at("/jobs", stopped="?from=1"),
     "pageTrail": at(
         "/trail",
         empty="?action=backup",

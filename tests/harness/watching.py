@@ -10,8 +10,10 @@ from harness.people import looked_into
 from harness.quarantines import add_officers, hold
 from strongroom.admin import quarantine
 from strongroom.admin.alerts import newest
+from strongroom.admin.telling import Telling, telling
 from strongroom.admin.two_people import Order, now_us
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.oversight import Job
 from strongroom.store.quarantine import What, parse_quarantine_id
 from strongroom.types import Principal
 
@@ -38,5 +40,10 @@ def watched(running: RunningArchive) -> Mapping[str, str]:
             }
             details |= {"quarantine": held[0]} if number == 0 else {}
             archive.index.record(Event(Action.ALERT, Outcome.FAILED, sender, details))
+        with telling(archive, "import", "files") as told:
+            told.result = HOSTILE
+        Telling(archive, Job("backup", "running", HOSTILE, now_us(), now_us(), done=0, total=10, unit="objects")).say(
+            4, 10
+        )
         alerts, _ = newest(archive, "")
     return {"held": held[0], "held_asked": held[1], "alert": f"{alerts[0][0].log}/{alerts[0][0].seq}"}

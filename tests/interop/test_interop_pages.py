@@ -19,10 +19,13 @@ import pytest
 from harness import axe
 from harness.chromium import Window, browser, sync_api
 from harness.pages import CASES, PAGES, PREPARED, ROLES, SEEN, TO_SIGN_IN, expected, may, onlooker
+from harness.people import looked_into
 from harness.walking import NOBODY, Walked, walked
+from strongroom.admin.telling import telling
 from strongroom.archive.roles import Role
 
 pytestmark = pytest.mark.interop
+expect = sync_api.expect
 
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MAX_PICTURE_PIXELS = 6000
@@ -152,6 +155,16 @@ def test_the_walk_would_see_what_it_looks_for(windows: Windows) -> None:
     with pytest.raises(sync_api.Error):
         window.page.goto("https://localhost:1/")
     assert any(each.startswith("left: https://localhost:1/") for each in window.complaints)
+
+
+def test_a_job_is_seen_as_it_goes_on(windows: Windows) -> None:
+    window = look(windows, Role.SECURITY_OFFICER.value, "/jobs", "#jobs")
+    running = window.page.locator("tr", has_text="Export of many")
+    assert running.count() == 0
+    with looked_into(windows.world.running) as archive, telling(archive, "export of many", "objects"):
+        expect(running).to_contain_text("running", timeout=20_000)
+    expect(running).to_contain_text("done", timeout=20_000)
+    assert window.complaints == []
 
 
 def test_what_people_see_when_something_fails_is_fit_to_be_seen(windows: Windows) -> None:

@@ -160,6 +160,7 @@ CASES: Mapping[str, Case] = {
     "pageHeld": Case(Kind.FREE, more=NOT_HELD),
     "pageDecision": Case(Kind.FREE, more=NOT_HELD),
     "decide": Case(Kind.FREE, more=NOT_HELD, headers={"Content-Type": FORM}),
+    "pageJobs": Case(Kind.FREE),
     "pageTrail": Case(Kind.FREE),
     "downloadTrail": Case(Kind.FREE),
     "pageTrailRecord": Case(Kind.FREE, more={"log": "serve", "seq": "0"}),

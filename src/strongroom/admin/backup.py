@@ -31,6 +31,7 @@ from strongroom.admin.backupsets import (
     facts_of,
     seal_manifest,
 )
+from strongroom.admin.telling import Say, telling
 from strongroom.admin.trail import snapshot
 from strongroom.app import AUTHORITY_NAME, INDEX_SECRET, PUBLIC_KEY_NAME, Archive, now_utc
 from strongroom.archive.model import Action, Detail, Outcome
@@ -81,7 +82,9 @@ def create(archive: Archive, to: Path, progress: Progress, passphrase: str | Non
     with medium.alone():
         _record(archive, Outcome.SUCCESS, {"phase": "begin", "to": str(medium.root), "keys": passphrase is not None})
         try:
-            done = _Creation(archive, medium, progress).run(passphrase)
+            with telling(archive, "backup", "objects") as told:
+                done = _Creation(archive, medium, _both(progress, told.say)).run(passphrase)
+                told.result = f"{done.copies.copied} objects copied into {done.manifest.name}"
         except BaseException as error:
             with suppress(StorageUnavailable):
                 _record(archive, Outcome.FAILED, {"phase": "end", "reason": type(error).__name__})
@@ -91,6 +94,14 @@ def create(archive: Archive, to: Path, progress: Progress, passphrase: str | Non
             archive.index.set_meta(LAST_KEY_COPY, f"{done.manifest.taken_s:.0f}")
     manifest, copies = done.manifest, done.copies
     return BackedUp(manifest, copies.copied, copies.copied_bytes, time.monotonic() - started)
+
+
+def _both(progress: Progress, say: Say) -> Progress:
+    def shown(noun: str, done: int, total: int) -> None:
+        progress(noun, done, total)
+        say(done, total, noun)
+
+    return shown
 
 
 def _tell(archive: Archive, manifest: Manifest, copies: ObjectCopies) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.admin.telling import telling
 from strongroom.admin.trail import (
     Outside,
     Verification,
@@ -80,7 +81,15 @@ def check_home(home: Home, progress: Progress) -> Report:
             raise
         return _broken(Finding("index-damaged", str(error)))
     try:
-        return check(archive, progress)
+        with telling(archive, "check", "objects") as told:
+
+            def watched(noun: str, done: int, total: int) -> None:
+                progress(noun, done, total)
+                told.say(done, total, noun)
+
+            report = check(archive, watched)
+            told.result = f"{report.objects} objects, {report.total_findings or 'no'} findings"
+        return report
     finally:
         archive.close()
 

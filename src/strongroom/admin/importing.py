@@ -17,6 +17,7 @@ from pathlib import Path
 
 from strongroom.admin.media import Found, FoundFile, Unusable, open_regular, walk
 from strongroom.admin.standin import IndexStandIn
+from strongroom.admin.telling import Say, telling
 from strongroom.app import Archive
 from strongroom.archive.attributes import SOP_CLASS_UID, SOP_INSTANCE_UID, parse_uid
 from strongroom.archive.ingest import Arrival, Ingest, Verdict
@@ -143,6 +144,7 @@ class Import:
         self._files: Iterator[tuple[FoundFile, bytes]] = iter(())
         self._stopped = False
         self._failure: BaseException | None = None
+        self._say: Say | None = None
         self.tally = Tally()
 
     def run(self, paths: Sequence[Path]) -> Tally:
@@ -151,6 +153,15 @@ class Import:
         Raises ConfigError if a path does not exist, StorageUnavailable when the archive itself fails; what was taken
         until then stays, and the next run goes on from there.
         """
+        with telling(self._archive, "import", "files") as told:
+            self._say = told.say
+            tally = self._run(paths)
+            told.result = ", ".join(
+                f"{count} {fate.value.replace('_', ' ')}" for fate, count in tally.counts.items() if count
+            )
+            return tally
+
+    def _run(self, paths: Sequence[Path]) -> Tally:
         tally = self.tally
         for found in walk(paths):
             tally.total_files += 1
@@ -241,6 +252,8 @@ class Import:
             if len(tally.failures) < (MAX_FAILURES_KEPT if fate in BAD_NEWS else MAX_FAILURES_KEPT // 2):
                 tally.failures.append(failure)
         self._watch(tally, failure)
+        if self._say is not None:
+            self._say(tally.done_files, tally.total_files)
 
     # -- one file
 

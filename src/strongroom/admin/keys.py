@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from strongroom.admin.telling import telling
 from strongroom.app import AUTHORITY_NAME, AUTHORITY_SECRET, INDEX_SECRET, LOCAL_LOG, Archive, key_source, now_utc
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.config import Home, load
@@ -160,7 +161,14 @@ def rotate(archive: Archive, new_key_id: str, watch: Watch) -> Rotation:
     _begin(archive, master_id, replaced, resumed)
     archive.ring.activate(master_id)
     secrets = archive.secrets.rewrap_all(archive.ring)
-    done, unopened = _rewrap(archive, sum(counts.values()) - counts.get(master_id, 0), watch)
+    with telling(archive, "key rotation", "data keys") as told:
+
+        def watched(done: int, of: int) -> None:
+            watch(done, of)
+            told.say(done, of)
+
+        done, unopened = _rewrap(archive, sum(counts.values()) - counts.get(master_id, 0), watched)
+        told.result = f"{done} data keys under {master_id}"
     if resumed or any(len(old) != len(master_id) for old in replaced):
         statements = Rewrapping(archive.backend.dialect)
         archive.index.database.write(lambda transaction: statements.rewrite(transaction.cursor))

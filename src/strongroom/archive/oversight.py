@@ -243,3 +243,6 @@ class Oversight(Protocol):
         Raises NotFound, Denied, Refused (it does not go with what is stored), ConfigError (no such reason),
         IntegrityError.
         """
+
+    def jobs(self, principal: Principal) -> list[Job]:
+        """What runs and what ran. That somebody looks is not in the trail: a page asks every few seconds."""

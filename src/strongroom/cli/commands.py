@@ -11,6 +11,7 @@ from strongroom.cli import (
     check,
     deletion,
     groups,
+    jobs,
     keys,
     media,
     new_group,
@@ -37,6 +38,7 @@ app.command("export")(media.export)
 app.command("delete")(deletion.delete)
 app.command("check")(check.check)
 app.command("alerts")(alerts.alerts)
+app.command("jobs")(jobs.jobs)
 app.command("screen")(screening.screen)
 app.command("disarm")(screening.disarm)
 app.command("signatures")(signatures.signatures)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from strongroom.admin import alerts, quarantine, receipts, trailsearch
+from strongroom.admin import alerts, jobs, quarantine, receipts, trailsearch
 from strongroom.admin.alerts import Alert
 from strongroom.admin.comparing import compared
 from strongroom.admin.two_people import Order, now_us
@@ -25,6 +25,7 @@ from strongroom.archive.oversight import (
     HeldDetails,
     HeldFinding,
     HeldShown,
+    Job,
     Proof,
     Seen,
     TrailEntry,
@@ -134,6 +135,11 @@ class Oversight:
         act = quarantine.release if order.what is What.RELEASE else quarantine.destroy
         done = act(self._archive, order)
         return Decided(done.step.value, done.problems)
+
+    def jobs(self, principal: Principal) -> list[Job]:
+        """As the port."""
+        require(principal, Right.REVIEW)
+        return jobs.jobs(self._archive)
 
     def _held_shown(self, entry: Entry) -> HeldShown:
         lapse_us = self._archive.config.screening.request_days * US_PER_DAY

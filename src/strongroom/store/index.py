@@ -93,6 +93,7 @@ class Index:
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
         self._totals = Totals(backend.dialect, self.registry)
+        self._digested = Sql(select(func.count()).select_from(DIGEST), self._dialect)
         self._small_object = Sql(
             select(SMALL_OBJECT.c.sealed).where(SMALL_OBJECT.c.id == bindparam("a")), self._dialect
         )
@@ -267,6 +268,11 @@ class Index:
         """How many records there are of each level, without what waits in the journal."""
         with self.database.reading() as cursor:
             return {level: self._totals.of(cursor, level) for level in Level}
+
+    def digested(self) -> int:
+        """How many objects have their digests."""
+        with self.database.reading() as cursor:
+            return int(self._digested.run(cursor).fetchone()[0])
 
     def object_ids(self) -> Generator[list[bytes], None, None]:
         """Yield the ids of all stored objects, the newest first, a page at a time."""

@@ -14,6 +14,7 @@ from strongroom.web.ui import (
     drill,
     entering,
     instance,
+    jobs,
     ohif,
     pages,
     passkeys,
@@ -66,6 +67,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *breaking_glass.OPERATIONS,
         *ohif.OPERATIONS,
         *reviewing.OPERATIONS,
+        *jobs.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

@@ -420,7 +420,7 @@ ALERT_SEEN = Table(
 JOB = Table(
     "job",
     TABLES,
-    Column("id", TEXT, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     _text("kind"),
     _text("person"),
     _text("state"),

@@ -38,6 +38,7 @@ AREAS: Final = (
     ("/tokens", "Tokens", Right.ADMINISTER),
     ("/alerts", "Alerts", Right.REVIEW),
     ("/quarantine", "Quarantine", Right.REVIEW),
+    ("/jobs", "Jobs", Right.REVIEW),
     ("/trail", "Trail", Right.AUDIT),
     ("/review/shares", "Shares", Right.REVIEW),
     ("/review/break-glass", "Emergencies", Right.REVIEW),

@@ -32,7 +32,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "job",
-        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("name", TEXT, primary_key=True),
         *_texts("kind", "person", "state", "unit", "result"),
         *_counts("started_us", "said_us", "ended_us", "done", "total"),
     )
