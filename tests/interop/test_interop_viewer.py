@@ -5,9 +5,11 @@ Screenshots are kept in ``STRONGROOM_SCREENSHOTS`` if that is set.
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from harness.viewer import installed_viewer
 from strongroom.archive.model import Action
 from strongroom.archive.roles import Role
 from strongroom.viewer.installed import InstalledViewer
+from strongroom.viewer.installing import COMPRESSED as COMPRESSED_AS
 from strongroom.viewer.pin import read_pin
 
 pytestmark = pytest.mark.interop
@@ -271,6 +274,29 @@ def test_nothing_but_its_own_files_may_run(served: RunningArchive) -> None:
         assert rules["connect-src"] == [files]
         evaluating |= {name.partition(".")[0]} if "'unsafe-eval'" in rules["script-src"] else set()
     assert evaluating == {"8097", "polySeg"}
+
+
+def test_a_viewer_that_somebody_has_changed_is_not_shown(tmp_path: Path) -> None:
+    """A file changed while nobody looked, with a size and a form that fit; put right, it is served at once."""
+    pin, folder = read_pin(), tmp_path / "viewer"
+    shutil.copytree(installed_viewer() / pin.build, folder / pin.build)
+    changed = folder / pin.build / f"app-config.js{COMPRESSED_AS}"
+    content = gzip.decompress(changed.read_bytes())
+    changed.write_bytes(gzip.compress(content.replace(b"/dicomweb", b"/d1c0mweb")))
+    home = archives.new_home(tmp_path / "home", {"https": {"workers": 1, "viewer_dir": str(folder)}})
+    with archives.serving(home) as running:
+        person = signed_in(running, "someone", Role.PHYSICIAN)
+        answer = person.page(viewer_of(CT))
+        assert answer.status == 503
+        assert b"cannot be trusted" in answer.content
+        file = f"/ohif/files/{pin.build}/app-config.js"
+        refused = person.page(file)
+        assert refused.status == 500
+        assert b"d1c0mweb" not in refused.content
+        changed.write_bytes(gzip.compress(content))
+        assert person.page(viewer_of(CT)).status == 200
+        assert person.page(file).content == content
+    assert "app-config.js of the viewer is not what it has to be" in running.output
 
 
 def policy_of(answer: web.Answer) -> dict[str, list[str]]:
