@@ -31,6 +31,8 @@ _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "im
 NONCE_BYTES: Final = 18
 
 AREAS: Final = (
+    ("/shares", "Shared", Right.SHARE),
+    ("/break-glass", "Emergency", Right.BREAK_GLASS),
     ("/posture", "Posture", Right.ADMINISTER),
     ("/peers", "Peers", Right.ADMINISTER),
     ("/people", "People", Right.ADMINISTER),
@@ -43,7 +45,7 @@ AREAS: Final = (
     ("/review/shares", "Shares", Right.REVIEW),
     ("/review/break-glass", "Emergencies", Right.REVIEW),
 )
-"""Pages of those who run the archive or watch over it, in the order in which they are listed, and the right to each."""
+"""Pages beside the studies, in the order in which they are listed, and the right to each."""
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 """Categories of characters that are not seen, or turn around what stands beside them."""
@@ -147,9 +149,8 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "person": principal.user if principal else "",
         "sees_studies": {Right.FIND, Right.GET} <= rights,
         "may": rights,
-        "areas": [(path, word) for path, word, right in AREAS if right in rights],
+        "areas": _areas(principal) if principal else [],
         "is_guest": principal is not None and share_number(principal.user) is not None,
-        "has_glass": principal is not None and principal.scope is not None and Right.BREAK_GLASS in rights,
         "emergencies": principal.emergencies if principal else (),
     }
     text = _TEMPLATES.get_template(template).render({**common, **values})
@@ -160,6 +161,12 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "cross-origin-opener-policy": "same-origin",
     }
     return Response(text, status, headers, "text/html")
+
+
+def _areas(principal: Principal) -> list[tuple[str, str]]:
+    """The areas that somebody may go to; without a scope there is no glass to break."""
+    rights = principal.rights if principal.scope is not None else principal.rights - {Right.BREAK_GLASS}
+    return [(path, word) for path, word, right in AREAS if right in rights]
 
 
 def see_other(path: str) -> Response:
