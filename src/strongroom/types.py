@@ -58,6 +58,8 @@ class Right(StrEnum):
     """Read the trail."""
     REVIEW = "review"
     """See what waits for somebody to look at it: alerts, the quarantine."""
+    PROPOSE = "propose"
+    """Ask that a study be deleted, which takes somebody else as well."""
     SHARE = "share"
     """Show one study to somebody who has no account."""
     BREAK_GLASS = "break-glass"

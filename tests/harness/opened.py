@@ -12,9 +12,11 @@ from harness.walking import NAMES, SCOPED, STUDY
 from strongroom.admin.access import shares_of
 from strongroom.archive.emergencies import Opening
 from strongroom.archive.people import VIA_SESSION
+from strongroom.archive.proposals import Matter, Proposal
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.archive.sharing import MadeShare, NewShare
 from strongroom.store.emergencies import EmergencyTable
+from strongroom.store.proposals import ProposalTable
 from strongroom.types import Principal
 
 DAY_S = 86_400
@@ -54,5 +56,19 @@ def emergencies(running: RunningArchive) -> Mapping[str, str]:
     with looked_into(running) as archive:
         table = EmergencyTable(archive.backend.dialect)
         for each in (over, standing, reviewed):
+            archive.index.database.write(lambda transaction, each=each: table.add(transaction.cursor, each))
+    return {}
+
+
+def proposals(running: RunningArchive) -> Mapping[str, str]:
+    """One that waits, for a study that no page of the walk shows, and one that was declined."""
+    now_us = int(time.time() * 1e6)
+    made = Proposal(
+        1, Matter.DELETE_STUDY, "2.25.4703", "token loader", NAMES[3], now_us, now_us + 7 * DAY_S * 1_000_000
+    )
+    gone = replace(made, number=2, decided_us=now_us, decided_by="administrator", decision="declined", remark=NAMES[1])
+    with looked_into(running) as archive:
+        table = ProposalTable(archive.backend.dialect)
+        for each in (made, gone):
             archive.index.database.write(lambda transaction, each=each: table.add(transaction.cursor, each))
     return {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.archives import RunningArchive
-from harness.opened import emergencies, shares
+from harness.opened import emergencies, proposals, shares
 from harness.people import looked_into
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from harness.watching import watched
@@ -124,6 +124,9 @@ CASES: Mapping[str, Case] = {
     "pageTokens": at("/tokens"),
     "pageNewToken": at("/tokens/new"),
     "pageRevokeToken": at("/tokens/revoke?name=loader"),
+    "pageDelete": at("/studies/{study}/delete"),
+    "pageProposals": at("/review/proposals"),
+    "pageProposal": at("/review/proposals/1", decided="/review/proposals/2"),
     "pageShare": at("/studies/{study}/share"),
     "pageShares": at("/shares"),
     "pageAllShares": at("/review/shares"),
@@ -147,7 +150,7 @@ def _peers(running: RunningArchive) -> Mapping[str, str]:
     return {}
 
 
-PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, watched, passkey_of_viewer)
+PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, proposals, watched, passkey_of_viewer)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from strongroom.admin.agreeing import Agreement
 from strongroom.admin.manifest import manifest_sha256
 from strongroom.admin.proofs import Proof, prove_event
 from strongroom.admin.proofs import log_size as _log_size
@@ -38,15 +39,21 @@ Watch = Callable[[int, int], None]
 
 
 def delete_study(
-    archive: Archive, study_uid: str, reason: str, watch: Watch, caller: Principal | None = None
+    archive: Archive,
+    study_uid: str,
+    reason: str,
+    watch: Watch,
+    caller: Principal | None = None,
+    agreement: Agreement | None = None,
 ) -> Deletion:
     """Delete a study for good. When this returns, or is killed after its transaction, nothing can open its objects.
 
-    Without a ``caller`` this machine's operator does it; any other needs the right, and the study in its scope.
+    Without a ``caller`` this machine's operator does it; any other needs the right, or that two people have an
+    ``agreement``, which the transaction looks at again, and the study in its scope.
     Raises Denied, NotFound, ConfigError or StorageUnavailable with nothing changed; what fails later is in
     ``problems``.
     """
-    if caller is not None:
+    if caller is not None and agreement is None:
         require(caller, Right.DELETE)
     principal = caller or archive.principal
     uid, reason = Uid.parse(study_uid), parse_reason(reason)
@@ -54,8 +61,13 @@ def delete_study(
     first_seq = _log_size(archive)
 
     def work(transaction: Transaction) -> tuple[DeletedStudy, Event, str]:
+        proposal = agreement.require(transaction) if agreement is not None else None
         deleted = statements.run(transaction, uid, principal.scope)
-        event = Event(Action.DELETE, Outcome.SUCCESS, principal, _details(uid, reason, deleted))
+        details = _details(uid, reason, deleted)
+        if agreement is not None and proposal is not None:
+            agreement.carry_out(transaction, proposal)
+            details |= {"user": agreement.wish.name, "proposed_by": proposal.proposer, "proposal": proposal.number}
+        event = Event(Action.DELETE, Outcome.SUCCESS, principal, details)
         transaction.record(event)
         files = [each.object_id for each in deleted.objects if each.in_file]
         return deleted, event, expect_orphans(archive, transaction, files)

@@ -62,6 +62,17 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def authenticated(archive: Archive, name: str, passcode: str) -> str:
+    """Return ``name`` if this is the passcode of its account, whatever its roles. Raises Denied, and records it."""
+    with archive.index.database.read() as cursor:
+        accounts = {known: (hashed, not off) for known, hashed, _, _, off in archive.index.registry.accounts(cursor)}
+    if not Accounts(accounts.get).verify(name, passcode.encode()):
+        details: dict[str, Detail] = {"user": name} if name in accounts else {}
+        archive.record(Action.PROPOSAL, {**details, "reason": "user-or-passcode-wrong"}, Outcome.REFUSED)
+        raise Denied("user-or-passcode-wrong")
+    return name
+
+
 def verified(archive: Archive, name: str, passcode: str) -> str:
     """Return ``name`` if this is its account's passcode, and its role may. Raises Denied, and records it."""
     with archive.index.database.read() as cursor:

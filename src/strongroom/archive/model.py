@@ -56,6 +56,7 @@ class Action(StrEnum):
     SESSION_END = "session.end"
     PROOF = "proof"
     SHARE = "share"
+    PROPOSAL = "proposal"
     BREAK_GLASS = "break.glass"
 
 

@@ -11,6 +11,7 @@ from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, Condition, DataKey, Event, Held, NewInstance, SearchRow, StoredObject
 from strongroom.archive.people import Entered, Offered, Passkey, Person, Session, SessionShown, Ways, Where
 from strongroom.archive.prefilter import Prefilter
+from strongroom.archive.proposals import Proposal
 from strongroom.archive.query import Query, Retrieval
 from strongroom.archive.sharing import MadeShare, NewShare, Share
 from strongroom.types import Principal, Scope
@@ -310,3 +311,28 @@ class OwnAccount(Protocol):
 
     def new_recovery_codes(self, secret: str, where: Where) -> tuple[str, ...]:
         """New recovery codes, in place of those before. Raises Unauthenticated, ProofNeeded, Denied."""
+
+
+class Decisions(Protocol):
+    """What one person proposes and another one agrees to. Every call blocks."""
+
+    def propose_deletion(self, principal: Principal, study_uid: str, reason: str) -> Proposal:
+        """Propose that a study be deleted, or find what waits. Raises Denied, NotFound, ConfigError."""
+
+    def waiting_deletion(self, principal: Principal, study_uid: str) -> Proposal | None:
+        """What waits for a study. Raises Denied, NotFound."""
+
+    def proposals(self, principal: Principal) -> list[Proposal]:
+        """The newest of everybody. Raises Denied."""
+
+    def proposal(self, principal: Principal, number: int) -> Proposal:
+        """One. Raises Denied, NotFound."""
+
+    def agree(self, principal: Principal, number: int, remark: str) -> None:
+        """Carry out what somebody else has proposed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""
+
+    def decline(self, principal: Principal, number: int, remark: str) -> None:
+        """Decline what somebody has proposed. Raises Denied, NotFound, ConfigError."""
+
+    def may_agree(self, principal: Principal, proposal: Proposal) -> bool:
+        """Whether somebody is another person, and may."""

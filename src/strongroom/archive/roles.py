@@ -32,15 +32,15 @@ _READS: Final = frozenset({Right.ECHO, Right.FIND, Right.GET})
 RIGHTS_OF: Final[Mapping[Role, frozenset[Right]]] = MappingProxyType(
     {
         Role.VIEWER: _READS,
-        Role.TECHNOLOGIST: _READS | {Right.STORE, Right.MOVE, Right.COMMIT},
-        Role.PHYSICIAN: _READS | {Right.STORE, Right.MOVE, Right.SHARE, Right.BREAK_GLASS},
+        Role.TECHNOLOGIST: _READS | {Right.STORE, Right.MOVE, Right.COMMIT, Right.PROPOSE},
+        Role.PHYSICIAN: _READS | {Right.STORE, Right.MOVE, Right.PROPOSE, Right.SHARE, Right.BREAK_GLASS},
         Role.RESEARCHER: frozenset({Right.ECHO}),
-        Role.SECURITY_OFFICER: frozenset({Right.ECHO, Right.AUDIT, Right.REVIEW}),
+        Role.SECURITY_OFFICER: frozenset({Right.ECHO, Right.AUDIT, Right.REVIEW, Right.PROPOSE}),
         Role.AUDITOR: frozenset({Right.ECHO, Right.AUDIT}),
-        Role.ADMINISTRATOR: frozenset({Right.ECHO, Right.ADMINISTER, Right.REVIEW}),
+        Role.ADMINISTRATOR: frozenset({Right.ECHO, Right.ADMINISTER, Right.REVIEW, Right.PROPOSE}),
     }
 )
-"""Nobody deletes because of a role: a study is deleted by two people, on the archive's own machine. A researcher has no
+"""Nobody deletes because of a role: one proposes it, and one who reviews agrees. A researcher has no
 images until there is a de-identified view."""
 
 NEED_SECOND_FACTOR: Final = frozenset({Role.ADMINISTRATOR, Role.SECURITY_OFFICER})

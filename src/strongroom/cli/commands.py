@@ -25,6 +25,7 @@ from strongroom.cli import (
     status,
     tokens,
     trail,
+    unsafe,
     users,
     viewer,
 )
@@ -54,3 +55,4 @@ app.add_typer(backup.group, name="backup")
 app.add_typer(sharing.shares, name="share")
 app.add_typer(sharing.emergencies, name="break-glass")
 app.add_typer(viewer.group, name="viewer")
+app.add_typer(unsafe.group, name="unsafe")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +35,21 @@ ScopeOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+ByOption = Annotated[
+    str, typer.Option("--by", help="Your account; the passcode comes from STRONGROOM_PASSCODE or the terminal.")
+]
+
+
+def asked_passcode() -> str:
+    """The passcode of whoever runs a command in his own name. Raises ConfigError if there is nobody to ask."""
+    given = environment("STRONGROOM_PASSCODE")
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask for the passcode: set STRONGROOM_PASSCODE")
+    return getpass.getpass("passcode: ")
 
 
 def home_of(path: Path | None) -> Home:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +17,8 @@ from strongroom.admin.two_people import Order, now_us, verified
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.reasons import parse_reason
 from strongroom.cli import BAD_NEWS, COULD_NOT_RUN, new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
 from strongroom.cli.progress import counted, printable, size
-from strongroom.config import environment
 from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused, StrongroomError
 from strongroom.store.quarantine import Entry, What, parse_quarantine_id, quarantine_id
 
@@ -142,19 +139,10 @@ def _orders(archive: Archive, what: What, which: list[str], user: str, reason: s
     numbers = [parse_quarantine_id(text) for text in which]
     why = parse_reason(reason)
     try:
-        name = verified(archive, user, _passcode())
+        name = verified(archive, user, asked_passcode())
     except Denied as refusal:
         raise StrongroomError(_REFUSALS.get(refusal.reason, str(refusal))) from None
     return [Order(what, number, name, why, now_us()) for number in dict.fromkeys(numbers)]
-
-
-def _passcode() -> str:
-    given = environment("STRONGROOM_PASSCODE")
-    if given is not None:
-        return given
-    if not sys.stdin.isatty():
-        raise ConfigError("there is no terminal to ask for the passcode: set STRONGROOM_PASSCODE")
-    return getpass.getpass("passcode: ")
 
 
 def _carry_out(archive: Archive, orders: list[Order], act: Callable[[Archive, Order], Done], output: Format) -> None:

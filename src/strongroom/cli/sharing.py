@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import sys
 import time
 from typing import Annotated
 
@@ -16,10 +14,9 @@ from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.emergencies import Opening
 from strongroom.archive.sharing import Share
 from strongroom.cli import BAD_NEWS, new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import ByOption, Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
 from strongroom.cli.progress import counted, printable
-from strongroom.config import environment
-from strongroom.errors import ConfigError, Denied, StrongroomError
+from strongroom.errors import Denied, StrongroomError
 
 shares = new_group("Studies shown to people without an account.")
 emergencies = new_group("Patients seen outside a scope in an emergency.")
@@ -93,28 +90,19 @@ def list_emergencies(home: HomeOption = None, output: FormatOption = Format.TEXT
 @emergencies.command()
 def review(
     number: Annotated[int, typer.Argument(help="Number of the emergency.")],
-    by: Annotated[str, typer.Option(help="Your account; passcode from STRONGROOM_PASSCODE or the terminal.")],
+    by: ByOption,
     remark: Annotated[str, typer.Option(help="What you have found, in a line. It stays in the trail for ever.")],
     home: HomeOption = None,
 ) -> None:
     """Sign off an emergency of somebody else that is over."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
-        emergencies_of(archive).sign_off(archive.principal, verified(archive, by, _passcode()), number, remark)
+        emergencies_of(archive).sign_off(archive.principal, verified(archive, by, asked_passcode()), number, remark)
     except Denied as refusal:
         raise StrongroomError(_REFUSALS.get(refusal.reason, str(refusal))) from None
     finally:
         archive.close()
     print(f"emergency {number} is reviewed by {by}")
-
-
-def _passcode() -> str:
-    given = environment("STRONGROOM_PASSCODE")
-    if given is not None:
-        return given
-    if not sys.stdin.isatty():
-        raise ConfigError("there is no terminal to ask for the passcode: set STRONGROOM_PASSCODE")
-    return getpass.getpass("passcode: ")
 
 
 def _share_json(each: Share, now_us: int) -> dict[str, object]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
+from strongroom.admin.exceptions import is_agreed
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding
@@ -92,6 +93,8 @@ class DicomService:
         words = f"peer={exception.peer} addresses={exception.addresses} expires={exception.expires.isoformat()}"
         if is_expired():
             return f"unsafe_plaintext=EXPIRED {words}"
+        if not is_agreed(self._archive, exception):
+            return f"unsafe_plaintext=NOT-APPROVED {words}: two administrators agree with `strongroom unsafe approve`"
         if self.directory.find(exception.peer) is None:
             raise ConfigError(
                 f"unsafe_plaintext.peer {exception.peer} is not registered: run `strongroom peer add` first"

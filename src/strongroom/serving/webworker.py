@@ -27,7 +27,7 @@ import msgspec
 import uvloop
 
 from strongroom.admin.console import Console
-from strongroom.admin.deletion import delete_study
+from strongroom.admin.deciding import Decisions
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
 from strongroom.config import Home, load
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
@@ -44,11 +44,10 @@ from strongroom.serving.oversight import Oversight
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
 from strongroom.store.registry import REGISTRY_VERSION
-from strongroom.types import Principal, Uid
 from strongroom.viewer.installed import InstalledViewer
 from strongroom.viewer.pin import read_pin
 from strongroom.web.app import WebApp
-from strongroom.web.call import Deleted, Services
+from strongroom.web.call import Services
 from strongroom.web.frametables import FrameTables
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.room import Room
@@ -173,7 +172,7 @@ class Worker:
             run_storing=self._run_storing,
             run_pixels=self._drawing.run,
             storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
-            delete_study=self._delete_study,
+            decisions=Decisions(archive),
             outliner=archive.outliner,
             metadata=archive.metadata,
             frames=FrameTables(config.limits.max_frame_index_bytes, config.limits.max_pixel_fragments),
@@ -204,11 +203,6 @@ class Worker:
     async def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._storing, call)
-
-    def _delete_study(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
-        deletion = delete_study(self._archive, study_uid, reason, lambda _done, _of: None, caller)
-        receipt = deletion.proof.receipt if deletion.proof else None
-        return Deleted(deletion.objects, deletion.data_bytes, deletion.manifest, receipt, deletion.problems)
 
     def _is_ready(self) -> bool:
         return self._is_current and not self._server.is_draining

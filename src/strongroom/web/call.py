@@ -14,7 +14,7 @@ from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
-from strongroom.archive.ports import BreakGlass, OwnAccount, Passkeys, Providers, Sharing, SignIn
+from strongroom.archive.ports import BreakGlass, Decisions, OwnAccount, Passkeys, Providers, Sharing, SignIn
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -50,25 +50,6 @@ class RunBlocking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
-    """What the deletion of a study did. ``receipt`` proves it with the trail's public key; ``problems`` are things that
-    are left to do."""
-
-    objects: int
-    data_bytes: int
-    manifest_sha256: str
-    receipt: bytes | None
-    problems: tuple[str, ...]
-
-
-class DeleteStudy(Protocol):
-    """Deletes a study for good, for a caller who may."""
-
-    def __call__(self, caller: Principal, study_uid: Uid, reason: str) -> Deleted:
-        """Destroy its keys, remove what they sealed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""
-
-
-@dataclass(frozen=True, slots=True)
 class Services:
     """What handlers use of the archive and of their process. One per worker, shared by all calls.
 
@@ -93,7 +74,7 @@ class Services:
     run_storing: RunBlocking
     run_pixels: RunBlocking
     storage_classes: frozenset[str]
-    delete_study: DeleteStudy
+    decisions: Decisions
     outliner: Outliner
     metadata: Metadata
     frames: FrameTables

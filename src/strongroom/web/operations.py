@@ -24,6 +24,7 @@ from strongroom.web.ui import (
     posture,
     providers,
     proving,
+    requests,
     reviewing,
     sharing,
     studies,
@@ -68,6 +69,7 @@ OPERATIONS: tuple[Operation, ...] = with_descriptions(
         *ohif.OPERATIONS,
         *reviewing.OPERATIONS,
         *jobs.OPERATIONS,
+        *requests.OPERATIONS,
         *pages.OPERATIONS,
     )
 )

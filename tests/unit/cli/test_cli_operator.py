@@ -14,7 +14,8 @@ import pytest
 from harness import media
 from harness.archives import new_home, opened
 from harness.ingesting import Sample, store, visible_sop_uids
-from harness.shell import Shell, shell
+from harness.quarantines import PASSCODE, add_officers
+from harness.shell import Ran, Shell, shell
 from strongroom.config import Home
 from strongroom.trail.receipt import parse_receipt
 
@@ -31,6 +32,20 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("STRONGROOM_HOME", "STRONGROOM_PASSCODE"):
         monkeypatch.delenv(name, raising=False)
     return shell(capsys, monkeypatch)
+
+
+@pytest.fixture
+def delete(run: Shell, home: Home, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Runs ``delete`` as the second of two people, the first of whom has proposed it."""
+    monkeypatch.setenv("STRONGROOM_PASSCODE", PASSCODE)
+    with opened(home) as archive:
+        add_officers(archive, "ann", "bob")
+
+    def call(*words: str | Path) -> Ran:
+        run("delete", "--home", home.root, "--study", Sample(1).study_uid, "--reason", "asked", "--by", "ann")
+        return run("delete", "--home", home.root, "--study", Sample(1).study_uid, "--by", "bob", *words)
+
+    return call
 
 
 @pytest.fixture
@@ -116,16 +131,15 @@ def test_import_that_cannot_run(run: Shell, home: Home, tmp_path: Path) -> None:
 # -- export and delete
 
 
-def test_export_then_delete_state_the_same_manifest(run: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
+def test_export_then_delete_state_the_same_manifest(
+    run: Shell, delete: Shell, home: Home, folder: Path, tmp_path: Path
+) -> None:
     run("import", "--home", home.root, folder)
     out, receipt = tmp_path / "out", tmp_path / "receipt.json"
     exported = run("export", "--home", home.root, "--study", Sample(1).study_uid, "--out", out, "--format", "json")
     assert exported.code == GOOD
     assert (out / "DICOMDIR").exists()
-    deleted = run(
-        "delete", "--home", home.root, "--study", Sample(1).study_uid, "--reason", "retention ended",
-        "--receipt", receipt, "--format", "json",
-    )  # fmt: skip
+    deleted = delete("--reason", "retention ended", "--receipt", receipt, "--format", "json")
     assert deleted.code == GOOD
     report = json.loads(deleted.out)
     assert report["manifest_sha256"] == json.loads(exported.out)["manifest"]
@@ -137,9 +151,9 @@ def test_export_then_delete_state_the_same_manifest(run: Shell, home: Home, fold
         assert visible_sop_uids(archive) == set()
 
 
-def test_delete_prints_the_proof(run: Shell, home: Home, folder: Path) -> None:
+def test_delete_prints_the_proof(run: Shell, delete: Shell, home: Home, folder: Path) -> None:
     run("import", "--home", home.root, folder)
-    ran = run("delete", "--home", home.root, "--study", Sample(1).study_uid, "--reason", "x")
+    ran = delete("--reason", "x")
     assert ran.code == GOOD
     lines = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
     assert {"deleted", "manifest", "destroyed", "trail", "record", "note"} <= set(lines)
@@ -165,35 +179,34 @@ def test_a_damaged_object_is_bad_news(run: Shell, home: Home, tmp_path: Path) ->
     assert ran.out.startswith(f"damaged {Sample(1).sop_uid}: ")
 
 
-def test_a_receipt_is_not_written_over_a_file(run: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
+def test_a_receipt_is_not_written_over_a_file(
+    run: Shell, delete: Shell, home: Home, folder: Path, tmp_path: Path
+) -> None:
     run("import", "--home", home.root, folder)
     (tmp_path / "receipt").write_text("precious")
-    study = ("--home", home.root, "--study", Sample(1).study_uid, "--reason", "x")
-    assert run("delete", *study, "--receipt", tmp_path / "receipt").code == COULD_NOT_RUN
+    assert delete("--reason", "x", "--receipt", tmp_path / "receipt").code == COULD_NOT_RUN
     assert (tmp_path / "receipt").read_text() == "precious"
     with opened(home) as archive:
         assert len(visible_sop_uids(archive)) == 3
 
 
 def test_a_study_is_not_deleted_before_its_receipt_has_a_place(
-    run: Shell, home: Home, folder: Path, tmp_path: Path
+    run: Shell, delete: Shell, home: Home, folder: Path, tmp_path: Path
 ) -> None:
     run("import", "--home", home.root, folder)
-    study = ("--home", home.root, "--study", Sample(1).study_uid)
-    refused = run("delete", *study, "--reason", "x", "--receipt", tmp_path / "no" / "receipt")
+    refused = delete("--reason", "x", "--receipt", tmp_path / "no" / "receipt")
     assert (refused.code, refused.out) == (COULD_NOT_RUN, "")
     assert "No such file or directory" in refused.err
     with opened(home) as archive:
         assert len(visible_sop_uids(archive)) == 3
     # A deletion that is refused leaves no empty receipt.
-    assert run("delete", *study, "--reason", "", "--receipt", tmp_path / "receipt").code == COULD_NOT_RUN
+    assert delete("--reason", "", "--receipt", tmp_path / "receipt").code == COULD_NOT_RUN
     assert not (tmp_path / "receipt").exists()
 
 
-def test_a_receipt_can_be_made_again(run: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
+def test_a_receipt_can_be_made_again(run: Shell, delete: Shell, home: Home, folder: Path, tmp_path: Path) -> None:
     run("import", "--home", home.root, folder)
-    study = ("--home", home.root, "--study", Sample(1).study_uid)
-    proof = json.loads(run("delete", *study, "--reason", "x", "--format", "json").out)["proof"]
+    proof = json.loads(delete("--reason", "x", "--format", "json").out)["proof"]
     receipt = tmp_path / "receipt"
     where = ("--home", home.root, "--log", proof["log"], "--out", receipt)
     assert run("trail", "receipt", *where, "--seq", proof["seq"]).code == GOOD
@@ -205,12 +218,11 @@ def test_a_receipt_can_be_made_again(run: Shell, home: Home, folder: Path, tmp_p
     assert not receipt.exists()
 
 
-def test_delete_wants_a_reason(run: Shell, home: Home, folder: Path) -> None:
+def test_delete_wants_a_reason(run: Shell, delete: Shell, home: Home, folder: Path) -> None:
     run("import", "--home", home.root, folder)
-    study = ("--home", home.root, "--study", Sample(1).study_uid)
-    assert run("delete", *study).code == COULD_NOT_RUN
-    assert run("delete", *study, "--reason", " ").code == COULD_NOT_RUN
-    assert run("delete", "--home", home.root, "--study", "1.2.3", "--reason", "x").code == COULD_NOT_RUN
+    assert delete().code == COULD_NOT_RUN
+    assert delete("--reason", " ").code == COULD_NOT_RUN
+    assert delete("--study", "1.2.3", "--reason", "x").code == COULD_NOT_RUN
 
 
 # -- keys

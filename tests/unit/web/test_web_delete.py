@@ -1,8 +1,7 @@
-"""DELETE of a study: gone, proven and recorded, and only for those who may delete all of it."""
+"""DELETE of a study: proposed and recorded, and only by those who may see all of it. Nothing goes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,7 @@ import pytest
 from harness import archives
 from harness.https import RunningHttps, serving_https
 from harness.ingesting import LARGE_PIXELS, Sample, store, visible_sop_uids
-from strongroom.app import PUBLIC_KEY_NAME, signer_name
 from strongroom.archive.model import Action, Event, Outcome
-from strongroom.trail.note import Verifier
-from strongroom.trail.receipt import Trust, check_receipt, parse_receipt
 
 OWN, OTHER = Sample(1, study=1, pixel_bytes=LARGE_PIXELS), Sample(2, study=2)
 
@@ -37,22 +33,18 @@ def deletions(running: RunningHttps) -> list[Event]:
     return [event for event in running.events() if event.action is Action.DELETE]
 
 
-def test_a_study_is_gone_and_its_receipt_proves_it(running: RunningHttps) -> None:
+def test_a_machine_proposes_and_nothing_is_deleted(running: RunningHttps) -> None:
     with running.client("DELETER") as client:
         answer = client.request("DELETE", f"/studies/{OWN.study_uid}?reason=patient+asked")
-        assert (answer.status, answer.json["objects"], answer.json["problems"]) == (200, 1, [])
-        assert client.request("DELETE", f"/studies/{OWN.study_uid}").status == 404
-    assert visible_sop_uids(running.archive) == {OTHER.sop_uid}
-    done, again = deletions(running)
-    assert (done.outcome, done.principal.aet, done.details["reason"]) == (Outcome.SUCCESS, "DELETER", "patient asked")
-    assert (again.outcome, again.details["reason"]) == (Outcome.REFUSED, "NotFound")
-    config = running.archive.config
-    pem = (running.archive.home.root / PUBLIC_KEY_NAME).read_bytes()
-    trust = Trust(config.archive.id, (Verifier.from_pem(signer_name(config), pem),))
-    record, findings = check_receipt(parse_receipt(json.dumps(answer.json["receipt"]).encode()), trust)
-    assert findings == []
-    assert record is not None
-    assert record.event.details["study"] == OWN.study_uid
+        assert (answer.status, answer.json["study"], answer.json["proposed_by"]) == (202, OWN.study_uid, "peer DELETER")
+        again = client.request("DELETE", f"/studies/{OWN.study_uid}?reason=once+more")
+        assert (again.status, again.json["proposal"]) == (202, answer.json["proposal"])
+    assert visible_sop_uids(running.archive) == {OWN.sop_uid, OTHER.sop_uid}
+    assert deletions(running) == []
+    (event,) = [event for event in running.events() if event.action is Action.PROPOSAL]
+    assert (event.details["what"], event.details["because"], event.principal.aet) == (
+        "propose", "patient asked", "DELETER",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -76,7 +68,7 @@ def test_nothing_is_deleted_otherwise(running: RunningHttps, aet: str, path: str
     assert all(event.outcome is Outcome.REFUSED for event in deletions(running))
 
 
-def test_what_is_in_scope_may_be_deleted(running: RunningHttps) -> None:
+def test_what_is_in_scope_may_be_proposed(running: RunningHttps) -> None:
     with running.client("SCOPED") as client:
-        assert client.request("DELETE", f"/studies/{OTHER.study_uid}").status == 200
-    assert visible_sop_uids(running.archive) == {OWN.sop_uid}
+        assert client.request("DELETE", f"/studies/{OTHER.study_uid}").status == 202
+    assert visible_sop_uids(running.archive) == {OWN.sop_uid, OTHER.sop_uid}

@@ -337,6 +337,24 @@ EMERGENCY = Table(
 )
 """When somebody broke the glass: one patient, seen beyond his scope for a time. No row ever goes."""
 
+PROPOSAL = Table(
+    "proposal",
+    TABLES,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    _text("matter"),
+    _text("subject"),
+    _text("proposer"),
+    _text("reason"),
+    _count("made_us"),
+    _count("lapses_us"),
+    _count("decided_us"),
+    _text("decided_by"),
+    _text("decision"),
+    _text("remark"),
+    Index("proposal_of_subject", "matter", "subject"),
+)
+"""What one person proposes and another one agrees to. No row ever goes."""
+
 COMMITMENT = Table(
     "commitment",
     TABLES,

@@ -1,0 +1,87 @@
+"""Proposals as pages and machines see them: made, shown, agreed to, declined."""
+
+from __future__ import annotations
+
+import time
+
+from strongroom.admin.agreeing import Agreement, Wish, proposals
+from strongroom.admin.deleting import require_study
+from strongroom.admin.deletion import delete_study
+from strongroom.app import Archive
+from strongroom.archive.access import require
+from strongroom.archive.people import VIA_SESSION
+from strongroom.archive.proposals import MAY_AGREE, Matter, Proposal, require_other
+from strongroom.archive.reasons import parse_reason
+from strongroom.errors import Denied, NotFound
+from strongroom.types import Principal, Right
+
+
+class Decisions:
+    """``archive.ports.Decisions`` on an archive. Thread-safe; every call blocks."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def propose_deletion(self, principal: Principal, study_uid: str, reason: str) -> Proposal:
+        """Propose that a study be deleted; what somebody has proposed already and still waits is given back.
+
+        Raises Denied, NotFound, ConfigError.
+        """
+        is_person = principal.via == VIA_SESSION
+        require(principal, Right.PROPOSE if is_person else Right.DELETE)
+        wish = require_study(self._archive, self._wish(principal, Matter.DELETE_STUDY, study_uid, reason))
+        return Agreement(self._archive, wish).propose_only()
+
+    def waiting_deletion(self, principal: Principal, study_uid: str) -> Proposal | None:
+        """What waits for a study. Raises Denied; NotFound if it is not there for who asks."""
+        require(principal, Right.PROPOSE)
+        wish = require_study(self._archive, self._wish(principal, Matter.DELETE_STUDY, study_uid, "-"))
+        return Agreement(self._archive, wish).waiting()
+
+    def proposals(self, principal: Principal) -> list[Proposal]:
+        """The newest of everybody. Raises Denied."""
+        require(principal, Right.REVIEW)
+        return proposals(self._archive)
+
+    def proposal(self, principal: Principal, number: int) -> Proposal:
+        """One. Raises Denied, NotFound."""
+        found = [each for each in self.proposals(principal) if each.number == number]
+        if not found:
+            raise NotFound("no such proposal")
+        return found[0]
+
+    def agree(self, principal: Principal, number: int, remark: str) -> None:
+        """Carry out what somebody else has proposed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""
+        proposal = self.proposal(principal, number)
+        wish = self._wish(principal, proposal.matter, proposal.subject, parse_reason(remark))
+        agreement = Agreement(self._archive, wish)
+        if proposal.matter is Matter.UNSAFE:
+            agreement.agree_alone()
+            return
+        agreement.require_now()
+        delete_study(self._archive, proposal.subject, wish.reason, lambda _done, _of: None, principal, agreement)
+
+    def decline(self, principal: Principal, number: int, remark: str) -> None:
+        """Decline what somebody has proposed, oneself too. Raises Denied, NotFound, ConfigError."""
+        proposal = self.proposal(principal, number)
+        wish = self._wish(principal, proposal.matter, proposal.subject, parse_reason(remark))
+        Agreement(self._archive, wish).decline(number)
+
+    def may_agree(self, principal: Principal, proposal: Proposal) -> bool:
+        """Whether somebody is another person, and may."""
+        try:
+            require_other(proposal, principal.user)
+        except Denied:
+            return False
+        return MAY_AGREE[proposal.matter] in principal.rights
+
+    def _wish(self, principal: Principal, matter: Matter, subject: str, reason: str) -> Wish:
+        return Wish(matter, subject, name_of(principal), reason, principal, time.time_ns() // 1000)
+
+
+def name_of(principal: Principal) -> str:
+    """Who proposes: an account, or a machine under a name that no account has."""
+    if principal.via == VIA_SESSION:
+        return principal.user
+    kind = principal.via or "peer"
+    return f"{kind} {principal.user if kind == 'jwt' else principal.aet}"
