@@ -196,7 +196,7 @@ no conversion from or to encapsulated transfer syntaxes over DIMSE.
     yield from table(("SOP class", "UID", "SCU", "SCP"), [(_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, "no", "yes")])
     yield """The report is sent over the association of the request while the peer keeps it open, else over a new one to
 the peer's registered address with the roles of PS3.7 D.3.3.4, tried again with growing pauses, after a restart too.
-Objects are not deleted by age, so a commitment ends only with `strongroom delete` of the study, or a DELETE.
+Objects are not deleted by age, so a commitment ends only when two people have deleted the study.
 
 #### 5.2.7 Query/Retrieve
 """

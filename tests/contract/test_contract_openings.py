@@ -11,8 +11,10 @@ import pytest
 from harness.opening import DAY_S, OTHER, OTHER_PATIENT, PATIENT, STUDY, World, world
 from strongroom.archive.emergencies import Candidate, Opening
 from strongroom.archive.people import Where
+from strongroom.archive.proposals import Matter, Proposal, Stage
 from strongroom.archive.sharing import NewShare, Share
 from strongroom.store.emergencies import EmergencyTable
+from strongroom.store.proposals import ProposalTable
 from strongroom.store.shares import ShareTable
 from strongroom.types import Part, Scope
 
@@ -74,3 +76,22 @@ def test_both_work_from_end_to_end(there: World) -> None:
     assert there.shares.open(made.link, made.code, Where("192.0.2.1")).person == "share 1"
     there.opening(who)
     assert len(there.who("jdoe").emergencies) == 1
+
+
+def test_a_proposal_is_decided_once_and_the_newest_decision_counts(there: World) -> None:
+    table = ProposalTable(there.index.database.dialect)
+    first = Proposal(1, Matter.UNSAFE, "ab", "ann", "why", 100, 500)
+    there.do(table.add, first)
+    assert not there.do(table.is_agreed, Matter.UNSAFE, "ab")
+    agreed = replace(first, decided_us=200, decided_by="bob", decision=Stage.AGREED.value, remark="seen")
+    assert there.do(table.decide, agreed)
+    assert not there.do(table.decide, replace(agreed, decision=Stage.DECLINED.value))
+    assert there.do(table.proposal, 1) == agreed
+    assert there.do(table.is_agreed, Matter.UNSAFE, "ab")
+    assert not there.do(table.is_agreed, Matter.DELETE_STUDY, "ab")
+    there.do(table.add, replace(first, number=there.do(table.next_number)))
+    assert there.do(table.is_agreed, Matter.UNSAFE, "ab")
+    there.do(table.decide, replace(agreed, number=2, decision=Stage.DECLINED.value))
+    assert not there.do(table.is_agreed, Matter.UNSAFE, "ab")
+    assert [each.number for each in there.do(table.of_subject, Matter.UNSAFE, "ab")] == [2, 1]
+    assert [each.number for each in there.do(table.proposals, 1)] == [2]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom import app
+from strongroom.admin import deletion
 from strongroom.admin import peers as administration
 from strongroom.admin import tokens as token_administration
 from strongroom.admin.exceptions import exceptions
@@ -206,6 +207,11 @@ class RunningArchive:
         with self._open() as archive:
             new = token_administration.NewToken(name, parse_token_rights(allow), scope=tuple(scope))
             return token_administration.add(archive, new)[1]
+
+    def delete_study(self, study_uid: str) -> None:
+        """Delete a study while the archive runs, as two people would."""
+        with self._open() as archive:
+            deletion.delete_study(archive, study_uid, "a test", lambda _done, _of: None)
 
     def revoke_peer(self, aet: str) -> None:
         """Revoke a peer while the archive runs."""

@@ -131,6 +131,7 @@ NARROWER: dict[str, set[str]] = {
     "serving.digestworker": {"app", "config", "digesting", "serving.announcing", "serving.child", "serving.logs"},
     "serving.dicomparts": {"app", "archive", "config", "dicom", "dimse", "door", "net", "store", "ul"},
     "serving.dicomservice": {
+        "admin.exceptions",
         "app",
         "archive",
         "config",

@@ -57,22 +57,8 @@ def delete_study(
         require(caller, Right.DELETE)
     principal = caller or archive.principal
     uid, reason = Uid.parse(study_uid), parse_reason(reason)
-    statements = StudyDeletion(archive.backend.dialect, archive.index.registry)
     first_seq = _log_size(archive)
-
-    def work(transaction: Transaction) -> tuple[DeletedStudy, Event, str]:
-        proposal = agreement.require(transaction) if agreement is not None else None
-        deleted = statements.run(transaction, uid, principal.scope)
-        details = _details(uid, reason, deleted)
-        if agreement is not None and proposal is not None:
-            agreement.carry_out(transaction, proposal)
-            details |= {"user": agreement.wish.name, "proposed_by": proposal.proposer, "proposal": proposal.number}
-        event = Event(Action.DELETE, Outcome.SUCCESS, principal, details)
-        transaction.record(event)
-        files = [each.object_id for each in deleted.objects if each.in_file]
-        return deleted, event, expect_orphans(archive, transaction, files)
-
-    deleted, event, mark = archive.index.database.write(work)
+    deleted, event, mark = _take_out(archive, principal, uid, reason, agreement)
     archive.forget_study(uid, deleted.key_ids)
     problems, notes = clear_traces(archive)
     if caller is None and (held := archive.quarantine.of_study(uid)):
@@ -98,6 +84,27 @@ def delete_study(
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _take_out(
+    archive: Archive, principal: Principal, uid: str, reason: str, agreement: Agreement | None
+) -> tuple[DeletedStudy, Event, str]:
+    """What was deleted in one transaction, its record, and the mark of the files that are still there."""
+    statements = StudyDeletion(archive.backend.dialect, archive.index.registry)
+
+    def work(transaction: Transaction) -> tuple[DeletedStudy, Event, str]:
+        proposal = agreement.require(transaction) if agreement is not None else None
+        deleted = statements.run(transaction, uid, principal.scope)
+        details = _details(uid, reason, deleted)
+        if agreement is not None and proposal is not None:
+            agreement.carry_out(transaction, proposal)
+            details |= {"user": agreement.wish.name, "proposed_by": proposal.proposer, "proposal": proposal.number}
+        event = Event(Action.DELETE, Outcome.SUCCESS, principal, details)
+        transaction.record(event)
+        files = [each.object_id for each in deleted.objects if each.in_file]
+        return deleted, event, expect_orphans(archive, transaction, files)
+
+    return archive.index.database.write(work)
 
 
 def clear_traces(archive: Archive) -> tuple[list[str], list[str]]:

@@ -16,6 +16,7 @@ from strongroom import __version__
 from strongroom.admin.alerts import newest
 from strongroom.admin.backup import LAST_BACKUP, LAST_KEY_COPY
 from strongroom.admin.drill import LAST_DRILL
+from strongroom.admin.exceptions import is_agreed
 from strongroom.admin.keys import ROTATION
 from strongroom.admin.peers import peers
 from strongroom.admin.trail import LAST_VERIFIED
@@ -88,6 +89,8 @@ def _doors(archive: Archive) -> Doors:
     known = [peer for peer in peers(archive).values() if not peer.revoked_us]
     exceptions = []
     for each in config.unsafe_plaintext:
+        if not is_agreed(archive, each):
+            continue  # nobody listens there
         end = datetime.combine(each.expires + timedelta(days=1), datetime.min.time(), UTC)
         exceptions.append(PlaintextException(each.peer, each.port, each.addresses, end.timestamp(), each.reason))
     administrators = [user for user in users(archive) if _administers(user)]

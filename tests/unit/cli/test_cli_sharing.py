@@ -1,22 +1,23 @@
-"""``share`` and ``break-glass`` as a shell sees them, and what the trail says of an emergency."""
+"""``share``, ``break-glass`` and ``unsafe`` as a shell sees them, and what the trail says of an emergency."""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.archives import new_home, opened, trail_events
+from harness.archives import add_peer, change_config, new_home, opened, serving, trail_events
 from harness.ingesting import Sample, store
 from harness.quarantines import PASSCODE, add_officers
 from harness.shell import Shell, shell
 from strongroom.admin import users
 from strongroom.admin.access import emergencies_of, shares_of
 from strongroom.admin.emergencies import looked_at
-from strongroom.app import Archive
+from strongroom.app import Archive, now_utc
 from strongroom.archive.emergencies import Opening
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.people import VIA_SESSION
@@ -115,3 +116,31 @@ def test_what_was_looked_at_is_read_from_the_trail(home: Home) -> None:
         assert emergencies_of(archive).openings(None)
     assert (found.studies, found.other_studies) == ((SAMPLE.study_uid,), 1)
     assert (found.searches, found.retrievals, found.other_acts, found.is_whole) == (1, 1, 1, True)
+
+
+def test_an_exception_is_not_in_effect_until_two_have_agreed(run: Shell, home: Home) -> None:
+    exception = {
+        "peer": "OLD1", "addresses": "127.0.0.1/32", "expires": now_utc().date() + timedelta(days=9), "reason": "why",
+        "port": 0,
+    }  # fmt: skip
+    change_config(home, {"unsafe_plaintext": [exception], "https": {"workers": 0}})
+    with opened(home) as archive:
+        add_peer(archive, "OLD1", "echo")
+        users.add(archive, "cyd", PASSCODE, Role.ADMINISTRATOR)
+        users.add(archive, "dan", PASSCODE, Role.ADMINISTRATOR)
+    listed = run("unsafe", "list")
+    assert listed.code == BAD_NEWS
+    assert "NOT IN EFFECT" in listed.out
+    with serving(home) as running:
+        assert running.plaintext_ports == []
+        assert "unsafe_plaintext=NOT-APPROVED peer=OLD1" in running.output
+    digest = listed.out[:16]
+    assert run("unsafe", "approve", digest, "--by", "cyd").code == GOOD
+    assert run("unsafe", "approve", digest, "--by", "cyd").code == COULD_NOT_RUN
+    assert "proposed by cyd" in run("unsafe", "list").out
+    assert run("unsafe", "approve", digest, "--by", "jdoe").code == COULD_NOT_RUN
+    assert "agreed to by cyd and dan" in run("unsafe", "approve", digest, "--by", "dan").out
+    (found,) = json.loads(run("unsafe", "list", "--format", "json").out)
+    assert (found["agreed"], found["peer"]) == (True, "OLD1")
+    with serving(home) as running:
+        assert len(running.plaintext_ports) == 1
