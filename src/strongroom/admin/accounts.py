@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from strongroom.admin.standing import acting
@@ -13,7 +14,7 @@ from strongroom.archive.administration import OpenSession
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.people import Person
 from strongroom.archive.roles import Role, encode_roles
-from strongroom.errors import ConfigError, NotFound
+from strongroom.errors import ConfigError, Denied, NotFound
 from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.store.transaction import Transaction
@@ -39,6 +40,7 @@ def change(
     def work(transaction: Transaction) -> None:
         who = acting(archive, transaction, by, on=name)
         cursor, known = transaction.cursor, _person(table, transaction, name)
+        _require_sound(replace(known, own_scope=scope))
         table.set_roles(cursor, name, encode_roles(roles), scope)
         if roles != known.roles:
             table.end_sessions(cursor, name, _now_us())
@@ -117,6 +119,14 @@ def end_sessions(archive: Archive, name: str, by: Principal | None = None) -> in
         return ended
 
     return archive.index.database.write(work)
+
+
+def _require_sound(person: Person) -> None:
+    """Return if somebody's scope and groups can be put together. Raises ConfigError."""
+    try:
+        _ = person.scope  # put together when somebody asks
+    except Denied:
+        raise ConfigError("this scope and those of the groups would be too many together") from None
 
 
 def _person(table: PeopleTable, transaction: Transaction, name: str) -> Person:

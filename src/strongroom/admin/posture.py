@@ -106,12 +106,12 @@ def _doors(archive: Archive) -> Doors:
         ),
         peer_count=len(known),
         administrators=len(administrators),
-        without_factor=sum(not user.factors for user in administrators),
+        without_factor=sum(not user.factors and user.has_passcode for user in administrators),
     )
 
 
 def _administers(user: User) -> bool:
-    return Role.ADMINISTRATOR in user.roles and user.has_passcode and not user.disabled_us
+    return Role.ADMINISTRATOR in user.roles and user.state == "enabled"
 
 
 def _certificate(whose: str, pem: bytes) -> Certificate:

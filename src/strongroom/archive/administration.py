@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from strongroom.archive.federation import is_of_provider
 from strongroom.archive.peers import Peer
 from strongroom.archive.posture import Line
 from strongroom.archive.roles import Role
@@ -104,7 +105,7 @@ class User:
         """Whether it can be used, in a word."""
         if self.disabled_us:
             return "disabled"
-        return "enabled" if self.has_passcode else "invited"
+        return "enabled" if self.has_passcode or is_of_provider(self.name) else "invited"
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,9 @@ def _listening(facts: Facts) -> Iterator[Line]:
     for each in facts.serving.listening:
         kind, _, address = each.partition("=")
         if kind == "dicom":
-            yield Line(DOORS, "DICOM", State.OK, f"{address}, TLS with a client certificate, {facts.doors.tls_profile}")
+            yield Line(
+                DOORS, "DICOM", State.OK, f"{address}, TLS with a client certificate, profile {facts.doors.tls_profile}"
+            )
         elif kind == "https":
             yield Line(DOORS, "HTTPS", State.OK, f"{address}, TLS")
 
@@ -233,7 +235,7 @@ def _certificates(facts: Facts) -> Iterator[Line]:
 
 def _administrators(facts: Facts) -> Iterator[Line]:
     count, without = facts.doors.administrators, facts.doors.without_factor
-    says = f"{count} with a passcode"
+    says = f"{count} enabled"
     if without:
         do = "at the next sign-in a second factor has to be set up; reset whoever should not be there"
         yield Line(DOORS, "Administrators", State.LOOK, f"{says}, {without} without a second factor", do)
@@ -267,9 +269,10 @@ def _checkpoints(facts: Facts) -> Iterator[Line]:
     for each in trail.folders:
         where = "outside" if each.is_outside else "at home"
         if not each.written_s:
-            is_bad = facts.serving.is_held and facts.now_s - facts.serving.started_s > late_s
-            state, do = (State.ACT, "see that it is mounted and may be written") if is_bad else (State.LOOK, "")
-            yield Line(TRAIL, f"Checkpoint {where}", state, f"none in {each.folder}", do)
+            is_early = not facts.serving.is_held or facts.now_s - facts.serving.started_s <= late_s
+            state, do = (State.OK, "") if is_early else (State.ACT, "see that it is mounted and may be written")
+            says = f"none {'yet ' if is_early else ''}in {each.folder}"
+            yield Line(TRAIL, f"Checkpoint {where}", state, says, do)
         else:
             yield Line(TRAIL, f"Checkpoint {where}", State.OK, f"{_time(each.written_s)} in {each.folder}")
     newest = max((each.written_s for each in trail.folders), default=0.0)
@@ -363,7 +366,8 @@ def _keys(facts: Facts) -> Iterator[Line]:
     if keys.copied_s:
         yield Line(DATA, "Copy of the key", State.OK, f"sealed in a backup, {_time(keys.copied_s)}")
     else:
-        do = "keep a copy away from this machine: without it nobody opens anything, and nobody here can check that"
+        do = "keep a copy away from this machine, without which nothing opens: `strongroom backup create "
+        do += "--with-master-key`, or by hand, which nobody here can see"
         yield Line(DATA, "Copy of the key", State.LOOK, "none in a backup", do)
 
 

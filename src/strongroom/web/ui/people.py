@@ -226,6 +226,8 @@ def _roles(form: Mapping[str, str]) -> tuple[Role, ...]:
 
 
 def _linked(call: Call, link: NewLink) -> Response:
+    if not link.expires_us:  # somebody of an identity provider: there is nothing to hand over
+        return see_other(_path(link.name))
     if not link.expires_us:  # who comes from an identity provider signs in there
         return see_other(_path(link.name))
     return tell_once(
@@ -268,7 +270,7 @@ OPERATIONS: Final = (
     operation(
         "pageResetPerson", "GET", f"{PEOPLE}/reset", ask_reset, "Ask whether to reset an account.", for_change=True
     ),
-    operation("resetPerson", "POST", f"{PEOPLE}/reset", reset, "Reset an account.", statuses=(200,)),
+    operation("resetPerson", "POST", f"{PEOPLE}/reset", reset, "Reset an account.", statuses=(200, 303)),
     operation("pageSessions", "GET", SESSIONS, show_sessions, "Open sessions."),
     operation("endAnySession", "POST", f"{SESSIONS}/end", end_session, "End a session of anybody."),
     operation(

@@ -18,6 +18,16 @@ KINDS: Final = {State.OK: "ok", State.LOOK: "look", State.ACT: "act"}
 """What each state is called in style sheets."""
 
 
+LINKS: Final = {
+    "Peers": "/peers",
+    "Exception": "/peers",
+    "Administrators": "/people",
+    "Alerts": "/alerts",
+    "Quarantine": "/quarantine",
+}
+"""Where more of what a line is about stands."""
+
+
 async def show_posture(call: Call) -> Response:
     """The page."""
     lines = await looked_up(call, administration_of(call).posture)
@@ -31,6 +41,7 @@ async def show_posture(call: Call) -> Response:
         counts=Counter(line.state for line in lines),
         worst=worst_of(lines),
         kinds=KINDS,
+        links=LINKS,
         now_us=int(time.time() * 1e6),
     )
 
