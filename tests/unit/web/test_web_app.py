@@ -236,3 +236,34 @@ def test_a_query_is_decoded(raw: bytes, pairs: list[tuple[str, str]]) -> None:
 def test_a_query_that_is_not_encoded_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedRequest):
         parse_query(raw, 10)
+
+
+def test_a_field_that_may_have_several_lines_has_them_and_no_other_control_character() -> None:
+    raw = b"scope=a%0D%0Ab&name=x"
+    assert parse_query(raw, 10, frozenset({"scope"})) == [("scope", "a\r\nb"), ("name", "x")]
+    for wrong, texts in ((raw, frozenset[str]()), (b"name=a%0Ab&scope=", {"scope"}), (b"scope=a%00", {"scope"})):
+        with pytest.raises(MalformedRequest):
+            parse_query(wrong, 10, frozenset(texts))
+
+
+@pytest.mark.parametrize("ends_caller", [True, False])
+def test_who_signs_out_gets_the_answer_although_nobody_knows_him_any_more(
+    caller: OneCaller, monkeypatch: pytest.MonkeyPatch, ends_caller: bool
+) -> None:
+    def nobody(*_: object) -> Principal:
+        raise Unauthenticated("session-ended")
+
+    async def sign_out(_call: Call) -> Response:
+        """Ends the session; the look at what has changed comes before the answer has left."""
+        monkeypatch.setattr(caller, "authenticate", nobody)
+        await app.end_revoked()
+        return PlainTextResponse("gone")
+
+    services = cast(Services, type("Stub", (), STUB | {"authenticator": caller, "index_is_remote": False})())
+    operation = Operation("out", "POST", "/out", sign_out, "", consumes=("text/plain",), ends_caller=ends_caller)
+    app = WebApp((operation,), services)
+    if ends_caller:
+        assert Asked(app, "POST", "/out").body == b"gone"
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            Asked(app, "POST", "/out")
