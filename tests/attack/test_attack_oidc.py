@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -301,6 +302,27 @@ def test_an_id_token_that_is_not_for_this_sign_in_lets_nobody_in(world: World, n
 
 def web_from(world: World, address: str) -> WebClient:
     return replace(world.browser, address=address)
+
+
+def test_a_sign_in_of_long_ago_is_no_proof_of_now(world: World) -> None:
+    """A provider that lets people through by a session of theirs does not say that they are there."""
+    client, wanted = world.browser, "/second-factor"
+    for auth_time, is_fresh in ((None, False), (int(time.time()) - 7200, False), (int(time.time()), True)):
+        world.hospital.claims["auth_time"] = auth_time
+        left = leave(client, world.hospital)
+        session = replace(client, session=session_of(come_back(client, left, world.hospital)))
+        answer = session.page(wanted)
+        assert (answer.status == 200) is is_fresh
+        assert is_fresh or answer.headers["location"].startswith("/account/prove")
+        again = leave(session, world.hospital, f"{LEAVE}?again=1&next={wanted}")
+        assert (again.sent["prompt"], again.sent["max_age"]) == ("login", "0")
+        answer = come_back(client, again, world.hospital)
+        if is_fresh:
+            assert session.page("/account").status == 303, "another session is in its place"
+            assert replace(client, session=session_of(answer)).page(wanted).status == 200
+        else:
+            assert is_refused(world, answer, "proof-too-old")
+            assert session.page("/account").status == 200
 
 
 def test_claims_of_somebody_else_are_nobodys(world: World) -> None:

@@ -153,7 +153,9 @@ def test_an_administrator_shows_a_second_factor_here_unless_he_has_there(house: 
     secret = b32decode(str(seen.locator(".secret").text_content()).replace(" ", ""))
     seen.get_by_label("The six digits").fill(code_at(secret, int(time.time()) // STEP_S))
     seen.get_by_role("button", name="Confirm").click()
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(lambda url: "/second-factor" not in url)
+    seen.goto(f"https://localhost:{house.archive.https_port}/account")
+    kept(seen, "oidc-account-administrator")
     assert "administer" in seen.locator("main").inner_text()
 
     again = page()
@@ -194,8 +196,35 @@ def test_who_leaves_there_comes_back_to_the_form(house: House, page: Open) -> No
     add_person(house.archive, "local", Role.VIEWER)
     seen.get_by_label("Name").fill("local")
     seen.get_by_label("Passcode").fill(PASSCODE)
-    seen.get_by_role("button", name="Sign in").click()
+    seen.get_by_role("button", name="Sign in", exact=True).click()
     seen.wait_for_url("**/studies")
+
+
+def test_who_has_to_prove_who_he_is_does_so_there_and_not_by_a_session_that_he_has_there(
+    house: House, page: Open
+) -> None:
+    seen = page()
+    come_in(seen, house, "chief")
+    seen.wait_for_url("**/account")
+    origin = f"https://localhost:{house.archive.https_port}"
+    seen.goto(f"{origin}/second-factor")
+    seen.wait_for_url(re.compile("/account/prove"))
+    kept(seen, "oidc-prove")
+    seen.get_by_role("link", name="Go on with St. Elsewhere").click()
+    seen.get_by_label("Name").fill("jdoe")
+    seen.get_by_label("Password").fill("known there alone")
+    seen.get_by_role("button", name="Let me in").click()
+    expect(seen.get_by_role("alert")).to_contain_text("somebody else")
+    seen.goto(f"{origin}/second-factor")
+    seen.get_by_role("link", name="Go on with St. Elsewhere").click()
+    seen.get_by_label("Name").fill("chief")
+    seen.get_by_label("Password").fill("known there alone")
+    seen.get_by_role("button", name="Let me in").click()
+    seen.wait_for_url("**/second-factor")
+    expect(seen.locator(".secret")).to_be_attached()
+    seen.goto(f"{origin}/account")
+    assert seen.get_by_text("this one").count() == 1
+    assert seen.get_by_role("button", name="End").count() == 0, "the session before is over"
 
 
 def test_roles_are_taken_anew_and_taken_away(house: House, page: Open) -> None:

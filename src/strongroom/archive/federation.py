@@ -23,7 +23,11 @@ OF_PROVIDER: Final = ":"
 PROVIDER: Final = "provider"
 """What somebody has shown who was sent by an identity provider."""
 
+PROVIDER_NEEDED: Final = "provider-needed"
+"""Why nothing of the archive's own is a first step for somebody of a provider."""
+
 NO_ROLE: Final = "no-role"
+PROOF_OF_ANOTHER: Final = "proof-of-another"
 NO_COMMON_SCOPE: Final = "no-common-scope"
 NO_ACCOUNT: Final = "no-account"
 USER_DISABLED: Final = "user-disabled"
@@ -53,7 +57,8 @@ class Granted(NamedTuple):
 class Identity:
     """Somebody whom a provider vouches for. ``granted`` None: his claims say nothing of it, what he is was given here.
 
-    ``is_multifactor``: he has shown two factors there.
+    ``is_multifactor``: he has shown two factors there. ``proved_s`` is when he last did so, in seconds since 1970, 0 if
+    nobody says; ``before`` the digest of the session in which he was to do so once more, "" if he was to sign in.
     """
 
     provider: str
@@ -63,6 +68,8 @@ class Identity:
     granted: Granted | None
     is_multifactor: bool
     may_be_new: bool
+    proved_s: float = 0.0
+    before: str = ""
 
 
 class ProviderShown(NamedTuple):

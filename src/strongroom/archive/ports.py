@@ -255,8 +255,9 @@ class Providers(Protocol):
     def shown(self) -> Sequence[ProviderShown]:
         """Those that there are."""
 
-    def depart(self, name: str, redirect_uri: str, wanted: str) -> Departure:
-        """Where to send a browser that is to come back to ``redirect_uri``, and then to the path ``wanted``."""
+    def depart(self, name: str, redirect_uri: str, wanted: str, before: str = "") -> Departure:
+        """Where to send a browser that is to come back to ``redirect_uri``, and then to the path ``wanted``; to prove
+        once more who has the session of the digest ``before``, if there is one."""
 
     def arrive(self, name: str, sealed: str, response: Sequence[tuple[str, str]], where: Where) -> Arrival:
         """Let in who comes back with what ``depart`` has sealed and with these parameters.

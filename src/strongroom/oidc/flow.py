@@ -34,7 +34,10 @@ NOT_LET_IN: Final = "provider-refused"
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What was sent there, and what for. ``wanted`` is the path to go to afterwards; times are seconds since 1970."""
+    """What was sent there, and what for. ``wanted`` is the path to go to afterwards; times are seconds since 1970.
+
+    ``before`` is the digest of the session that somebody has who is to prove who he is once more, "" if he signs in.
+    """
 
     provider: str
     state: str = field(repr=False)
@@ -43,6 +46,7 @@ class Flow:
     redirect_uri: str
     wanted: str
     began_s: int
+    before: str = ""
 
     def is_over(self, now: float) -> bool:
         """Whether it has taken too long, or began in the future."""
@@ -76,6 +80,8 @@ def authorization_url(settings: ProviderSettings, metadata: Metadata, flow: Flow
         "code_challenge": challenge_of(flow.verifier),
         "code_challenge_method": "S256",
     }
+    if flow.before:  # not by a session that he has there, for that proves nothing (Core 3.1.2.1)
+        parameters |= {"prompt": "login", "max_age": "0"}
     if settings.multifactor_acr:
         parameters["acr_values"] = " ".join(settings.multifactor_acr)
     endpoint = metadata.authorization_endpoint

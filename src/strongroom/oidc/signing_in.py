@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from strongroom.archive.federation import (
     NO_ACCOUNT,
     NO_COMMON_SCOPE,
     NO_ROLE,
+    PROOF_OF_ANOTHER,
     USER_DISABLED,
     Arrival,
     Departure,
@@ -34,6 +35,7 @@ from strongroom.oidc.flow import (
 )
 from strongroom.oidc.provider import Provider
 from strongroom.oidc.settings import ProviderSettings
+from strongroom.web.jws import read_time
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,9 @@ MAX_SEALED_CHARS: Final = 8192
 NOT_OURS: Final = "response-to-nothing"
 TOO_LATE: Final = "response-too-late"
 AWAY: Final = "provider-unavailable"
-HONEST: Final = frozenset({AWAY, NOT_LET_IN, NOT_OURS, TOO_LATE, NO_ACCOUNT, NO_ROLE, NO_COMMON_SCOPE, USER_DISABLED})
+HONEST: Final = frozenset(
+    {AWAY, NOT_LET_IN, NOT_OURS, TOO_LATE, NO_ACCOUNT, NO_ROLE, PROOF_OF_ANOTHER, NO_COMMON_SCOPE, USER_DISABLED}
+)
 """Why people are not let in who have tried nothing. All else has us ask a provider in vain, and counts."""
 
 
@@ -77,8 +81,9 @@ class Providers:
         """Each of them, in the order of the configuration."""
         return [ProviderShown(each.settings.name, each.settings.label) for each in self._providers.values()]
 
-    def depart(self, name: str, redirect_uri: str, wanted: str) -> Departure:
-        """Where to send a browser that is to come back to ``redirect_uri``. Raises NotFound, PeerUnavailable."""
+    def depart(self, name: str, redirect_uri: str, wanted: str, before: str = "") -> Departure:
+        """Where to send a browser that is to come back to ``redirect_uri``. With ``before``, the digest of a session,
+        its owner is to prove there who he is, once more. Raises NotFound, PeerUnavailable."""
         provider, random = self._named(name), self._ports.random
         metadata = provider.metadata()
         flow = Flow(
@@ -89,6 +94,7 @@ class Providers:
             redirect_uri=redirect_uri,
             wanted=wanted if len(wanted.encode("utf-8", "replace")) <= MAX_WANTED_BYTES else "/",
             began_s=int(self._ports.clock()),
+            before=before,
         )
         url = authorization_url(provider.settings, metadata, flow)
         return Departure(url, self._ports.seal(encode_flow(flow)))
@@ -138,7 +144,11 @@ class Providers:
         metadata = provider.metadata()
         tokens = provider.tokens(metadata, flow, code_of(response, metadata))
         claims = provider.claims(metadata, flow, tokens, self._ports.clock())
-        return identity_of(provider.settings, claims)
+        proved_s = read_time(claims, "auth_time") if "auth_time" in claims else 0.0
+        if flow.before and proved_s < flow.began_s - provider.settings.leeway_s:
+            raise Unauthenticated("proof-too-old")
+        identity = identity_of(provider.settings, claims)
+        return replace(identity, proved_s=proved_s, before=flow.before)
 
 
 def identity_of(settings: ProviderSettings, claims: Mapping[str, Any]) -> Identity:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from strongroom.archive.addresses import group_of
-from strongroom.archive.federation import PROVIDER, is_of_provider
+from strongroom.archive.federation import PROVIDER, PROVIDER_NEEDED, is_of_provider
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.people import PASSKEY, Entered, Passkey, Person, State, Where
 from strongroom.errors import Denied, NotFound, Unauthenticated
@@ -102,6 +102,9 @@ class Passkeys:
             person = steps.table.person(cursor, passkey.person)
         if person is None:
             raise Unauthenticated("user-disabled")
+        if is_of_provider(person.name):  # whom the provider lets in no more has his passkey still
+            steps.refused(where, PROVIDER_NEEDED, person.name)
+            raise Unauthenticated(PROVIDER_NEEDED)
         return steps.open(person, where, (PASSKEY,), more={"passkey": passkey.number})
 
     def complete(self, secret: str, text: str, where: Where) -> Entered:

@@ -12,6 +12,7 @@ from strongroom.archive.access import scope_details
 from strongroom.archive.addresses import group_of
 from strongroom.archive.federation import (
     NO_ACCOUNT,
+    PROOF_OF_ANOTHER,
     PROVIDER,
     USER_DISABLED,
     Granted,
@@ -20,7 +21,7 @@ from strongroom.archive.federation import (
     is_of_provider,
 )
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.archive.people import VIA_SESSION, Entered, Person, Where
+from strongroom.archive.people import VIA_SESSION, Entered, Person, State, Where, digest_of
 from strongroom.archive.roles import encode_roles
 from strongroom.errors import Throttled, Unauthenticated
 from strongroom.people.guessing import count_failure, response_buckets, state_bucket, wait_s
@@ -84,6 +85,7 @@ class Provided:
         def work(transaction: Any) -> tuple[Person, str]:
             person = self._account(transaction, identity, where)
             why = identity.granted.why if identity.granted and is_of_provider(person.name) else ""
+            self._end_before(transaction, identity, person)
             if not why and not person.disabled_us:
                 details: dict[str, Detail] = {
                     "user": person.name,
@@ -100,8 +102,30 @@ class Provided:
         if person.disabled_us:
             raise Unauthenticated(USER_DISABLED)
         if identity.is_multifactor:
-            return self._steps.open(person, where, (PROVIDER,))
-        return self._steps.advance(person, where, (PROVIDER,))
+            entered = self._steps.open(person, where, (PROVIDER,))
+        else:
+            entered = self._steps.advance(person, where, (PROVIDER,))
+        if entered.state is State.OPEN:
+            self._put_proof(entered, identity)
+        return entered
+
+    def _put_proof(self, entered: Entered, identity: Identity) -> None:
+        """Say when somebody has proved who he is: there, and maybe long before he came. Nobody has the session yet."""
+        proved_us = min(int(identity.proved_s * 1e6), self._steps.now_us())
+        digest = digest_of(entered.secret)
+        self._ports.database.write(
+            lambda transaction: self._identities.put_proof(transaction.cursor, digest, proved_us)
+        )
+
+    def _end_before(self, transaction: Any, identity: Identity, person: Person) -> None:
+        """End the session in which somebody was to prove who he is: another one follows. Raises Unauthenticated if it
+        is somebody else's."""
+        before = self._people.session(transaction.cursor, identity.before) if identity.before else None
+        if before is None:
+            return
+        if before.person != person.name:
+            raise Unauthenticated(PROOF_OF_ANOTHER)
+        self._people.end_session(transaction.cursor, before.digest, self._steps.now_us())
 
     def _account(self, transaction: Any, identity: Identity, where: Where) -> Person:
         """Somebody's account, as it is from now on. Raises Unauthenticated if he has none and is to get none."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Dialect
 from strongroom.archive.access import encode_scope
 from strongroom.archive.roles import Role, encode_roles
 from strongroom.store.database import Sql
-from strongroom.store.schema.tables import ACCOUNT, IDENTITY
+from strongroom.store.schema.tables import ACCOUNT, IDENTITY, SESSION
 from strongroom.types import Scope
 
 
@@ -23,6 +23,9 @@ class IdentityTable:
         self._find = Sql(select(IDENTITY.c.person).where(*of_subject), dialect)
         self._add = Sql(insert(IDENTITY), dialect)
         self._drop = Sql(delete(IDENTITY).where(IDENTITY.c.person == bindparam("a")), dialect)
+        self._prove = Sql(
+            update(SESSION).where(SESSION.c.digest == bindparam("a")).values(proved_us=bindparam("b")), dialect
+        )
         self._change = Sql(
             update(ACCOUNT).where(ACCOUNT.c.name == bindparam("a")).values(role=bindparam("b"), scope=bindparam("c")),
             dialect,
@@ -44,3 +47,7 @@ class IdentityTable:
     def change(self, cursor: Any, person: str, roles: Iterable[Role], scope: Scope | None) -> None:
         """Give an account other roles and another scope, and leave the rest of it as it is."""
         self._change.run(cursor, a=person, b=encode_roles(roles), c=encode_scope(scope))
+
+    def put_proof(self, cursor: Any, digest: str, proved_us: int) -> None:
+        """Say when the owner of a session last proved who he is."""
+        self._prove.run(cursor, a=digest, b=proved_us)

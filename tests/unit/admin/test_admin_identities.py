@@ -35,7 +35,7 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
 def provided(archive: Archive) -> Provided:
     said: list[Event] = []
     key = people_key(archive.ring, archive.secrets)
-    ports = SignInPorts(archive.index.database, key, lambda: 1_800_000_000.0, said.append)
+    ports = SignInPorts(archive.index.database, key, lambda: 1_800_000_000.0, said.append, said.append)
     rules = SessionRules(1_800_000_000, 43_200_000_000, "STRONGROOM")
     return Provided(Steps(ports, rules), archive.index.registry, 600)
 

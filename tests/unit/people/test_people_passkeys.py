@@ -13,6 +13,7 @@ import pytest
 from harness.authenticator import BACKED_UP, ELIGIBLE, USER_PRESENT, USER_VERIFIED, Authenticator, decode, encode
 from harness.instances import Shelf
 from harness.signing_in import ELSEWHERE, HERE, PASSCODE, RULES, World
+from strongroom.archive.federation import Granted, Identity
 from strongroom.archive.model import Action
 from strongroom.archive.people import Entered, State
 from strongroom.archive.roles import Role
@@ -20,6 +21,7 @@ from strongroom.errors import Denied, NotFound, ProofNeeded, Throttled, Unauthen
 from strongroom.people.challenges import GOOD_FOR_US
 from strongroom.people.guessing import ADDRESS, CODE
 from strongroom.people.passkeys import MAX_PASSKEYS
+from strongroom.people.provided import Provided
 
 COOKIE = "c" * 43
 """What a browser shows that has not signed in."""
@@ -68,6 +70,23 @@ def test_a_passkey_signs_in_without_a_name_and_counts_as_both_factors(world: Wor
     (kept,) = world.passkeys.passkeys("jdoe")
     assert (event.details["shown"], event.details["passkey"]) == (("passkey",), kept.number)
     assert (kept.used_us, kept.counter, kept.is_synced) == (int(world.now_s * 1e6), 1, False)
+
+
+def test_a_passkey_is_no_first_step_for_whom_a_provider_vouches(world: World) -> None:
+    """Whom his provider lets in no more has his passkey still."""
+    provided = Provided(world.steps, world.index.registry, 600)
+    somebody = Identity("hospital", "https://a.example", "s-1", "jdoe", Granted((Role.VIEWER,)), False, True)
+    key = add(world, provided.enter(replace(somebody, proved_s=world.now_s), HERE))
+    with pytest.raises(Unauthenticated, match="provider-needed"):
+        world.passkeys.sign_in(key.get(asked(world)), COOKIE, HERE)
+    assert world.refused[-1].details == {"reason": "provider-needed", "user": "hospital:jdoe"}
+    half = provided.enter(somebody, HERE)
+    assert half.state is State.FACTOR
+    entered = world.passkeys.complete(
+        half.secret, key.get(world.passkeys.options("second-factor", half.secret, HERE)), HERE
+    )
+    assert entered.state is State.OPEN
+    assert world.events(Action.SIGN_IN)[-1].details["shown"] == ("provider", "passkey")
 
 
 def test_what_a_passkey_knows_its_owner_by_is_no_name(world: World, key: Authenticator) -> None:

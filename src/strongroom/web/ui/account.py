@@ -9,7 +9,7 @@ from starlette.responses import Response
 from strongroom.archive.sharing import share_number
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
-from strongroom.web.ui.entering import run, sign_in_of
+from strongroom.web.ui.entering import provider_of, run, sign_in_of
 from strongroom.web.ui.forms import read_form
 from strongroom.web.ui.pages import page, see_other
 
@@ -28,6 +28,7 @@ async def show_account(call: Call) -> Response:
 def _found(call: Call) -> dict[str, Any]:
     sign_in, passkeys, person = sign_in_of(call), call.services.passkeys, call.principal
     return {
+        "provider": provider_of(call, person.user),
         "sessions": sign_in.sessions(person),
         "ways": sign_in.ways(person.user),
         "passkeys": passkeys.passkeys(person.user) if passkeys else [],

@@ -13,6 +13,7 @@ import segno
 from markupsafe import Markup
 from starlette.responses import Response
 
+from strongroom.archive.federation import OF_PROVIDER, ProviderShown, is_of_provider
 from strongroom.archive.passcodes import MIN_CHARS
 from strongroom.archive.people import Entered, State, Ways
 from strongroom.archive.ports import SignIn
@@ -79,6 +80,12 @@ def _ways_at_code(call: Call) -> Ways:
 async def show_sign_in(call: Call) -> Response:
     """The form."""
     return sign_in_page(call, local_path(call.request.query_params.get("next", "/")))
+
+
+def provider_of(call: Call, person: str) -> ProviderShown | None:
+    """The provider that somebody comes from, None for accounts of our own."""
+    known = call.services.providers.shown() if call.services.providers and is_of_provider(person) else ()
+    return next((each for each in known if person.startswith(f"{each.name}{OF_PROVIDER}")), None)
 
 
 async def sign_in(call: Call) -> Response:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from strongroom.archive.federation import PROVIDER_NEEDED
 from strongroom.archive.people import SECRET_BYTES, State, is_secret, new_secret, parse_passkey_name
 from strongroom.archive.ports import Passkeys
 from strongroom.errors import ConfigError, Denied, NotFound, ProofNeeded, Throttled, Unauthenticated
@@ -36,6 +37,7 @@ CEREMONY_COOKIE: Final = "__Host-ceremony"
 
 ADD: Final = f"{SET_UP}/passkey"
 REMOVE: Final = f"{ACCOUNT}/passkeys/{{passkey}}/remove"
+AFTER_PROVIDER: Final = "Sign in with your provider first: your passkey is for what comes after it."
 NOT_TAKEN: Final = "That passkey was not taken. Try again, or sign in another way."
 NOT_ADDED: Final = "That passkey was not taken. Try again, or add another one."
 TOO_MANY: Final = "You have as many passkeys as one can have: remove one first."
@@ -70,8 +72,9 @@ async def sign_in(call: Call) -> Response:
         entered = await run(call, passkeys_of(call).sign_in, form.get("answer", ""), bound, where_of(call))
     except Throttled as error:
         return wait_for(error, sign_in_page(call, wanted, status=429, wrong=wait_words(error)))
-    except Unauthenticated:
-        return sign_in_page(call, wanted, status=403, wrong=NOT_TAKEN)
+    except Unauthenticated as error:
+        wrong = AFTER_PROVIDER if error.reason == PROVIDER_NEEDED else NOT_TAKEN
+        return sign_in_page(call, wanted, status=403, wrong=wrong)
     return go_on(entered, wanted)
 
 

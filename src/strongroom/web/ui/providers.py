@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from strongroom.archive.federation import NO_ACCOUNT, NO_COMMON_SCOPE, NO_ROLE, USER_DISABLED
-from strongroom.archive.people import State
+from strongroom.archive.federation import NO_ACCOUNT, NO_COMMON_SCOPE, NO_ROLE, PROOF_OF_ANOTHER, USER_DISABLED
+from strongroom.archive.people import State, digest_of
 from strongroom.archive.ports import Providers
 from strongroom.errors import NotFound, PeerUnavailable, Throttled, Unauthenticated
 from strongroom.web.auth import cookie_of
@@ -22,7 +22,7 @@ from strongroom.web.call import Call
 from strongroom.web.operation import PREFIX, Operation, Parameter
 from strongroom.web.ui.entering import next_step, sign_in_page, wait_words
 from strongroom.web.ui.failing import SIGN_IN
-from strongroom.web.ui.forms import where_of, with_session
+from strongroom.web.ui.forms import secret_of, where_of, with_session
 from strongroom.web.ui.pages import local_path, page, see_other
 
 P = ParamSpec("P")
@@ -31,6 +31,7 @@ T = TypeVar("T")
 LEAVE: Final = f"{SIGN_IN}/with/{{provider}}"
 COME_BACK: Final = f"{LEAVE}/back"
 FLOW_COOKIE: Final = "__Host-provider"
+AGAIN_KEY: Final = "again"
 FLOW_AGE_S: Final = 600
 _FLAGS: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
 _IN_ADDRESSES: Final = "/?#[]@!$&()*+,;=:%-._~"
@@ -43,7 +44,9 @@ WITHOUT_ROLE: Final = (
 )
 WITHOUT_ACCOUNT: Final = "{label} knows you, but you have no account here. Whoever runs this archive can give you one."
 DISABLED: Final = "Your account here is disabled. Whoever runs this archive can tell you more."
+OF_ANOTHER: Final = "{label} has let in somebody else than who is signed in here. Nothing has changed here."
 _WORDS: Final = {
+    PROOF_OF_ANOTHER: OF_ANOTHER,
     "provider-refused": NOT_LET_IN,
     NO_COMMON_SCOPE: WITHOUT_ROLE,
     NO_ROLE: WITHOUT_ROLE,
@@ -60,10 +63,11 @@ async def leave(call: Call) -> Response:
     label = _label(providers, name)
     if call.request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return see_other(SIGN_IN)
+    before = digest_of(secret_of(call)) if call.request.query_params.get(AGAIN_KEY) else ""
     came_by = call.base_url.removesuffix(PREFIX)
     redirect_uri = came_by + COME_BACK.format(provider=name)
     try:
-        departure = await _run(call, providers.depart, name, redirect_uri, wanted)
+        departure = await _run(call, providers.depart, name, redirect_uri, wanted, before)
     except PeerUnavailable:
         return sign_in_page(call, wanted, status=503, wrong=AWAY.format(label=label))
     response = RedirectResponse(departure.url, 303)
@@ -116,7 +120,10 @@ def _run(call: Call, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs)
 OPERATIONS: Final = (
     Operation(
         "leaveForProvider", "GET", LEAVE, leave, "Go to an identity provider to sign in.",
-        parameters=(Parameter("next", "query", "The path to go to afterwards."),),
+        parameters=(
+            Parameter("next", "query", "The path to go to afterwards."),
+            Parameter(AGAIN_KEY, "query", "That somebody who is signed in is to prove who he is."),
+        ),
         produces=("text/html",), statuses=(303, 503), public=True, is_page=True,
     ),
     Operation(

@@ -4,13 +4,14 @@ did so a while ago, and on from here."""
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.responses import Response
 
 from strongroom.errors import Throttled, Unauthenticated
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
-from strongroom.web.ui.entering import run, sign_in_of, site_of, wait_for, wait_words
+from strongroom.web.ui.entering import provider_of, run, sign_in_of, site_of, wait_for, wait_words
 from strongroom.web.ui.failing import PROVE
 from strongroom.web.ui.forms import read_form, secret_of, where_of, with_session
 from strongroom.web.ui.pages import local_path, page, see_other
@@ -40,7 +41,10 @@ async def prove(call: Call) -> Response:
 async def prove_page(call: Call, wanted: str, wrong: str = "", status: int = 200) -> Response:
     """The form, to go on at ``wanted`` after it."""
     ways = await run(call, sign_in_of(call).ways, call.principal.user)
-    values: dict[str, Any] = {"next": wanted, "wrong": wrong, "ways": ways, **site_of(call)}
+    provider = provider_of(call, call.principal.user)
+    again = f"?again=1&next={quote(wanted, safe='/')}"
+    values: dict[str, Any] = {"next": wanted, "wrong": wrong, "ways": ways, "provider": provider, "again": again}
+    values |= site_of(call)
     return page("prove.html", call.principal, status, **values)
 
 
