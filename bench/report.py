@@ -256,11 +256,11 @@ REPRODUCE = """## How to reproduce
     make bench-peers    # DCMTK and Orthanc from Debian, pynetdicom and tiny-pacs from PyPI, in a venv of their own
     make bench          # all sections, then this page
 
-One section: `python bench/run.py store|find|scale|big|qido|wado|stow|frames|busy`, in short with `--quick`. The objects
-are synthetic CT images of 16-bit noise with 99 elements. The load generator sends pre-encoded requests, one process an
-association, with Nagle's algorithm off and acknowledgements not delayed, and fragments to the maximum PDU length that
-the server announces. All servers, and the generator, share the one machine. Before each window the page cache is
-written back.
+One section: `python bench/run.py store|find|scale|big|qido|wado|stow|frames|busy|pages`, in short with `--quick`. The
+objects are synthetic CT images of 16-bit noise with 99 elements. The load generator sends pre-encoded requests, one
+process an association, with Nagle's algorithm off and acknowledgements not delayed, and fragments to the maximum PDU
+length that the server announces. All servers, and the generator, share the one machine. Before each window the page
+cache is written back.
 """
 
 

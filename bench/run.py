@@ -16,6 +16,7 @@ from pathlib import Path
 import big
 import find
 import machine
+import pages
 import report
 import scale
 import servers
@@ -75,6 +76,11 @@ def run_busy(options: argparse.Namespace) -> Section:
     return {"rows": web.measure_busy(options.servers or PAIR, studies, window_s, options.runs or runs)}
 
 
+def run_pages(options: argparse.Namespace) -> Section:
+    studies, queries = (5_000, 20) if options.quick else (STUDIES, 100)
+    return {"rows": pages.measure(studies, queries, refill=options.refill)}
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace], Section]] = {
     "store": run_store,
     "find": run_find,
@@ -85,6 +91,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Section]] = {
     "stow": run_stow,
     "frames": run_frames,
     "busy": run_busy,
+    "pages": run_pages,
 }
 
 

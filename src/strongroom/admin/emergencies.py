@@ -54,7 +54,7 @@ def _is_of(event: Event, opening: Opening) -> bool:
 
 def _summed(events: list[Event], of_patient: set[str], *, is_whole: bool) -> LookedAt:
     studies: set[str] = set()
-    counts = dict.fromkeys((Action.QUERY, Action.RETRIEVE), 0)
+    counts = dict.fromkeys((Action.QUERY, Action.RETRIEVE, Action.EXPORT), 0)
     others = 0
     for event in events:
         if event.action not in counts:
@@ -70,7 +70,7 @@ def _summed(events: list[Event], of_patient: set[str], *, is_whole: bool) -> Loo
         studies=tuple(own[:MAX_STUDIES]),
         other_studies=len(studies - of_patient),
         searches=counts[Action.QUERY],
-        retrievals=counts[Action.RETRIEVE],
+        retrievals=counts[Action.RETRIEVE] + counts[Action.EXPORT],
         other_acts=others,
         is_whole=is_whole and len(own) <= MAX_STUDIES,
     )

@@ -71,6 +71,7 @@ _MORE: Final[Mapping[Action, Callable[[Details], Counts]]] = {
     Action.QUERY: _query,
     Action.RETRIEVE: _sent,
     Action.MOVE: _sent,
+    Action.EXPORT: _sent,
     Action.ASSOCIATION: _association,
     Action.QUARANTINE: _held,
 }

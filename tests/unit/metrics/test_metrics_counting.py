@@ -32,6 +32,7 @@ def test_what_is_asked_for_and_sent() -> None:
         ("sent_objects_total",): 9, ("sent_bytes_total",): 90,
     }  # fmt: skip
     assert counted(Action.MOVE, phase="end", completed=4, bytes=40)["sent_objects_total",] == 4
+    assert counted(Action.EXPORT, phase="end", objects=3, bytes=30)["sent_bytes_total",] == 30
 
 
 def test_associations_and_refusals_written_as_a_sum() -> None:

@@ -63,7 +63,7 @@ STUDY = Table(
     Index("study_by_date", "study_date"),
     Index("study_by_accession", "accession"),
     Index("study_by_referring", "referring"),
-    # All that a list of studies looks at, in its order. PostgreSQL reads records as fast, and bounds index entries.
+    # All that a list of studies looks at, in its order. PostgreSQL bounds index entries too narrowly.
     Index("study_listed", "study_date", "id", "patient", "accession", "description").ddl_if(dialect="sqlite"),
 )
 
