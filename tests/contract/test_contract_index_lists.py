@@ -22,9 +22,11 @@ from harness.instances import (
     Shelf,
     instance,
     new_ring,
+    stored_event,
 )
 from strongroom.archive.access import parse_scope
 from strongroom.archive.listing import StudyList, StudyPage, parse_words
+from strongroom.archive.model import Flag
 from strongroom.archive.read import merged
 from strongroom.archive.values import fold, name_text
 from strongroom.store import listing
@@ -204,3 +206,16 @@ def test_what_a_list_counts_is_what_its_holder_may_see(indexes: Sequence[Index])
 
 def test_words_are_folded_as_names_are() -> None:
     assert fold("Bergström") in name_text("BERGSTRÖM^Åsa")
+
+
+def test_the_condition_of_an_instance_says_what_it_is_flagged_for(indexes: Sequence[Index]) -> None:
+    values = {**POPULATION[0], SOP_INSTANCE_UID: ["1.4.4711"], SERIES_INSTANCE_UID: ["1.3.4711"]}
+    for index in indexes:
+        key = index.study_key(values[STUDY_INSTANCE_UID][0])
+        assert key is not None
+        new = replace(instance(values, key), flag=Flag("screening", "low"))
+        index.add(new, stored_event(new))
+        (flag,) = index.condition("1.4.4711").flags
+        assert (flag.reason, flag.severity) == ("screening", "low")
+        assert index.condition("1.4.0.0").flags == ()
+        assert index.condition("1.2.3").signature_validity == ""
