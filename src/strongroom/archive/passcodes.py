@@ -3,13 +3,15 @@
 Nobody is told to use a digit. What is refused is what lists of leaked passwords begin with, in any length: a common
 word with what people put after it, a common word twice, a run of the keyboard, one character many times, and the name
 of the account or of the product. The words are of our own choosing, after what published counts of leaked passwords
-agree on.
+agree on. Beside them stands a list of leaked passwords (``leaked``).
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from strongroom.archive.leaked import is_leaked
 
 MIN_CHARS: Final = 12
 MAX_CHARS: Final = 1024
@@ -51,7 +53,7 @@ def check_passcode(passcode: str, name: str = "") -> str:
         return f"a passcode has at least {MIN_CHARS} characters"
     if len(passcode) > MAX_CHARS:
         return f"a passcode has at most {MAX_CHARS} characters"
-    if is_common(passcode, name):
+    if is_common(passcode, name) or is_leaked(passcode):
         return "that passcode is among the first that somebody would try: three or four unrelated words are better"
     return ""
 
