@@ -124,7 +124,7 @@ CASES: Mapping[str, Case] = {
     "pageTokens": at("/tokens"),
     "pageNewToken": at("/tokens/new"),
     "pageRevokeToken": at("/tokens/revoke?name=loader"),
-    "pageDelete": at("/studies/{study}/delete"),
+    "pageDelete": Case({"": "/studies/{study}/delete"}, answers={SCOPED: 404}),
     "pageProposals": at("/review/proposals"),
     "pageProposal": at("/review/proposals/1", decided="/review/proposals/2"),
     "pageShare": at("/studies/{study}/share"),

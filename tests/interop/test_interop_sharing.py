@@ -179,6 +179,28 @@ def test_the_glass_is_broken_seen_and_reviewed(world: Walked, window: Open) -> N
     assert all(event.principal.user == "eve" for event in marked)
 
 
+def test_a_study_is_deleted_by_two_people(world: Walked, window: Open) -> None:
+    doomed = "2.25.4705"
+    seen, officer = window(world.visitors[Role.TECHNOLOGIST]), window(world.visitors[Role.SECURITY_OFFICER])
+    seen.go(f"/studies/{doomed}")
+    seen.page.get_by_role("link", name="Delete").click()
+    seen.page.get_by_label("Why").fill("wrong patient <b>&")
+    seen.page.get_by_role("button", name="Propose the deletion").click()
+    expect(seen.page.get_by_role("status")).to_contain_text("Proposed by technologist")
+    expect(seen.page.get_by_role("status")).to_contain_text("wrong patient <b>&")
+    assert seen.page.goto(f"{seen.origin}/review/proposals").status == 403
+    officer.go("/review/proposals")
+    officer.page.get_by_role("link", name="1", exact=True).click()
+    officer.page.get_by_label("Why").fill("seen with the ward")
+    officer.page.get_by_role("button", name="Agree, and delete the study").click()
+    officer.page.wait_for_url("**/review/proposals")
+    expect(officer.page.locator("tbody tr")).to_contain_text("agreed by security-officer")
+    assert seen.page.goto(f"{seen.origin}/studies/{doomed}").status == 404
+    assert officer.complaints == []
+    (deleted,) = events(world.running, Action.DELETE)
+    assert deleted.details["proposed_by"] == "technologist"
+
+
 def test_other_browsers_requests_break_no_glass(world: Walked) -> None:
     """A form of another site is not taken, whoever is signed in."""
     client = world.visitors[SCOPED]
