@@ -107,7 +107,7 @@ def sign_in(window: Window, name: str = "jdoe", path: str = "/") -> None:
     window.go(path)
     window.page.get_by_label("Name").fill(name)
     window.page.get_by_label("Passcode").fill(PASSCODE)
-    window.page.get_by_role("button", name="Sign in").click()
+    window.page.get_by_role("button", name="Sign in", exact=True).click()
     window.page.wait_for_url(lambda url: "/sign-in" not in url)
 
 
@@ -142,7 +142,7 @@ def test_the_first_administrator_comes_in_by_the_link_that_serve_prints(served: 
     again.go("/account")
     again.page.get_by_label("Name").fill("admin")
     again.page.get_by_label("Passcode").fill(PASSCODE)
-    again.page.get_by_role("button", name="Sign in").click()
+    again.page.get_by_role("button", name="Sign in", exact=True).click()
     again.page.wait_for_url(re.compile("/sign-in/code"))
     kept(again, "code")
     again.page.get_by_label("The six digits").fill(next_code(secret, used))

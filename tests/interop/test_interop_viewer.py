@@ -143,7 +143,7 @@ def sign_in(window: Window, name: str = "jdoe", path: str = "/studies") -> None:
     window.go(path)
     window.page.get_by_label("Name").fill(name)
     window.page.get_by_label("Passcode").fill(PASSCODE)
-    window.page.get_by_role("button", name="Sign in").click()
+    window.page.get_by_role("button", name="Sign in", exact=True).click()
     window.page.wait_for_url(lambda url: "/sign-in" not in url)
 
 
