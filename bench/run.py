@@ -77,7 +77,7 @@ def run_busy(options: argparse.Namespace) -> Section:
 
 
 def run_pages(options: argparse.Namespace) -> Section:
-    studies, queries = (5_000, 20) if options.quick else (STUDIES, 100)
+    studies, queries = (5_000, 20) if options.quick else (STUDIES, 60)
     return {"rows": pages.measure(studies, queries, refill=options.refill)}
 
 
