@@ -28,11 +28,12 @@ from harness.instances import (
     stored_event,
 )
 from strongroom.archive import keys as kept
-from strongroom.archive.access import any_of, common_scope
+from strongroom.archive.access import MAX_ISSUERS, MAX_REFERRING, any_of, common_scope, parse_scope
 from strongroom.archive.answers import AboutArchive
 from strongroom.archive.model import Action, Event, Level, Outcome
 from strongroom.archive.query import ExtendedNegotiation, IdentifierElement, Model, Query, Retrieval
 from strongroom.archive.read import Reader, ReadLimits
+from strongroom.archive.scopes import MAX_PARTS, MAX_SCOPE_VALUES
 from strongroom.errors import Denied, Refused
 from strongroom.store.blobs import SealedBlobStore
 from strongroom.store.index import Index
@@ -301,6 +302,34 @@ def test_a_scope_without_parts_shows_nothing(places: list[Place], level: Level) 
         who = replace(EVERYBODY, scope=NOTHING)
         assert list(place.reader.search(who, asks_for_everything(level))) == []
         assert place.index.find_object(first(POPULATION[0], SOP_INSTANCE_UID), NOTHING) is None
+
+
+def named(part: int) -> list[str]:
+    return [f"referring=N{part}-{number}" for number in range(MAX_REFERRING)]
+
+
+def widest() -> dict[str, list[str]]:
+    """Scopes as large as they may be, each with something in it: databases bound what a statement may hold."""
+    patients = [f"patient=N{number}\\I{number % (MAX_ISSUERS - 1)}" for number in range(MAX_SCOPE_VALUES - 1)]
+    parts = [f"study=1.9.{number}" for number in range(MAX_PARTS - 1)]
+    return {
+        "patients": [*patients, "patient=P2\\A"],
+        "names": [*(f"referring=N{number}^X" for number in range(MAX_REFERRING - 1)), "referring=Smith"],
+        "parts": [each for part in [*parts, "modality=CT"] for each in ("or", part)][1:],
+        "named parts": [*(each for part in range(9) for each in (*named(part), "or")), "modality=CT"],
+    }
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("name", widest())
+def test_the_largest_scope_that_can_be_said_is_answered(places: list[Place], name: str, level: Level) -> None:
+    scope = parse_scope(widest()[name])
+    assert scope is not None
+    inside = {identity(values, level) for values in POPULATION if is_inside(scope, values)}
+    for place in places:
+        found = place.reader.search(replace(EVERYBODY, scope=scope), asks_for_everything(level))
+        assert {identity_of_answer(each, level) for each in found} == inside
+    assert inside
 
 
 @EXAMPLES

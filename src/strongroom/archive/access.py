@@ -52,6 +52,9 @@ NO_RIGHT: Final = "no-right-"
 OUTSIDE_SCOPE: Final = "outside-scope"
 """Why an object is refused, whether or not there is anything stored that its sender may not know of."""
 
+MAX_ISSUERS: Final = 100
+"""Issuers of the patients of one part: each is a condition, and SQLite bounds how many can stand together."""
+
 MAX_REFERRING: Final = 100
 """Referring physicians of one part: each is three ranges of the index."""
 
@@ -167,9 +170,12 @@ def _parse_part(terms: Sequence[str]) -> Part:
         raise ConfigError("a part of a scope has one range of dates")
     if len(found.get("referring", ())) > MAX_REFERRING:
         raise ConfigError(f"a part of a scope has at most {MAX_REFERRING} referring physicians")
+    patients = tuple(dict.fromkeys(map(_patient, found.get("patient", ()))))
+    if len({issuer for _, issuer in patients}) > MAX_ISSUERS:
+        raise ConfigError(f"a part of a scope has patients of at most {MAX_ISSUERS} issuers")
     first, last = found.get("date") or ("", "")
     return Part(
-        patients=tuple(dict.fromkeys(map(_patient, found.get("patient", ())))),
+        patients=patients,
         studies=tuple(dict.fromkeys(found.get("study", ()))),
         modalities=tuple(dict.fromkeys(found.get("modality", ()))),
         institutions=tuple(dict.fromkeys(found.get("institution", ()))),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, and_, bindparam, cast, false, func, not_, or_, select, true
+from sqlalchemy import BigInteger, and_, bindparam, cast, false, func, not_, or_, select, true, union_all
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive import keys as kept
@@ -32,6 +32,10 @@ TABLES: Final = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIE
 _STUDIES: Final = STUDY.alias("scoped_study")
 _SERIES: Final = SERIES.alias("scoped_series")
 _INSTANCES: Final = INSTANCE.alias("scoped_instance")
+_IN_PATIENT: Final = PATIENT.alias("patient_in_part")
+_IN_STUDY: Final = STUDY.alias("study_in_part")
+_IN_NAME: Final = STUDY.alias("study_of_physician")
+_IN_SERIES: Final = SERIES.alias("series_in_part")
 _ROW: Final = (PATIENT, STUDY)
 """What a subquery has from the row that it is of."""
 
@@ -41,7 +45,8 @@ class PartShape(NamedTuple):
 
     number: int
     patients: int
-    patients_of_issuer: int
+    patients_of_issuers: tuple[int, ...]
+    """Of each issuer in turn."""
     studies: int
     modalities: int
     institutions: int
@@ -52,6 +57,11 @@ class PartShape(NamedTuple):
     def limits_series(self) -> bool:
         """Whether it may have some series of a study and not others."""
         return self.modalities > 0 or self.institutions > 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether an index leads to what is in it, which is little of the archive."""
+        return self.patients + sum(self.patients_of_issuers) + self.studies + self.referring > 0
 
     def name(self, kind: str) -> str:
         """What the parameters of a kind are called."""
@@ -70,11 +80,11 @@ def shape_of(scope: Scope | None) -> ScopeShape | None:
 
 
 def _part_shape(number: int, part: Part) -> PartShape:
-    of_any = sum(issuer is None for _, issuer in part.patients)
+    by_issuer = _by_issuer(part)
     return PartShape(
         number=number,
-        patients=of_any,
-        patients_of_issuer=len(part.patients) - of_any,
+        patients=len(by_issuer.pop(None, ())),
+        patients_of_issuers=tuple(map(len, by_issuer.values())),
         studies=len(part.studies),
         modalities=len(part.modalities),
         institutions=len(part.institutions),
@@ -83,14 +93,22 @@ def _part_shape(number: int, part: Part) -> PartShape:
     )
 
 
+def _by_issuer(part: Part) -> dict[str | None, list[str]]:
+    found: dict[str | None, list[str]] = {}
+    for patient_id, issuer in part.patients:
+        found.setdefault(issuer, []).append(patient_id)
+    return found
+
+
 def values_of(scope: Scope | None) -> dict[str, str]:
     """The parameters of every statement made of the scope's shape."""
     values: dict[str, str] = {}
     for number, part in enumerate(scope.parts if scope else ()):
-        name = _part_shape(number, part).name
-        values |= _numbered(name("patient"), [each for each, issuer in part.patients if issuer is None])
-        values |= _numbered(name("id"), [each for each, issuer in part.patients if issuer is not None])
-        values |= _numbered(name("issuer"), [issuer for _, issuer in part.patients if issuer is not None])
+        name, by_issuer = _part_shape(number, part).name, _by_issuer(part)
+        values |= _numbered(name("patient"), by_issuer.pop(None, ()))
+        values |= _numbered(name("issuer"), by_issuer)
+        for place, patients in enumerate(by_issuer.values()):
+            values |= _numbered(name(f"patient_of_{place}"), patients)
         values |= _numbered(name("study"), part.studies)
         values |= _numbered(name("modality"), part.modalities)
         values |= _numbered(name("institution"), part.institutions)
@@ -121,8 +139,29 @@ def joined(level: Level) -> Any:
 
 
 def visible(shape: ScopeShape, level: Level) -> Any:
-    """True of the records of ``level``, over ``joined(level)``, that a series in scope is, or lies over or above."""
-    return _any(_visible(part, level) for part in shape)
+    """True of the records of ``level``, over ``joined(level)``, that a series in scope is, or lies over or above.
+
+    Of several parts those that indexes lead to are looked up once, together. As conditions of every record, they would
+    have most of the archive read by whoever has little of it.
+    """
+    if len(shape) == 1 and not (level is Level.PATIENT and shape[0].is_narrow):
+        return _visible(shape[0], level)
+    either = [_visible(part, level) for part in shape if not part.is_narrow]
+    if narrow := [_numbers(part, level) for part in shape if part.is_narrow]:
+        number = {Level.PATIENT: PATIENT.c.id, Level.STUDY: STUDY.c.id}.get(level, SERIES.c.id)
+        either.append(number.in_(union_all(*narrow)))
+    return _any(either)
+
+
+def _numbers(part: PartShape, level: Level) -> Any:
+    """The row numbers of patients, studies or, for the levels below, series in a part."""
+    of_study = _IN_PATIENT.join(_IN_STUDY, _IN_STUDY.c.patient == _IN_PATIENT.c.id)
+    if level > Level.STUDY:
+        of_series = of_study.join(_IN_SERIES, _IN_SERIES.c.study == _IN_STUDY.c.id)
+        return select(_IN_SERIES.c.id).select_from(of_series).where(*_terms(part, _IN_STUDY, _IN_SERIES, _IN_PATIENT))
+    number = _IN_PATIENT.c.id if level is Level.PATIENT else _IN_STUDY.c.id
+    terms = _terms(part, _IN_STUDY, patient=_IN_PATIENT) + _with_series(part, _IN_STUDY)
+    return select(number).select_from(of_study).where(*terms)
 
 
 def _any(either: Iterable[Any]) -> Any:
@@ -153,22 +192,21 @@ def _visible_study(part: PartShape, study: Any) -> Any:
     return _all([*_terms(part, study), *_with_series(part, study)])
 
 
-def _terms(part: PartShape, study: Any, series: Any | None = None) -> list[Any]:
+def _terms(part: PartShape, study: Any, series: Any | None = None, patient: Any = PATIENT) -> list[Any]:
     """What holds of a study that may have a series in a part or, given series, of a series in it."""
-    terms = [*_of_patient(part), *_of_study(part, study)]
+    terms = [*_of_patient(part, patient), *_of_study(part, study)]
     return terms if series is None else terms + _of_series(part, series)
 
 
-def _of_patient(part: PartShape) -> list[Any]:
+def _of_patient(part: PartShape, patient: Any = PATIENT) -> list[Any]:
     """What holds of the patients in a part."""
-    columns = PATIENT.c
+    columns = patient.c
     either: list[Any] = []
     if part.patients:
         either.append(columns.patient_id.in_(_parameters(part.name("patient"), part.patients)))
-    if part.patients_of_issuer:
-        count = part.patients_of_issuer
-        pairs = zip(_parameters(part.name("id"), count), _parameters(part.name("issuer"), count), strict=True)
-        either.append(or_(*[and_(columns.patient_id == each, columns.issuer == issuer) for each, issuer in pairs]))
+    for place, count in enumerate(part.patients_of_issuers):
+        those = columns.patient_id.in_(_parameters(part.name(f"patient_of_{place}"), count))
+        either.append(and_(columns.issuer == bindparam(part.name(f"issuer_{place}")), those))
     return [or_(*either)] if either else []
 
 
@@ -177,7 +215,7 @@ def _of_study(part: PartShape, study: Any) -> list[Any]:
     if part.studies:
         terms.append(study.c.study_uid.in_(_parameters(part.name("study"), part.studies)))
     if part.referring:
-        terms.append(_with_name(part, study.c.referring))
+        terms.append(study.c.id.in_(_with_name(part)))
     if part.is_dated:
         # Not BETWEEN: SQLAlchemy writes it with a COLLATE that PostgreSQL does not read.
         terms += [
@@ -196,13 +234,16 @@ def _of_series(part: PartShape, series: Any) -> list[Any]:
     return terms
 
 
-def _with_name(part: PartShape, column: Any) -> Any:
-    """True of the names that ``scopes.is_name_within`` finds in the part: ranges, which an index has in order."""
-    names = {end: _parameters(part.name(f"referring_{end}"), part.referring) for end in ENDS}
-    either = [column.in_(names["itself"])]
+def _with_name(part: PartShape) -> Any:
+    """The numbers of studies whose referring physician ``scopes.is_name_within`` finds in the part.
+
+    Each range by itself: so many in one condition, and SQLite would rather read every study.
+    """
+    name, names = _IN_NAME.c.referring, {e: _parameters(part.name(f"referring_{e}"), part.referring) for e in ENDS}
+    either: list[Any] = [name.in_(names["itself"])]
     for first, last in (("caret", "after_caret"), ("equals", "after_equals")):
-        either += [and_(column >= low, column < high) for low, high in zip(names[first], names[last], strict=True)]
-    return or_(*either)
+        either += [and_(name >= low, name < high) for low, high in zip(names[first], names[last], strict=True)]
+    return union_all(*[select(_IN_NAME.c.id).where(each) for each in either])
 
 
 def _with_series(part: PartShape, study: Any) -> list[Any]:
@@ -235,9 +276,12 @@ def _over_studies(shape: ScopeShape, tag: int) -> Any:
         counts = {0x00201202: _sum(_STUDIES.c.num_series), 0x00201204: _sum(_STUDIES.c.num_instances)}
         studies = [of_patient, _any(_visible_study(part, _STUDIES) for part in shape)]
         return _count(counts.get(tag, func.count()), _STUDIES, studies)
+    # By study, and not both tables joined: a database without statistics takes all series of a modality, and looks for
+    # the patient among them.
     value = func.count() if tag == 0x00201202 else _sum(_SERIES.c.num_instances)
-    both = _STUDIES.join(_SERIES, _SERIES.c.study == _STUDIES.c.id)
-    return _count(value, both, [of_patient, _any(_all(_terms(part, _STUDIES, _SERIES)) for part in shape)])
+    terms = [_SERIES.c.study == _STUDIES.c.id, _any(_all(_terms(part, _STUDIES, _SERIES)) for part in shape)]
+    inside = select(value).select_from(_SERIES).where(*terms).correlate(PATIENT, _STUDIES).scalar_subquery()
+    return _count(_sum(inside), _STUDIES, [of_patient])
 
 
 def _over_series(shape: ScopeShape, tag: int) -> Any | None:

@@ -157,14 +157,23 @@ def _statement(dialect: Dialect, shape: Shape) -> Sql:
     terms = [_term(number, *condition) for number, condition in enumerate(shape.conditions)]
     if shape.scope is not None:
         terms.append(visible(shape.scope, level))
-    if terms:
-        statement = statement.where(and_(*terms))
-    statement = statement.order_by(TABLES[level].c.id)
+    number = TABLES[level].c.id
+    if shape.scope is None or not shape.limited:
+        return Sql(_page(statement.where(*terms), shape, number), dialect)
+    # Which rows first, and then what they have: where a database finds those in scope by an index of something else, it
+    # would work out all of them to sort them.
+    page = _page(select(number).select_from(joined(level)).where(*terms), shape, number)
+    return Sql(statement.where(number.in_(page.subquery("page").select())).order_by(number), dialect)
+
+
+def _page(statement: Select[Any], shape: Shape, number: Any) -> Select[Any]:
+    """In order of arrival, from where a page begins and as many as it has."""
+    statement = statement.order_by(number)
     if shape.limited:
         statement = statement.limit(bindparam("row_limit"))
     if shape.skips:
         statement = statement.offset(bindparam("row_offset"))
-    return Sql(statement, dialect)
+    return statement
 
 
 @lru_cache(512)

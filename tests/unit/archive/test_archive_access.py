@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.archive.access import (
+    MAX_ISSUERS,
     MAX_REFERRING,
     any_of,
     common_scope,
@@ -100,6 +101,7 @@ def test_a_scope_is_what_its_terms_say(terms: list[str], scope: Scope | None) ->
         ["referring=A\uff3cB"],
         ["referring=" + "A" * 300],
         [f"referring={number}" for number in range(MAX_REFERRING + 1)],
+        [f"patient=1\\{number}" for number in range(MAX_ISSUERS + 1)],
         ["Patient=1"],
         ["all", "patient=1"],
         ["patient=1", "all"],
