@@ -25,6 +25,7 @@ from strongroom.archive.people import VIA_SESSION, Person
 from strongroom.archive.roles import rights_of
 from strongroom.archive.scopes import (
     MAX_PARTS,
+    MAX_REFERRING,
     MAX_SCOPE_VALUES,
     date_range,
     is_dated,
@@ -54,9 +55,6 @@ OUTSIDE_SCOPE: Final = "outside-scope"
 
 MAX_ISSUERS: Final = 100
 """Issuers of the patients of one part: each is a condition, and SQLite bounds how many can stand together."""
-
-MAX_REFERRING: Final = 100
-"""Referring physicians of one part: each is three ranges of the index."""
 
 MAX_REMEMBERED: Final = 1024
 """Stored scopes that are not read again: every request over HTTPS comes with one."""
@@ -149,6 +147,8 @@ def parse_scope(terms: Sequence[str]) -> Scope | None:
     parts = tuple(map(_parse_part, groups))
     if sum(map(size_of, parts)) > MAX_SCOPE_VALUES:
         raise ConfigError(f"a scope has at most {MAX_SCOPE_VALUES} values")
+    if sum(len(part.referring) for part in parts) > MAX_REFERRING:
+        raise ConfigError(f"a scope has at most {MAX_REFERRING} referring physicians")
     return Scope(tuple(dict.fromkeys(parts)))
 
 
@@ -168,8 +168,6 @@ def _parse_part(terms: Sequence[str]) -> Part:
         found.setdefault(name, []).extend(_READERS[name](value))
     if len(found.get("date", ())) > 2:
         raise ConfigError("a part of a scope has one range of dates")
-    if len(found.get("referring", ())) > MAX_REFERRING:
-        raise ConfigError(f"a part of a scope has at most {MAX_REFERRING} referring physicians")
     patients = tuple(dict.fromkeys(map(_patient, found.get("patient", ()))))
     if len({issuer for _, issuer in patients}) > MAX_ISSUERS:
         raise ConfigError(f"a part of a scope has patients of at most {MAX_ISSUERS} issuers")

@@ -25,6 +25,9 @@ MAX_PARTS: Final = 64
 MAX_JOINED_VALUES: Final = 4 * MAX_SCOPE_VALUES
 """Values of scopes put together; every database takes at least 32,766 parameters, and no value is more than five."""
 
+MAX_REFERRING: Final = 100
+"""Referring physicians of a scope, put together or not: each is three searches of an index."""
+
 SCOPE_TOO_LARGE: Final = "scope-too-large"
 """Why somebody is refused whose scopes, put together, are more than a statement can hold."""
 
@@ -59,7 +62,8 @@ def common_scope(one: Scope | None, other: Scope | None) -> Scope | None:
 def _joined(parts: Iterable[Part]) -> Scope:
     """A scope of these parts, each once."""
     scope = Scope(tuple(dict.fromkeys(parts)))
-    if len(scope.parts) > MAX_PARTS or sum(map(size_of, scope.parts)) > MAX_JOINED_VALUES:
+    names = sum(len(part.referring) for part in scope.parts)
+    if len(scope.parts) > MAX_PARTS or sum(map(size_of, scope.parts)) > MAX_JOINED_VALUES or names > MAX_REFERRING:
         raise Denied(SCOPE_TOO_LARGE)
     return scope
 

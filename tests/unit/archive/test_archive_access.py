@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from strongroom.archive.access import (
     MAX_ISSUERS,
-    MAX_REFERRING,
     any_of,
     common_scope,
     decode_scope,
@@ -22,7 +21,7 @@ from strongroom.archive.access import (
 )
 from strongroom.archive.people import Person
 from strongroom.archive.roles import Role
-from strongroom.archive.scopes import MAX_PARTS, MAX_SCOPE_VALUES
+from strongroom.archive.scopes import MAX_PARTS, MAX_REFERRING, MAX_SCOPE_VALUES
 from strongroom.archive.values import name_text
 from strongroom.errors import ConfigError, Denied, IntegrityError
 from strongroom.types import NOTHING, Part, Principal, Right, Scope
@@ -188,7 +187,8 @@ def test_more_than_a_statement_can_hold_is_denied() -> None:
 
     many = [Scope((Part(patients=tuple((f"{part}-{n}", "A") for n in range(900))),)) for part in range(9)]
     assert any_of(of(0, MAX_PARTS), of(0, MAX_PARTS)) == of(0, MAX_PARTS)
-    for too_much in (lambda: any_of(of(0, MAX_PARTS), of(500, 1)), lambda: any_of(*many)):
+    names = [Scope((Part(referring=tuple(f"{part}-{n}" for n in range(60))),)) for part in range(2)]
+    for too_much in (lambda: any_of(of(0, MAX_PARTS), of(500, 1)), lambda: any_of(*many), lambda: any_of(*names)):
         with pytest.raises(Denied, match="scope-too-large"):
             too_much()
 
