@@ -28,7 +28,7 @@ pytestmark = pytest.mark.interop
 expect = sync_api.expect
 
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-MAX_PICTURE_PIXELS = 6000
+MAX_PICTURE_PIXELS = 3000
 """Of a page's height: what is further down looks like what is above it."""
 
 SCREENSHOTS = Path(os.environ.get("STRONGROOM_SCREENSHOTS") or Path(__file__).parents[2] / "build" / "screenshots")
