@@ -38,6 +38,7 @@ MEMBERS = {
     "s-5": Member("mover", ["radiology"]),
     "s-6": Member("old hand"),
     "s-7": Member("admin", ["radiology"]),
+    "s-8": Member("deputy", ["it"], amr=["mfa"]),
 }
 GRANTS = [
     {"value": "radiology", "roles": ["physician"], "scope": ["modality=CT"]},
@@ -204,7 +205,7 @@ def test_who_has_to_prove_who_he_is_does_so_there_and_not_by_a_session_that_he_h
     house: House, page: Open
 ) -> None:
     seen = page()
-    come_in(seen, house, "chief")
+    come_in(seen, house, "deputy")
     seen.wait_for_url("**/account")
     origin = f"https://localhost:{house.archive.https_port}"
     seen.goto(f"{origin}/second-factor")
@@ -217,7 +218,7 @@ def test_who_has_to_prove_who_he_is_does_so_there_and_not_by_a_session_that_he_h
     expect(seen.get_by_role("alert")).to_contain_text("somebody else")
     seen.goto(f"{origin}/second-factor")
     seen.get_by_role("link", name="Go on with St. Elsewhere").click()
-    seen.get_by_label("Name").fill("chief")
+    seen.get_by_label("Name").fill("deputy")
     seen.get_by_label("Password").fill("known there alone")
     seen.get_by_role("button", name="Let me in").click()
     seen.wait_for_url("**/second-factor")
