@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from harness.instances import (
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Action, Event, NewInstance, Outcome
+from strongroom.archive.model import Action, Event, Level, NewInstance, Outcome
 from strongroom.errors import ConfigError, StaleKey, StorageUnavailable
 from strongroom.store import backlog as backlog_module
 from strongroom.store import database as database_module
@@ -515,3 +516,13 @@ def test_the_journal_holds_no_key_even_wrapped() -> None:
     assert (again.stored.sop_uid, again.stored.sha256) == (new.stored.sop_uid, new.stored.sha256)
     assert again.stored.key.key_id == DATA_KEY.key_id
     assert (same.action, same.outcome, same.details) == (event.action, event.outcome, event.details)
+
+
+def test_a_frame_of_a_version_with_fewer_columns_has_them_made_of_its_attributes() -> None:
+    new = instance({0x00080080: ["St. Mary's"]}, DATA_KEY)
+    series = new.levels[Level.SERIES]
+    short = replace(series, columns=series.columns[:-1])
+    old = replace(new, levels=(*new.levels[: Level.SERIES], short, new.levels[Level.IMAGE]))
+    again, _ = decode_frame(encode_frame(old, stored_event(new)))
+    assert again.levels == new.levels
+    assert "St. Mary's" in again.levels[Level.SERIES].columns

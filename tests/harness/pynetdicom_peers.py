@@ -13,7 +13,7 @@ from typing import Any
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
-from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityNegotiation
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     CTImageStorage,
     MRImageStorage,
@@ -92,7 +92,8 @@ def image(study: int, series: int, number: int, **values: Any) -> Dataset:
 
 @contextmanager
 def associated(archive: RunningArchive, peer: Peer | None = None, aet: str = "SCU", **contexts: Any) -> Iterator[Any]:
-    """pynetdicom's association. ``get`` are storage classes to take as SCP, ``syntaxes`` theirs, ``more`` others."""
+    """pynetdicom's association. ``get`` are storage classes to take as SCP, ``syntaxes`` theirs, ``more`` others;
+    ``user`` is who works there, and his passcode."""
     ae = AE(aet)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = WAIT_S
     get, syntaxes = contexts.get("get", ()), contexts.get("syntaxes", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -106,6 +107,11 @@ def associated(archive: RunningArchive, peer: Peer | None = None, aet: str = "SC
         item = SOPClassExtendedNegotiation()
         item.sop_class_uid, item.service_class_application_information = sop_class, b"\x01"
         roles.append(item)
+    if "user" in contexts:
+        who = UserIdentityNegotiation()
+        who.user_identity_type, who.positive_response_requested = 2, True
+        who.primary_field, who.secondary_field = (each.encode() for each in contexts["user"])
+        roles.append(who)
     credentials = archive.credentials(aet)
     association = ae.associate(
         "127.0.0.1", archive.port, ext_neg=roles, ae_title="STRONGROOM", tls_args=(tls(credentials), None),

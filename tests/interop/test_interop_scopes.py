@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from harness.archives import RunningArchive, new_home, opened, serving
+from harness.people import PASSCODE, signed_in
 from harness.postgres import free_port
 from harness.pynetdicom_peers import (
     COMMITMENT_INSTANCE,
@@ -35,8 +36,11 @@ from harness.pynetdicom_peers import (
     store,
 )
 from harness.web import WebClient, client_of, multipart
+from strongroom.admin import groups
 from strongroom.admin.tokens import NewToken, add, revoke
+from strongroom.archive.access import parse_scope
 from strongroom.archive.model import Action, Outcome
+from strongroom.archive.roles import Role
 from strongroom.archive.tokens import RIGHTS
 from strongroom.web.operations import OPERATIONS
 
@@ -62,6 +66,8 @@ def population() -> list[Dataset]:
                     "StudyDate": f"202{study}0101" if study < 6 else "",
                     "Modality": ("CT", "MR", "SR")[series - 1],
                     "InstanceNumber": number,
+                    "InstitutionName": f"Site {series % 2}",
+                    "ReferringPhysicianName": "Smith^Anna^^Dr" if study < 3 else "Smithers^Al",
                 }
                 made.append(image(study, series, number, **values))
     return made
@@ -76,6 +82,15 @@ CASES: dict[str, tuple[list[str], Callable[[Dataset], bool]]] = {
     "MODALITY": (["modality=CT,SR"], lambda each: each.Modality in {"CT", "SR"}),
     "DATES": (["date=20220101-20231231"], lambda each: "20220101" <= each.StudyDate <= "20231231"),
     "SINCE": (["date=20240101-", "modality=MR"], lambda e: e.StudyDate >= "20240101" and e.Modality == "MR"),
+    "SITE": (["institution=Site 0"], lambda each: each.InstitutionName == "Site 0"),
+    "SMITH": (["referring=SMITH^Anna"], lambda each: each.StudyInstanceUID in {"2.25.1", "2.25.2"}),
+    "EITHER": (
+        ["patient=P1", "modality=CT", "or", "referring=smithers", "institution=Site 0", "or", "study=2.25.3"],
+        lambda e: (e.PatientID == "P1" and e.Modality == "CT")
+        or (e.ReferringPhysicianName == "Smithers^Al" and e.InstitutionName == "Site 0")
+        or e.StudyInstanceUID == "2.25.3",
+    ),
+    "NONE": (["none"], lambda each: False),
     "NOTHING": (["patient=NOBODY"], lambda each: False),
 }  # fmt: skip
 
@@ -366,3 +381,34 @@ def test_a_study_is_deleted_by_nobody_who_does_not_see_all_of_it(served: Served)
     assert client_of(running, secrets["MODALITY"]).request("DELETE", path).status == 403
     assert client_of(running, secrets["MODALITY"]).request("DELETE", "/studies/2.25.404").status == 404
     assert client_of(running, secrets["SCU"]).get(path + "/instances").status == 200
+
+
+# --- groups
+
+
+def test_a_group_holds_at_once_in_an_open_session_and_an_open_association(served: Served) -> None:
+    running, _ = served
+    browser = signed_in(running, "jdoe", Role.PHYSICIAN, scope=["none"])
+
+    def seen() -> set[str]:
+        answer = browser.get("/studies", "application/dicom+json")
+        return {value(each, "0020000D") for each in answer.json} if answer.status == 200 else set()
+
+    assert seen() == set()
+    with opened(running.home) as archive:
+        groups.add(archive, "Nord", parse_scope(["study=2.25.2"]))
+        groups.join(archive, "Nord", ["jdoe"])
+        assert seen() == {"2.25.2"}
+        with associated(running, aet="SCU", more=[PATIENT_FIND], user=("jdoe", PASSCODE)) as association:
+            asked = identifier("PATIENT", PatientID="")
+            answers = [each for _, each in association.send_c_find(asked, PATIENT_FIND) if each is not None]
+            assert [each.PatientID for each in answers] == ["P2"]
+            groups.change(archive, "Nord", parse_scope(["study=2.25.3"]))
+            running.wait_for_event(
+                lambda event: event.principal.user == "jdoe" and event.details.get("end") == "scope-changed"
+            )
+            association.join(WAIT_S)
+            association.dul.socket.close()  # pynetdicom leaves that of an association that was ended for it
+        assert seen() == {"2.25.3"}
+        groups.leave(archive, "Nord", ["jdoe"])
+        assert seen() == set()

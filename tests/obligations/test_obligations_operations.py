@@ -33,7 +33,7 @@ NONCE = re.compile(' nonce="[^"]*"')
 NOWHERE = "2.25.4711"
 """A UID that nothing has."""
 
-SCOPES = ("study", "patient", "modality", "date")
+SCOPES = ("study", "patient", "modality", "institution", "date")
 
 
 class Kind(Enum):
@@ -264,6 +264,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "study": f"study={shown.study}",
         "patient": f"patient={ct.PatientID}",
         "modality": "modality=CT",
+        "institution": f"institution={ct.InstitutionName}",
         "date": f"date={ct.StudyDate}",
     }
     words = {right: word for word, right in RIGHTS.items()}

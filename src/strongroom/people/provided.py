@@ -140,7 +140,7 @@ class Provided:
             if granted.why:
                 raise Unauthenticated(granted.why)
             return self._new(transaction, identity, granted, where)
-        is_as_before = granted is None or (granted.roles, granted.scope) == (person.roles, person.scope)
+        is_as_before = granted is None or (granted.roles, granted.scope) == (person.roles, person.own_scope)
         if is_as_before or not is_of_provider(person.name):
             return person
         assert granted is not None
@@ -173,7 +173,7 @@ class Provided:
             "what": what,
             "user": person.name,
             "role": encode_roles(person.roles),
-            "scope": scope_details(person.scope),
+            "scope": scope_details(person.own_scope),
         }
         if before is not None:
             details |= {"role_before": encode_roles(before.roles), "scope_before": scope_details(before.scope)}
