@@ -16,15 +16,15 @@ from strongroom.archive.roles import (
 from strongroom.errors import ConfigError
 from strongroom.types import Right
 
-IMAGES = {Right.FIND, Right.GET, Right.MOVE, Right.STORE, Right.DELETE, Right.COMMIT}
+IMAGES = {Right.FIND, Right.GET, Right.MOVE, Right.STORE, Right.DELETE, Right.COMMIT, Right.SHARE, Right.BREAK_GLASS}
 EXPECTED = {
     "viewer": "echo find get",
-    "technologist": "commit echo find get move store",
-    "physician": "echo find get move store",
+    "technologist": "commit echo find get move propose store",
+    "physician": "break-glass echo find get move propose share store",
     "researcher": "echo",
-    "security-officer": "audit echo review",
+    "security-officer": "audit echo propose review",
     "auditor": "audit echo",
-    "administrator": "administer echo review",
+    "administrator": "administer echo propose review",
 }
 
 
