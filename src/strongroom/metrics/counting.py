@@ -28,7 +28,7 @@ def count_event(tally: Tally, event: Event) -> None:
     elif (more := _MORE.get(action)) is not None:
         counts += more(event.details)
         if action is Action.ASSOCIATION and event.details.get("phase") == "begin":
-            counts.append((("peer_associations_total", (event.principal.aet,)), 1))
+            counts.append((("peer_associations_total", (str(event.principal.aet),)), 1))
     tally.add_all(counts)
 
 

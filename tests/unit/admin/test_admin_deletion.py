@@ -415,7 +415,7 @@ def test_a_running_server_no_longer_finds_it_and_stores_it_anew(running_archive)
         assert after is not None
         assert after.key != before.key
         assert is_clean(archive)
-    assert server.stop() == 0
+    assert server.stop() == 0, server.output
 
 
 @pytest.mark.interop

@@ -7,7 +7,8 @@ import pytest
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.metrics.counting import MALFORMED, count_event
 from strongroom.metrics.tally import Tally
-from strongroom.types import Principal
+from strongroom.serving.board import Board
+from strongroom.types import AeTitle, Principal
 
 PLANTED = "Zyxplanted^Qwertius"
 
@@ -70,3 +71,15 @@ def test_every_event_is_counted_by_its_action(action: Action, outcome: Outcome) 
     tally = Tally()
     count_event(tally, Event(action, outcome, Principal("CT1"), {}))
     assert ("events_total", (action.value, outcome.value), 1.0) in tally.report("serve", 0.0).series
+
+
+def test_what_is_counted_of_a_peer_can_be_put_on_the_board() -> None:
+    """An AE title is a text of its own class, which no encoder takes for one."""
+    tally, board = Tally(), Board.new(1)
+    who = Principal(AeTitle("CT1"))
+    count_event(tally, Event(Action.ASSOCIATION, Outcome.SUCCESS, who, {"phase": "begin"}))
+    assert board.write(0, tally.report("serve", 0.0))
+    report = board.read(0)
+    board.close()
+    assert report is not None
+    assert ("peer_associations_total", ("CT1",), 1.0) in report.series
