@@ -14,13 +14,15 @@ import pytest
 from harness import archives
 from harness.archives import clean_environment, strongroom_command
 from harness.people import signed_in
+from strongroom.admin.posture import posture
+from strongroom.archive.posture import Line, State
 from strongroom.archive.roles import Role
 from strongroom.config import Home
 from strongroom.store.served import read_served
 
 pytestmark = pytest.mark.interop
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 def status(home: Home, *more: str) -> subprocess.CompletedProcess[str]:
@@ -28,10 +30,10 @@ def status(home: Home, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=DEADLINE_S)
 
 
-def lines(home: Home) -> dict[str, Any]:
-    done = status(home, "--format", "json")
-    assert done.returncode in (0, 1), done.stderr
-    return {each["about"]: each for each in json.loads(done.stdout)["lines"]}
+def lines(home: Home) -> dict[str, Line]:
+    """What a process beside the server makes of it."""
+    with archives.opened(home) as archive:
+        return {line.about: line for line in posture(archive)}
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -46,22 +48,25 @@ def test_the_command_says_what_the_server_knows(tmp_path: Any) -> None:
     settings = {"https": {"workers": 1}, "trail": {"checkpoint_dirs": [str(far)], "checkpoint_interval_s": 1}}
     home = archives.new_home(tmp_path / "home", settings)
     before = lines(home)
-    assert before["Server"]["state"] == "act now"
-    assert before["Listening"]["says"].startswith("nothing")
+    assert before["Server"].state is State.ACT
+    assert before["Listening"].says.startswith("nothing")
     with archives.serving(home) as running:
         shown = lines(home)
-        assert f"127.0.0.1:{running.port}" in shown["DICOM"]["says"]
-        assert f"127.0.0.1:{running.https_port}" in shown["HTTPS"]["says"]
-        assert shown["Server"]["state"] == shown["Processes"]["state"] == shown["Exceptions"]["state"] == "ok"
-        assert shown["Trail"]["state"] == "look"
+        assert f"127.0.0.1:{running.port}" in shown["DICOM"].says
+        assert f"127.0.0.1:{running.https_port}" in shown["HTTPS"].says
+        assert shown["Server"].state == shown["Processes"].state == shown["Exceptions"].state == State.OK
+        assert shown["Trail"].state is State.LOOK
         verify = strongroom_command("trail", "verify", "--home", home.root)
         assert subprocess.run(verify, env=clean_environment(), capture_output=True, timeout=DEADLINE_S).returncode == 0
-        assert lines(home)["Trail"]["state"] == "ok"
+        assert lines(home)["Trail"].state is State.OK
         page = signed_in(running, "root", Role.ADMINISTRATOR).page("/posture").content.decode()
         assert f"127.0.0.1:{running.port}" in page
         assert str(far) in page
         running.stop()
-    assert lines(home)["Server"]["says"].startswith("stopped")
+    assert lines(home)["Server"].says.startswith("stopped")
+    said = json.loads(status(home, "--format", "json").stdout)
+    assert said["state"] == "act now"
+    assert {each["about"] for each in said["lines"]} == lines(home).keys()
     text = status(home)
     assert text.returncode == 1
     assert "strongroom serve" in text.stdout
