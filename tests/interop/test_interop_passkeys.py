@@ -67,6 +67,10 @@ class Seat:
     def press(self, words: str) -> None:
         self.page.get_by_role("button", name=words).click()
 
+    def touch(self, words: str) -> None:
+        """Press what asks for a passkey, which is shown; whoever does so waits for what is to be there in the end."""
+        self.page.get_by_role("button", name=words).click(no_wait_after=True)
+
     def sign_in(self, name: str, passcode: str = PASSCODE) -> None:
         """The first step, with a passcode."""
         self.window.go("/sign-in?next=/account")
@@ -82,7 +86,7 @@ class Seat:
     def add_passkey(self, called: str) -> None:
         self.window.go("/second-factor/passkey")
         self.page.get_by_label("What to call it").fill(called)
-        self.press("Add it")
+        self.touch("Add it")
         self.page.wait_for_url("**/account")
 
     def kept(self, name: str) -> None:
@@ -152,7 +156,7 @@ def test_a_passkey_is_added_and_signs_in_without_a_name(served: RunningArchive, 
     seat.sign_out()
     seat.window.go("/sign-in?next=/account")
     seat.kept("sign-in-with-a-passkey")
-    seat.press("Sign in with a passkey")
+    seat.touch("Sign in with a passkey")
     seat.page.wait_for_url("**/account")
     expect(seat.page.locator("h1")).to_have_text("jdoe")
     expect(seat.page.locator("main")).to_contain_text("Chromium on Linux")
@@ -168,7 +172,7 @@ def test_a_passkey_is_asked_for_after_the_passcode(served: RunningArchive, sit: 
     seat.sign_in("second")
     assert "/sign-in/code" in seat.page.url
     seat.kept("second-factor-passkey")
-    seat.press("Show a passkey")
+    seat.touch("Show a passkey")
     seat.page.wait_for_url("**/account")
     assert shown_by(served, "second")[-1] == ("passcode", "passkey")
     seat.sign_out()
@@ -189,7 +193,7 @@ def test_an_administrator_may_have_a_passkey_for_a_second_factor(served: Running
     seat.page.get_by_role("link", name="use a passkey").click()
     seat.page.get_by_label("What to call it").fill("Key on my ring")
     seat.kept("add-passkey")
-    seat.press("Add it")
+    seat.touch("Add it")
     seat.page.wait_for_url("**/account")
     expect(seat.page.locator("main")).to_contain_text("administer")
     seat.page.get_by_role("link", name="Remove the passkey").click()
@@ -199,7 +203,7 @@ def test_an_administrator_may_have_a_passkey_for_a_second_factor(served: Running
     seat.window.go("/account")
     seat.sign_out()
     seat.window.go("/sign-in?next=/account")
-    seat.press("Sign in with a passkey")
+    seat.touch("Sign in with a passkey")
     seat.page.wait_for_url("**/account")
     assert shown_by(served, "chief") == [("passkey",), ("passkey",)]
 
@@ -217,7 +221,7 @@ def test_a_passkey_that_was_removed_is_refused(served: RunningArchive, sit: Sit)
     seat.page.wait_for_url("**/account")
     expect(seat.page.locator(".factors")).not_to_contain_text("Old telephone")
     seat.sign_out()
-    seat.press("Sign in with a passkey")
+    seat.touch("Sign in with a passkey")
     expect(seat.page.locator("main > .wrong")).to_contain_text("was not taken")
     refused = served.wait_for_event(lambda event: event.details.get("reason") == "passkey-unknown", log="")
     assert refused.principal.user == ""
@@ -232,11 +236,11 @@ def test_a_copy_of_a_passkey_is_refused_and_an_alert(served: RunningArchive, sit
     for _ in range(3):
         seat.sign_out()
         seat.window.go("/sign-in?next=/account")
-        seat.press("Sign in with a passkey")
+        seat.touch("Sign in with a passkey")
         seat.page.wait_for_url("**/account")
     thief.put(copy)
     thief.window.go("/sign-in")
-    thief.press("Sign in with a passkey")
+    thief.touch("Sign in with a passkey")
     expect(thief.page.locator("main > .wrong")).to_contain_text("was not taken")
     alert = served.wait_for_event(lambda event: event.action is Action.ALERT, log="")
     assert (alert.details["reason"], alert.details["user"]) == ("passkey-counter-went-back", "copied")
@@ -346,12 +350,12 @@ def test_what_matters_asks_once_more_who_one_is_and_goes_on(served: RunningArchi
     seat.press("Go on")
     seat.page.wait_for_url("**/second-factor/passkey")
     seat.page.get_by_label("What to call it").fill("Key")
-    seat.press("Add it")
+    seat.touch("Add it")
     seat.page.wait_for_url("**/account")
     seat.window.go("/account/prove?next=/account/passcode")
     seat.kept("prove")
-    seat.press("Show a passkey")
-    seat.page.wait_for_url("**/account/passcode")
+    seat.touch("Show a passkey")
+    expect(seat.page.locator("h1")).to_have_text("Change your passcode")
     proofs = [event for event in served.events() if event.action is Action.PROOF]
     assert [event.details["shown"] for event in proofs if event.details["user"] == "late"] == [
         ("passcode",), ("passkey",),

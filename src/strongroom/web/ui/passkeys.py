@@ -193,7 +193,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "proveWithPasskey", "POST", f"{PROVE}/passkey", prove, "Prove who one is with a passkey.", consumes=(FORM,),
-        produces=("text/html",), statuses=(303, 403, 429), is_page=True,
+        produces=("text/html",), statuses=(303, 403, 429), is_page=True, ends_caller=True,
     ),
     Operation(
         "pageRemovePasskey", "GET", REMOVE, show_remove, "Whether to remove a passkey.", produces=("text/html",),
