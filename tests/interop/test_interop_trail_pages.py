@@ -109,6 +109,8 @@ def test_whoever_looks_is_in_the_trail(auditor: WebClient, served: RunningArchiv
         ("/trail?older=x", 400),
         ("/trail?action=nothing", 400),
         ("/trail?since=yesterday", 400),
+        ("/trail?since=0001-01-01T00:00%2B23:59", 400),
+        ("/trail?until=9999-12-31T23:59-23:59", 400),
         ("/trail/download?form=xlsx", 400),
         ("/trail/logs/serve/99999", 404),
         ("/trail/logs/serve/-1", 404),

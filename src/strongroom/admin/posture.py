@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from strongroom import __version__
 from strongroom.admin.alerts import newest
@@ -19,7 +19,7 @@ from strongroom.admin.drill import LAST_DRILL
 from strongroom.admin.exceptions import is_agreed
 from strongroom.admin.keys import ROTATION
 from strongroom.admin.peers import peers
-from strongroom.admin.trail import LAST_VERIFIED
+from strongroom.admin.trail import LAST_VERIFIED, time_s
 from strongroom.admin.users import users
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive
 from strongroom.archive.administration import User
@@ -48,6 +48,7 @@ from strongroom.store.rewrapping import Rewrapping
 from strongroom.store.rounds import read_rounds
 from strongroom.store.served import Served, read_served
 from strongroom.store.transaction import ACTIVE_MASTER
+from strongroom.trail.log import TrailReader
 
 REPORTED_WITHIN_S: Final = 90.0
 """Of the server's last word, a process that had said nothing for longer does not answer."""
@@ -122,7 +123,9 @@ def _certificate(whose: str, pem: bytes) -> Certificate:
 def _trail(archive: Archive) -> Trail:
     reader, settings = archive.trail_reader, archive.config.trail
     with archive.index.database.reading() as cursor:
-        heads = [reader.head(cursor, name) for name in reader.logs(cursor)]
+        logs = reader.logs(cursor)
+        heads = [reader.head(cursor, name) for name in logs]
+        unsigned = [made_s for name in logs if (made_s := _unsigned_s(reader, cursor, name))]
         verified = archive.index.registry.get_meta(cursor, LAST_VERIFIED).split()
     return Trail(
         records=sum(head.size for head in heads if head is not None),
@@ -141,7 +144,15 @@ def _trail(archive: Archive) -> Trail:
         interval_s=settings.checkpoint_interval_s,
         stamp_interval_s=settings.timestamp_interval_s if settings.timestamp_url else 0.0,
         alerts=len(newest(archive, "", count=MAX_ALERTS)[0]),
+        unsigned_s=min(unsigned, default=0.0),
     )
+
+
+def _unsigned_s(reader: TrailReader, cursor: Any, log: str) -> float:
+    """When the first record of a log behind its last checkpoint was made, seconds since 1970; 0 if there is none."""
+    last = reader.last_checkpoint(cursor, log)
+    rows = reader.read(cursor, log, last.size if last else 0, 1)
+    return time_s(rows[0].raw) if rows else 0.0
 
 
 def _data(archive: Archive, served: Served) -> Data:

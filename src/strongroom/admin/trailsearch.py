@@ -148,7 +148,7 @@ def _newest(archive: Archive, cursor: Any, query: TrailQuery) -> dict[str, int]:
         head = archive.trail_reader.head(cursor, log)
         size = MAX_INTEGER if head is None else head.size
         if query.until_us and size:
-            size = first_since(archive, cursor, log, query.until_us / 1e6)
+            size = first_since(archive, cursor, log, query.until_us / 1e6 + _CLOCKS_S)
         positions[log] = size
     return positions
 

@@ -128,6 +128,8 @@ class Trail:
     """0: no authority is configured."""
     alerts: int | None = None
     """Alerts that nobody has dealt with; None: not counted."""
+    unsigned_s: float = 0.0
+    """When the oldest record was made that no checkpoint covers; 0: all are covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,10 @@ def _checkpoints(facts: Facts) -> Iterator[Line]:
     if behind:
         do = "see that it is mounted and may be written"
         yield Line(TRAIL, "Checkpoint", State.ACT, f"{_listed(behind)} is behind the others", do)
+    since_s = max(trail.unsigned_s, facts.serving.started_s)
+    if trail.unsigned_s and facts.serving.is_held and facts.now_s - since_s > late_s:
+        do = "see the server's log: it signs none, so that nobody could tell if these records were changed"
+        yield Line(TRAIL, "Checkpoint", State.ACT, f"none covers the records since {_time(trail.unsigned_s)}", do)
     if not any(each.is_outside for each in trail.folders):
         do = "name a folder on another machine in `trail.checkpoint_dirs`"
         yield Line(TRAIL, "Checkpoint outside", State.LOOK, "none: whoever has this disk can rewrite the trail", do)
@@ -314,14 +320,15 @@ def _check(facts: Facts) -> Iterator[Line]:
         yield Line(DATA, about, State.ACT, f"{data.damaged} damaged objects", do)
     elif not data.check_days:
         yield Line(DATA, about, State.LOOK, "switched off", "set `check.every_days`")
-    elif data.check_ended_s:
-        is_late = _days(data.check_ended_s, facts.now_s) < -2 * data.check_days
-        do = "`strongroom check`; see in the log why the background check does not end" if is_late else ""
-        state = State.LOOK if is_late else State.OK
-        yield Line(DATA, about, state, f"every object was read and is well, {_time(data.check_ended_s)}", do)
     else:
-        says = f"first round under way since {_time(data.check_began_s)}" if data.check_began_s else "begins soon"
-        yield Line(DATA, about, State.OK, says)
+        since_s = data.check_ended_s or data.check_began_s
+        is_late = bool(since_s) and _days(since_s, facts.now_s) < -2 * data.check_days
+        do = "`strongroom check`; see in the log why the background check does not end" if is_late else ""
+        if data.check_ended_s:
+            says = f"every object was read and is well, {_time(data.check_ended_s)}"
+        else:
+            says = f"first round under way since {_time(data.check_began_s)}" if data.check_began_s else "begins soon"
+        yield Line(DATA, about, State.LOOK if is_late else State.OK, says, do)
 
 
 def _disks(facts: Facts) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count, pairwise
 
 import pytest
@@ -123,6 +124,18 @@ def test_records_are_chosen_by_time(archive):
     }
     found = search(archive, TrailQuery(since_us=times[2], until_us=times[4]))
     assert numbers(found.entries) == [number for number in (5, 4, 3, 2, 1, 0) if times[2] <= times[number] < times[4]]
+
+
+def test_a_clock_that_was_set_back_hides_nothing(archive):
+    began_s = time.time() + 3600
+
+    def work(transaction):
+        for number, after_s in enumerate((10, 20, 30, 5, 40, 50)):
+            transaction.record(Event(Action.QUERY, Outcome.SUCCESS, WHO, {"number": number}), began_s + after_s)
+
+    archive.index.database.write(work)
+    found = search(archive, TrailQuery(until_us=round((began_s + 25) * 1e6)))
+    assert numbers(found.entries) == [3, 1, 0]
 
 
 def test_a_patient_is_found_by_what_is_stored_under_the_whole_id(archive):

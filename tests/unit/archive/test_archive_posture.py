@@ -104,12 +104,18 @@ WRONG: dict[str, tuple[Facts, str, State]] = {
     "no checkpoint": (trail(folders=(HOME, replace(FAR, written_s=0.0))), "Checkpoint outside", State.ACT),
     "checkpoint behind": (trail(folders=(HOME, replace(FAR, written_s=NOW - DAY_S))), "Checkpoint", State.ACT),
     "none outside": (trail(folders=(HOME,)), "Checkpoint outside", State.LOOK),
+    "nothing signs": (trail(unsigned_s=NOW - DAY_S), "Checkpoint", State.ACT),
     "no witness": (trail(stamp_interval_s=0.0), "Witness", State.LOOK),
     "witness is away": (trail(folders=(replace(HOME, stamped_s=NOW - DAY_S), FAR)), "Witness", State.LOOK),
     "alert": (trail(alerts=1), "Alerts", State.ACT),
     "damaged": (data(damaged=1), "Background check", State.ACT),
     "no check": (data(check_days=0.0), "Background check", State.LOOK),
     "check is late": (data(check_ended_s=NOW - 61 * DAY_S), "Background check", State.LOOK),
+    "first check does not end": (
+        data(check_ended_s=0.0, check_began_s=NOW - 61 * DAY_S),
+        "Background check",
+        State.LOOK,
+    ),
     "disk full": (data(disks=(Disk("/data", 2**20, GIB),)), "Disk", State.ACT),
     "disk fills up": (data(disks=(Disk("/data", 50 * GIB, 99 * GIB, {1: 60 * GIB, 2: 50 * GIB}),)), "Disk", State.ACT),
     "disk is low": (data(disks=(Disk("/data", GIB, 99 * GIB),)), "Disk", State.LOOK),
@@ -137,6 +143,19 @@ def test_one_thing_that_is_wrong_is_one_line_with_what_to_do(what: str) -> None:
     wrong = [line for line in judge(facts) if line.state is not State.OK]
     assert [(line.about, line.state) for line in wrong] == [(about, state)]
     assert wrong[0].do
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        trail(unsigned_s=NOW - 100),
+        replace(trail(unsigned_s=NOW - DAY_S), serving=replace(WELL.serving, started_s=NOW - 100)),
+        data(check_ended_s=0.0, check_began_s=NOW - 20 * DAY_S),
+        data(check_ended_s=0.0),
+    ],
+)
+def test_what_has_had_no_time_yet_is_not_late(facts: Facts) -> None:
+    assert worst_of(judge(facts)) is State.OK
 
 
 def test_an_archive_that_does_not_run_listens_nowhere() -> None:

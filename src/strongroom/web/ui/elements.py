@@ -3,10 +3,13 @@ that with ``shown``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 JsonDataset = Mapping[str, Mapping[str, Any]]
+
+_NUMBER: Final = re.compile("-?[0-9]{1,10}")
 
 
 def values_of(dataset: JsonDataset, tag: str) -> Sequence[Any]:
@@ -23,7 +26,7 @@ def text_of(dataset: JsonDataset, tag: str) -> str:
 def number_of(dataset: JsonDataset, tag: str) -> int:
     """The first value of an element as a whole number, 0 if it is none."""
     text = text_of(dataset, tag)
-    return int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else 0
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def name_of(dataset: JsonDataset, tag: str) -> str:

@@ -74,6 +74,8 @@ def asset(name: str) -> str:
 
 def shown(text: str) -> str:
     """A text of others as it may stand in a page: what is hidden in it is seen, and turns nothing around."""
+    if text.isprintable():  # nothing of these categories is; pages of thousands of values are made on the event loop
+        return text
     return "".join(
         f"\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}U+{ord(each):04X}\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
         if unicodedata.category(each) in _HIDDEN

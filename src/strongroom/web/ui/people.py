@@ -226,8 +226,6 @@ def _roles(form: Mapping[str, str]) -> tuple[Role, ...]:
 
 
 def _linked(call: Call, link: NewLink) -> Response:
-    if not link.expires_us:  # somebody of an identity provider: there is nothing to hand over
-        return see_other(_path(link.name))
     if not link.expires_us:  # who comes from an identity provider signs in there
         return see_other(_path(link.name))
     return tell_once(

@@ -21,6 +21,8 @@ from strongroom.web.ui.trail import number_of, oversight_of
 ALERTS: Final = "/alerts"
 QUARANTINE: Final = "/quarantine"
 DECISIONS: Final = ("release", "destroy")
+MAX_HELD_SHOWN: Final = 500
+"""Held objects in one page. Whoever sends decides how many there are, and pages are made on the event loop."""
 WORDS: Final[Mapping[str, str]] = {
     "asked": "Noted. Another person has to agree before anything happens.",
     "released": "It was released: it is in the archive now.",
@@ -71,7 +73,7 @@ async def _alert_form(call: Call, wrong: str, status: int) -> Response:
 async def show_quarantine(call: Call) -> Response:
     """Everything that is held."""
     held = await call.services.run_blocking(oversight_of(call).held, call.principal)
-    return page("quarantine.html", call.principal, held=held, said=_said(call))
+    return page("quarantine.html", call.principal, held=held[:MAX_HELD_SHOWN], total=len(held), said=_said(call))
 
 
 async def show_held(call: Call) -> Response:

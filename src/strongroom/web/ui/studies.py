@@ -5,9 +5,8 @@ It asks the archive with the right and the scope of who is signed in, like every
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,6 +20,7 @@ from strongroom.errors import MalformedDataset, NotFound
 from strongroom.types import Right, Uid
 from strongroom.web.call import Call
 from strongroom.web.operation import Operation, Parameter
+from strongroom.web.ui.downloads import csv_row
 from strongroom.web.ui.elements import JsonDataset, date_of, name_of, text_of, time_of, values_of
 from strongroom.web.ui.ohif import has_ohif
 from strongroom.web.ui.pages import page, shown
@@ -31,8 +31,6 @@ MAX_CSV_STUDIES: Final = 10_000
 MODALITIES: Final = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "SR", "US", "XA")
 PERIODS: Final = {"1": "today", "7": "last 7 days", "30": "last 30 days", "365": "last year"}
 
-_FORMULA: Final = frozenset("=+-@\t\r")
-"""What a spreadsheet takes for the beginning of a formula."""
 _COLUMNS: Final = (
     "Patient name", "Patient ID", "Birth date", "Study date", "Study time", "Modalities", "Description",
     "Accession number", "Series", "Instances", "Study Instance UID",
@@ -181,17 +179,18 @@ def row_of(each: JsonDataset) -> StudyRow:
 
 async def save_studies(call: Call) -> Response:
     """The list as it is searched, for a spreadsheet."""
-    text = await call.services.run_blocking(_csv, call)
+    content = await call.services.run_blocking(_csv, call)
     headers = {"content-disposition": 'attachment; filename="studies.csv"', "cache-control": "private, no-store"}
-    return Response(text.encode("utf-8-sig"), headers=headers, media_type="text/csv")
+    return Response(content, headers=headers, media_type="text/csv")
 
 
-def _csv(call: Call) -> str:
+def _csv(call: Call) -> bytes:
     wanted = replace(_wanted(call), older="", newer="").as_list(MAX_LISTED)
     rows = list(_all(call, wanted))
     details: Mapping[str, Detail] = {"what": "study-list", "studies": len(rows)}
     call.services.reader.ended(call.principal, Action.EXPORT, Outcome.SUCCESS, details)
-    return to_csv(_COLUMNS, ([*_cells(each)] for each in rows))
+    lines = [csv_row(_COLUMNS), *(csv_row(map(shown, _cells(each))) for each in rows)]
+    return BOM_UTF8 + b"".join(lines)
 
 
 def _all(call: Call, wanted: StudyList) -> Iterator[StudyRow]:
@@ -209,19 +208,6 @@ def _all(call: Call, wanted: StudyList) -> Iterator[StudyRow]:
 def _cells(each: StudyRow) -> Iterator[str]:
     yield from (each.name, each.patient_id, each.birth_date, each.date, each.time, each.modalities, each.description)
     yield from (each.accession, each.series, each.instances, each.uid)
-
-
-def to_csv(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as RFC 4180 has it, in which nothing is a formula and nothing is hidden."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([_plain(cell) for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def _plain(cell: str) -> str:
-    return f"'{shown(cell)}" if cell[:1] in _FORMULA else shown(cell)
 
 
 _NARROWING: Final = (

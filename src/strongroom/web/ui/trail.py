@@ -107,7 +107,7 @@ def _time_us(text: str) -> int:
     if not text:
         return 0
     time = datetime.fromisoformat(text)
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).timestamp() * 1e6)
 
 
 def number_of(call: Call) -> int:
