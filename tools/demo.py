@@ -16,6 +16,13 @@ import pydicom.data
 
 STRONGROOM = [sys.executable, "-m", "strongroom"]
 PEER = "DEMO"
+PHYSICIAN = "physician"
+COMMAND = f"{Path(sys.executable).parent}/strongroom"
+FIRST_LINK = "first sign-in as "
+NEXT = "\n    "
+ADMINISTRATOR = (
+    "    adds people and peers, and looks after the archive; sets up an authenticator app, and sees no images\n"
+)
 FATES = {
     "stored": "stored",
     "already_here": "already there",
@@ -37,6 +44,7 @@ def make(home: Path) -> None:
     """Make the archive, a peer that may do everything, and import the samples."""
     subprocess.run([*STRONGROOM, "init", "--home", home], check=True)
     subprocess.run([*STRONGROOM, "peer", "add", "--home", home, PEER, "--allow", RIGHTS], check=True)
+    invite(home)
     # Some samples are broken on purpose: they are refused, and the exit status says so.
     print("importing the sample files of pydicom; some are broken on purpose and are refused ...", flush=True)
     command = [*STRONGROOM, "import", "--home", home, samples(), "--format", "json"]
@@ -48,6 +56,24 @@ def make(home: Path) -> None:
         print("  " + ", ".join(f"{counts[key]} {words}" for key, words in FATES.items()), flush=True)
     except (ValueError, KeyError):
         sys.exit(f"the import ended with status {done.returncode} and without an answer:\n{done.stderr.strip()}")
+
+
+def invite(home: Path) -> str:
+    """Add the demonstration's physician, or give him another link; returns the lines that have it."""
+    command = [*STRONGROOM, "user", "add", "--home", home, PHYSICIAN, "--role", "physician", "--link"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def physician(home: Path) -> str:
+    """How to come in as the physician; "" if there is no such account. Only who never came in gets another link."""
+    command = [*STRONGROOM, "user", "list", "--home", home, "--format", "json"]
+    people = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    found = [each for each in people if each["name"] == PHYSICIAN and not each["disabled"]]
+    if not found:
+        return ""
+    if found[0]["has_passcode"]:
+        return f"sign in as {PHYSICIAN}, with the passcode that was chosen:"
+    return invite(home)
 
 
 def add_viewer(home: Path) -> None:
@@ -68,16 +94,43 @@ def add_viewer(home: Path) -> None:
 
 
 def serve(home: Path) -> int:
-    """Run the server; print what to type once it is ready."""
-    server = subprocess.Popen([*STRONGROOM, "serve", "--home", home], stdout=subprocess.PIPE, text=True)
+    """Run the server; print what to type once it is ready, and last what to open in a browser."""
+    comes_in = physician(home)
+    log = home.with_name(f"{home.name}.log")
+    with log.open("ab") as kept:  # its lines would push the links out of sight
+        start_of_this = kept.tell()
+        server = subprocess.Popen(
+            [*STRONGROOM, "serve", "--home", home], stdout=subprocess.PIPE, stderr=kept, text=True
+        )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.terminate())
     assert server.stdout is not None
     for line in server.stdout:
-        print(line, end="", flush=True)
         if line.startswith("ready "):
-            print(how_to(home, line), flush=True)
-    return server.wait()
+            print(line + how_to(home, line) + browse(home, line, comes_in), flush=True)
+        elif line.startswith(FIRST_LINK):
+            print("  " + line.replace(": https", f":{NEXT}https") + ADMINISTRATOR, flush=True)
+        else:
+            print(line, end="", flush=True)
+    status = server.wait()
+    if status:
+        print(log.read_bytes()[start_of_this:].decode("utf-8", "replace"), file=sys.stderr)
+    return status
+
+
+def browse(home: Path, ready: str, comes_in: str) -> str:
+    """What to open in a browser. The administrator's link, while there is one, is the server's next line."""
+    _, port = listener(ready, "https")
+    site = f"https://localhost:{port}/"
+    has_ohif = any((home / "viewer").glob("*/index.html.gz"))
+    lines = comes_in.splitlines() or ["sign in:"]
+    address = lines[1] if len(lines) > 1 else site
+    return f"""
+With a browser on this machine, which warns of the certificate until it trusts {home}/ca.pem:
+
+  {lines[0]}{NEXT}{address}
+    sees the images, with a small viewer{" and OHIF" if has_ohif else f"; OHIF: {COMMAND} viewer add --home {home}"}
+"""
 
 
 def listener(ready: str, name: str) -> tuple[str, str]:
@@ -95,24 +148,14 @@ def how_to(home: Path, ready: str) -> str:
     tls = f"+tls {credentials}/key.pem {credentials}/cert.pem +cf {credentials}/ca.pem"
     who = f"-aet {PEER} -aec STRONGROOM {host} {port}"
     image = samples() / "test_files" / "CT_small.dcm"
-    strongroom = f"{Path(sys.executable).parent}/strongroom"
-    has_ohif = any((home / "viewer").glob("*/index.html.gz"))
-    ohif = " and with OHIF" if has_ohif else f"; OHIF is added by {strongroom} viewer add --home {home}"
     studies = f"https://{web_host}:{web_port}/dicomweb/studies"
     return f"""
-The archive runs until Ctrl-C. Nothing listens beyond this machine, and nobody gets in without a certificate, a token or
-a link. Try it from a second terminal in this directory.
-
-With a browser, which has to trust {home}/ca.pem or warns once:
-
-  let somebody in   {strongroom} user add --home {home} ann --role physician --link
-                      and open the link that it prints
-  see images        https://{web_host}:{web_port}/studies, each with a small viewer{ohif}
-  administrate      the link in the line "first sign-in as admin", as long as nobody has used it
+The archive runs until Ctrl-C; its log is {home}.log. Nothing listens beyond this machine, and nobody gets in without a
+certificate, a token or a link. Try it from a second terminal in this directory.
 
 With curl:
 
-  make a token      TOKEN=$({strongroom} token add --home {home} me --allow search,read,store)
+  make a token      TOKEN=$({COMMAND} token add --home {home} me --allow search,read,store)
   list the studies  curl --cacert {home}/ca.pem -H "Authorization: Bearer $TOKEN" "{studies}?limit=3"
   be refused        curl --cacert {home}/ca.pem "{studies}"
 
@@ -125,8 +168,9 @@ options: leave that directory behind DCMTK's in PATH.
                       -k QueryRetrieveLevel=STUDY -k PatientName -k StudyDate -k StudyDescription -k StudyInstanceUID
   be refused        echoscu -v {who.replace(PEER, "STRANGER")}
 
-  verify everything {strongroom} check --home {home}
-  add a modality    {strongroom} peer add --home {home} CT1 --allow echo,store
+  verify everything {COMMAND} check --home {home}
+  add a modality    {COMMAND} peer add --home {home} CT1 --allow echo,store
+  add a person      {COMMAND} user add --home {home} ann --role viewer --link
 """
 
 

@@ -60,6 +60,11 @@ def home_of(path: Path | None) -> Home:
     return Home(chosen)
 
 
+def minute_text(microseconds: int) -> str:
+    """A time (microseconds since 1970) to the minute, as people read it: ``2026-11-22 15:22 UTC``."""
+    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def time_text(microseconds: int) -> str | None:
     """A time (microseconds since 1970) as ISO 8601 in UTC; None for 0, which stands for never."""
     return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).isoformat() if microseconds else None

@@ -15,7 +15,7 @@ import typer
 from strongroom import app as strongroom
 from strongroom import config as settings
 from strongroom.admin import recovery, users
-from strongroom.cli.options import HomeOption, home_of, time_text
+from strongroom.cli.options import HomeOption, home_of, minute_text
 from strongroom.people.sealing import make_people_key
 from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.served import Served
@@ -121,8 +121,7 @@ def _first_sign_in(config: settings.Config, at: str, link: users.NewLink) -> str
     """The line with the first administrator's link; ``at`` is ``https=ADDRESS:PORT``."""
     port = config.https.public_port or at.rpartition(":")[2]
     host = config.https.names[0] if config.https.names else "localhost"
-    until = time_text(link.expires_us)
-    return f"first sign-in as {link.name}, once, until {until}: https://{host}:{port}{link.path}"
+    return f"first sign-in as {link.name}, once, until {minute_text(link.expires_us)}: https://{host}:{port}{link.path}"
 
 
 def _serve(place: settings.Home, accept_older_index: bool) -> None:

@@ -18,7 +18,7 @@ from strongroom.archive.access import scope_terms
 from strongroom.archive.passcodes import check_passcode
 from strongroom.archive.roles import Role, parse_roles
 from strongroom.cli import new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, minute_text, time_text
 from strongroom.cli.progress import printable
 from strongroom.config import environment
 from strongroom.errors import ConfigError
@@ -113,7 +113,7 @@ def _print_link(link: NewLink, archive: Archive) -> None:
         return
     https = archive.config.https
     host = https.names[0] if https.names else "localhost"
-    print(f"user {link.name} signs in with this, once, until {time_text(link.expires_us)}:")
+    print(f"user {link.name} signs in with this, once, until {minute_text(link.expires_us)}:")
     print(f"https://{host}:{https.public_port or https.port}{link.path}")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from strongroom.archive.sharing import share_number
+from strongroom.types import Right
 from strongroom.web.call import Call
 from strongroom.web.operation import FORM, Operation
 from strongroom.web.ui.entering import provider_of, run, sign_in_of
@@ -14,6 +15,19 @@ from strongroom.web.ui.forms import read_form
 from strongroom.web.ui.pages import page, see_other
 
 ACCOUNT: Final = "/account"
+RIGHT_WORDS: Final = {
+    Right.FIND: "search for studies",
+    Right.GET: "see and download images",
+    Right.STORE: "upload",
+    Right.MOVE: "send images on over DICOM",
+    Right.SHARE: "share a study",
+    Right.BREAK_GLASS: "see another patient in an emergency",
+    Right.PROPOSE: "propose to delete a study",
+    Right.REVIEW: "decide on what waits for review",
+    Right.AUDIT: "read the trail",
+    Right.ADMINISTER: "administer people, peers and tokens",
+}
+"""What somebody may do, in words for him. What is not here means something to programs only."""
 
 
 async def show_account(call: Call) -> Response:
@@ -21,7 +35,7 @@ async def show_account(call: Call) -> Response:
     if share_number(call.principal.user) is not None:
         return see_other("/")
     found = await run(call, _found, call)
-    rights = sorted(right.value for right in call.principal.rights)
+    rights = [words for right, words in RIGHT_WORDS.items() if right in call.principal.rights]
     return page("account.html", call.principal, rights=rights, **found)
 
 
