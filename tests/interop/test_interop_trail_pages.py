@@ -121,3 +121,12 @@ def test_whoever_looks_is_in_the_trail(auditor: WebClient, served: RunningArchiv
 )
 def test_what_is_not_there_or_makes_no_sense(auditor: WebClient, path: str, status: int) -> None:
     assert auditor.page(path).status == status
+
+
+def test_what_was_sent_is_told_apart_from_a_small_picture_of_it(auditor: WebClient, served: RunningArchive) -> None:
+    viewer = signed_in(served, "vera", Role.VIEWER)
+    where = read_sample(sample("CT_small.dcm"))
+    assert viewer.page(f"/studies/{where.study}/picture?viewport=64,64").status == 200
+    page = auditor.page("/trail?action=retrieve&user=vera").content.decode()
+    assert '<span class="tag"><bdi>thumbnail</bdi></span>' in page
+    assert '<span class="tag"><bdi>begin</bdi></span>' in page

@@ -73,3 +73,23 @@ def test_a_word_for_the_trail_is_shown_to_nobody() -> None:
     answer = page_of(navigation("/people"), Denied("session-of-another"))
     assert answer is not None
     assert "session-of-another" not in bytes(answer.body).decode()
+
+
+def test_a_page_is_named_as_no_box_on_it_is() -> None:
+    """What frames a box would frame the whole page."""
+    boxes = set(re.findall(r"^\.([a-z-]+) {[^}]*border:", (TEMPLATES.parent / "static" / "app.css").read_text(), re.M))
+    assert {"once", "raised"} <= boxes
+    for path in sorted(TEMPLATES.iterdir()):
+        kinds = re.findall(r"{% block kind %}([a-z ]+){% endblock %}", path.read_text("utf-8"))
+        assert not boxes & {word for kind in kinds for word in kind.split()}, path.name
+
+
+def test_an_empty_scope_is_not_called_by_the_word_that_means_nothing() -> None:
+    """``none`` is the scope of nothing (``archive.access.parse_scope``); an empty field limits nothing."""
+    text = bytes(
+        page("person_new.html", ADMINISTRATOR, roles=ROLE_WORDS, need_factor=(), wrong="", form={}).body
+    ).decode()
+    said = re.search(r"Only this part of the archive <small>(.*?)</small>", text)
+    assert said is not None
+    assert re.search(r"empty: everything", said[1])
+    assert re.search(r"none: nothing", said[1])

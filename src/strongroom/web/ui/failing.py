@@ -18,7 +18,7 @@ SIGN_IN = "/sign-in"
 PROVE = "/account/prove"
 
 _MAY_NOT: Final = (
-    "What you are to this archive does not include this. An administrator can change your roles, at “People”."
+    "Your role in this archive does not include this. An administrator can change your roles, at “People”."
 )
 _DENIED: Final = {
     "request-of-another-origin": "This did not come from a page of this archive. Open the page here, and try again.",

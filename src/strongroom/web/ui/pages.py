@@ -42,7 +42,7 @@ AREAS: Final = (
     ("/quarantine", "Quarantine", Right.REVIEW),
     ("/jobs", "Jobs", Right.REVIEW),
     ("/trail", "Trail", Right.AUDIT),
-    ("/review/proposals", "Two people", Right.REVIEW),
+    ("/review/proposals", "Approvals", Right.REVIEW),
     ("/review/shares", "Shares", Right.REVIEW),
     ("/review/break-glass", "Emergencies", Right.REVIEW),
 )
