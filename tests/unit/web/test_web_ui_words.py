@@ -13,6 +13,7 @@ from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.errors import Denied
 from strongroom.types import Principal, Right
 from strongroom.web import ui
+from strongroom.web.operations import OPERATIONS
 from strongroom.web.ui.account import RIGHT_WORDS
 from strongroom.web.ui.failing import page_of
 from strongroom.web.ui.pages import page
@@ -93,3 +94,10 @@ def test_an_empty_scope_is_not_called_by_the_word_that_means_nothing() -> None:
     assert said is not None
     assert re.search(r"empty: everything", said[1])
     assert re.search(r"none: nothing", said[1])
+
+
+@pytest.mark.parametrize("path", ["/studies/{study}/share", "/studies/{study}/delete", "/quarantine/{held}/{what}"])
+def test_who_has_to_prove_himself_does_so_before_he_fills_in_a_form(path: str) -> None:
+    """What he has written would be lost on the way."""
+    proofs = {operation.method: operation.proof_for for operation in OPERATIONS if operation.path == path}
+    assert proofs["GET"] == proofs["POST"] != ""

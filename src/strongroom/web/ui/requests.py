@@ -108,7 +108,7 @@ def _sentence(error: Exception) -> str:
 OPERATIONS: Final = (
     Operation(
         "pageDelete", "GET", DELETE, show_delete, "The form to propose that a study be deleted.", Right.PROPOSE,
-        produces=("text/html",), statuses=(200, 403, 404), is_page=True,
+        produces=("text/html",), statuses=(200, 403, 404), is_page=True, proof_for=DELETE,
     ),
     Operation(
         "proposeDeletion", "POST", DELETE, propose, "Propose that a study be deleted.", Right.PROPOSE, consumes=(FORM,),
