@@ -74,6 +74,10 @@ class World:
     def code(self, secret: bytes) -> str:
         return code_at(secret, int(self.now_s) // STEP_S)
 
+    def end_sessions(self, name: str = "jdoe") -> None:
+        """End every session of somebody, as an administrator does, or he himself elsewhere."""
+        self.do(self.table.end_sessions, name, int(self.now_s * 1e6))
+
     def principal(self, entered: Entered, where: Where = HERE) -> Principal:
         return principal_of(*self.sign_in.whoever(entered.secret, where), where.address)
 

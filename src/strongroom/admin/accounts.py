@@ -9,7 +9,7 @@ from typing import Final
 
 from strongroom.admin.standing import acting
 from strongroom.app import Archive
-from strongroom.archive.access import scope_details
+from strongroom.archive.access import NONE, scope_details
 from strongroom.archive.administration import OpenSession
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.people import Person
@@ -40,6 +40,8 @@ def change(
     def work(transaction: Transaction) -> None:
         who = acting(archive, transaction, by, on=name)
         cursor, known = transaction.cursor, _person(table, transaction, name)
+        if scope is None and known.groups:
+            raise ConfigError(f"{name} is in groups, which add to a scope: write {NONE} to leave all of it to them")
         _require_sound(replace(known, own_scope=scope))
         table.set_roles(cursor, name, encode_roles(roles), scope)
         if roles != known.roles:

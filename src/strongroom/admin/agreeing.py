@@ -11,7 +11,15 @@ from typing import Any, Final, TypeVar
 
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Event, Outcome
-from strongroom.archive.proposals import MAY_AGREE, MAY_PROPOSE, Matter, Proposal, Stage, require_other
+from strongroom.archive.proposals import (
+    MAY_AGREE,
+    MAY_PROPOSE,
+    Matter,
+    Proposal,
+    Stage,
+    is_machine,
+    require_may_agree,
+)
 from strongroom.archive.refusals import reason_of
 from strongroom.archive.roles import rights_of
 from strongroom.errors import Denied, NotFound
@@ -112,7 +120,7 @@ class Agreement:
 
     def _propose(self, transaction: Transaction) -> Proposal:
         wish = self.wish
-        if not _is_machine(wish.name):
+        if not is_machine(wish.name):
             self._require_right(transaction.cursor, MAY_PROPOSE[wish.matter])
         number = self._table.next_number(transaction.cursor)
         lapses_us = wish.now_us + self._archive.config.screening.request_days * _US_PER_DAY
@@ -133,14 +141,13 @@ class Agreement:
     def _waiting(self, cursor: Any) -> Proposal | None:
         """What waits for this subject. A proposal of somebody who may no longer propose is none."""
         for each in self._table.of_subject(cursor, self.wish.matter, self.wish.subject):
-            may = _is_machine(each.proposer) or MAY_PROPOSE[each.matter] in self._rights(cursor, each.proposer)
+            may = is_machine(each.proposer) or MAY_PROPOSE[each.matter] in self._rights(cursor, each.proposer)
             if each.stage(self.wish.now_us) is Stage.WAITS and may:
                 return each
         return None
 
     def _require_may_agree(self, cursor: Any, proposal: Proposal) -> None:
-        require_other(proposal, self.wish.name)
-        self._require_right(cursor, MAY_AGREE[proposal.matter])
+        require_may_agree(proposal, self.wish.name, self._rights(cursor, self.wish.name))
 
     def _require_right(self, cursor: Any, right: Right) -> None:
         if right not in self._rights(cursor, self.wish.name):
@@ -170,11 +177,6 @@ class Agreement:
             "because": self.wish.reason,
         }
         transaction.record(Event(Action.PROPOSAL, Outcome.SUCCESS, self.wish.principal, details))
-
-
-def _is_machine(name: str) -> bool:
-    """Whether a proposer is a machine, whose right was looked at before: no account's name has a space."""
-    return " " in name
 
 
 def proposals(archive: Archive) -> list[Proposal]:

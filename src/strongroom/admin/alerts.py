@@ -17,7 +17,7 @@ from strongroom.app import Archive
 from strongroom.archive.door import SCREENING
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.oversight import Seen
-from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound
+from strongroom.errors import ConfigError, IntegrityError, LimitExceeded, NotFound, Refused
 from strongroom.store.backlog import JOURNAL_DAMAGED
 from strongroom.store.transaction import Transaction
 from strongroom.store.watching import SeenAlerts
@@ -181,6 +181,9 @@ def see_to(archive: Archive, at: tuple[str, int], seen: Seen, by: Principal) -> 
         rows = archive.trail_reader.read(cursor, log, seq, 1)
     if not rows or rows[0].seq != seq or not rows[0].raw.startswith(ALERT_START):
         raise NotFound("no such alert")
+    caused_by = parse_record(rows[0].raw).event.principal.user
+    if caused_by and caused_by.casefold() == by.user.casefold():
+        raise Refused("it is about what you did yourself: somebody else has to see to it")
 
     def work(transaction: Transaction) -> None:
         table.add(transaction.cursor, log, seq, seen)

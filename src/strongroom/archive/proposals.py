@@ -44,6 +44,10 @@ MAY_AGREE: Final[Mapping[Matter, Right]] = MappingProxyType(
 """What it takes, beside being somebody else."""
 
 
+MACHINES_ADMINISTRATOR: Final = "administrator-of-machines"
+"""Why an administrator does not agree to what a machine has proposed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One proposal. Times are microseconds; ``decided_us`` 0 = nobody has decided; ``stage`` is then as stored, ""."""
@@ -67,10 +71,23 @@ class Proposal:
         return Stage.WAITS if self.made_us <= now_us < self.lapses_us else Stage.LAPSED
 
 
-def require_other(proposal: Proposal, name: str) -> None:
-    """Return if somebody else has proposed it. Raises Denied."""
+def is_machine(proposer: str) -> bool:
+    """Whether a proposer is a machine, whose right was looked at before: no account's name has a space."""
+    return " " in proposer
+
+
+def require_may_agree(proposal: Proposal, name: str, rights: frozenset[Right]) -> None:
+    """Return if an account with these rights may agree to a proposal. Raises Denied.
+
+    Who administers makes tokens and certificates of machines, and shows one himself if he likes: what a machine has
+    proposed he does not agree to, or one person would be both.
+    """
     if proposal.proposer.casefold() == name.casefold():
         raise Denied("same-person")
+    if MAY_AGREE[proposal.matter] not in rights:
+        raise Denied("role-may-not")
+    if is_machine(proposal.proposer) and Right.ADMINISTER in rights:
+        raise Denied(MACHINES_ADMINISTRATOR)
 
 
 def exception_digest(kind: str, values: Mapping[str, object]) -> str:

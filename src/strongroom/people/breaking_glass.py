@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from strongroom.archive.access import require
+from strongroom.archive.access import any_of, require
 from strongroom.archive.emergencies import MAX_STANDING, MIN_REASON_CHARS, Candidate, LookedAt, Opening, may_break
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.people import VIA_SESSION
@@ -16,7 +16,7 @@ from strongroom.errors import ConfigError, Denied, NotFound
 from strongroom.store.database import Database
 from strongroom.store.emergencies import EmergencyTable
 from strongroom.store.people import PeopleTable
-from strongroom.types import Principal, Right
+from strongroom.types import NOTHING, Principal, Right
 
 MAX_LISTED: Final = 1000
 MAX_TEXT_CHARS: Final = 64
@@ -80,6 +80,7 @@ class Emergencies:
                 raise ConfigError(f"{MAX_STANDING} emergencies at a time: end one that is over")
             number, ends_us = self._table.next_number(cursor), now_us + self.lasts_s * 1_000_000
             opening = Opening(number, person, patient_id, issuer, because, now_us, ends_us)
+            self._require_sound(cursor, person, [*standing, opening])
             self._table.add(cursor, opening)
             details = _details("open", opening)
             more: dict[str, Detail] = {"what": "break-glass", "reason": "break-glass", "severity": "high"}
@@ -91,7 +92,13 @@ class Emergencies:
                 transaction.record(event)
             return opening
 
-        opening: Opening = self._ports.database.write(work)
+        try:
+            opening: Opening = self._ports.database.write(work)
+        except NotFound:  # who tries out numbers without looking for them first is to be seen
+            details: dict[str, Detail] = {"what": "open", "reason": "no-such-patient"}
+            event = Event(Action.BREAK_GLASS, Outcome.REFUSED, principal, details)
+            self._ports.database.write(lambda transaction: transaction.record(event))
+            raise
         for event in told:
             self._ports.announce(event)
         return opening
@@ -173,6 +180,14 @@ class Emergencies:
             event = Event(Action.BREAK_GLASS, Outcome.REFUSED, principal, details)
             self._ports.database.write(lambda transaction: transaction.record(event))
             raise
+
+    def _require_sound(self, cursor: Any, name: str, openings: Sequence[Opening]) -> None:
+        """Return if somebody's scope can be put together with these, else he would see nothing. Raises ConfigError."""
+        person = self._people.person(cursor, name)
+        try:
+            any_of(person.scope if person else NOTHING, *(each.scope for each in openings))
+        except Denied:
+            raise ConfigError("your scope has too many parts to add one: ask an administrator") from None
 
     def _require_glass(self, principal: Principal) -> None:
         require(principal, Right.BREAK_GLASS)

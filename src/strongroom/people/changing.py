@@ -95,6 +95,7 @@ class OwnAccount:
         now_us = self._steps.now_us()
 
         def change(transaction: Any) -> None:
+            self._steps.require_still(transaction.cursor, before)
             work(transaction)
             self._steps.table.end_other_sessions(transaction.cursor, before.person, before.digest, now_us)
 

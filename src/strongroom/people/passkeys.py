@@ -139,6 +139,7 @@ class Passkeys:
 
         def work(transaction: Any) -> None:
             cursor = transaction.cursor
+            steps.require_still(cursor, before)
             if steps.passkeys.find(cursor, made.credential) is not None:
                 raise Unauthenticated("passkey-known")
             if len(steps.passkeys.of_person(cursor, person.name)) >= MAX_PASSKEYS:
@@ -166,6 +167,7 @@ class Passkeys:
 
         def work(transaction: Any) -> None:
             cursor = transaction.cursor
+            steps.require_still(cursor, before)
             found = [each for each in steps.passkeys.of_person(cursor, person.name) if each.number == number]
             if not found:
                 raise NotFound("no such passkey")

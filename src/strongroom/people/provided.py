@@ -157,10 +157,11 @@ class Provided:
         return person
 
     def _changed(self, transaction: Any, person: Person, granted: Granted, where: Where) -> Person:
-        """The account with what the claims say now. Whoever has no role any more has no session any more."""
+        """The account with what the claims say now. Other roles end its sessions: they may need a second factor, which
+        nobody has shown in them."""
         cursor = transaction.cursor
         self._identities.change(cursor, person.name, granted.roles, granted.scope)
-        if not granted.roles:
+        if granted.roles != person.roles:
             self._people.end_sessions(cursor, person.name, self._steps.now_us())
         changed = Person(
             person.name, person.passcode_hash, granted.roles, granted.scope, person.added_us, person.disabled_us
@@ -176,5 +177,5 @@ class Provided:
             "scope": scope_details(person.own_scope),
         }
         if before is not None:
-            details |= {"role_before": encode_roles(before.roles), "scope_before": scope_details(before.scope)}
+            details |= {"role_before": encode_roles(before.roles), "scope_before": scope_details(before.own_scope)}
         transaction.record(Event(Action.USER_CHANGE, Outcome.SUCCESS, visitor(where, person.name), details))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -30,7 +31,7 @@ from strongroom.archive.people import (
 )
 from strongroom.archive.totp import SECRET_BYTES as TOTP_SECRET_BYTES
 from strongroom.archive.totp import find_step, secret_text
-from strongroom.errors import ConfigError, Denied, NotFound, Unauthenticated
+from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Unauthenticated
 from strongroom.people.guessing import code_buckets, passcode_buckets
 from strongroom.people.steps import CODE_WRONG, STEP_US, Steps, visitor
 from strongroom.store.accounts import hash_passcode
@@ -106,20 +107,22 @@ class SignIn:
 
     def offer_totp(self, secret: str, where: Where) -> Offered:
         """An authenticator app to set up, for whoever has this session; the same one until it is confirmed. One that
-        is there stays until then.
+        is there stays until then. No other session is offered the same: its owner would know the secret of this one.
 
         Raises Unauthenticated, ProofNeeded.
         """
         steps = self._steps
-        _, person = steps.require_fresh(secret, where, SET_UP)
+        before, person = steps.require_fresh(secret, where, SET_UP)
         now_us = steps.now_us()
 
         def work(transaction: Any) -> bytes:
+            steps.require_still(transaction.cursor, before)
             known = steps.table.factors(transaction.cursor, person.name).get(OFFERED_TOTP)
             if known is not None and now_us < known.added_us + STEP_US:
-                return steps.ports.key.open(person.name, TOTP, known.sealed)
+                with suppress(IntegrityError):  # that of another session
+                    return steps.ports.key.open(person.name, _offer_to(before), known.sealed)
             fresh = secrets.token_bytes(TOTP_SECRET_BYTES)
-            sealed = steps.ports.key.seal(person.name, TOTP, fresh)
+            sealed = steps.ports.key.seal(person.name, _offer_to(before), fresh)
             offered = Factor(person.name, OFFERED_TOTP, sealed, now_us, UNCONFIRMED)
             steps.table.put_factor(transaction.cursor, offered)
             return fresh
@@ -141,15 +144,21 @@ class SignIn:
 
         def work(transaction: Any) -> bool:
             cursor = transaction.cursor
+            steps.require_still(cursor, before)
             known = steps.table.factors(cursor, person.name)
             offered = known.get(OFFERED_TOTP)
             if offered is None or now_us >= offered.added_us + 2 * STEP_US:
                 return False
-            step = find_step(steps.ports.key.open(person.name, TOTP, offered.sealed), code, now_us / 1e6, UNCONFIRMED)
+            try:
+                fresh = steps.ports.key.open(person.name, _offer_to(before), offered.sealed)
+            except IntegrityError:  # that of another session
+                return False
+            step = find_step(fresh, code, now_us / 1e6, UNCONFIRMED)
             if step is None:
                 return False
             steps.table.drop_factor(cursor, person.name, OFFERED_TOTP)
-            steps.table.put_factor(cursor, replace(offered, kind=TOTP, step=step))
+            sealed = steps.ports.key.seal(person.name, TOTP, fresh)
+            steps.table.put_factor(cursor, replace(offered, kind=TOTP, sealed=sealed, step=step))
             steps.table.end_other_sessions(cursor, person.name, before.digest, now_us)
             what = "replace" if TOTP in known else "add"
             steps.record_change(transaction, where, person.name, {"what": what, "factor": TOTP})
@@ -243,6 +252,11 @@ class SignIn:
 def _require_session(principal: Principal) -> None:
     if principal.via != VIA_SESSION:
         raise Denied("no-session")
+
+
+def _offer_to(session: Session) -> str:
+    """What the secret of an app is sealed for that is offered to a session."""
+    return f"{OFFERED_TOTP}\0{session.digest}"
 
 
 def _provisioning_uri(secret: bytes, person: str, archive: str) -> str:

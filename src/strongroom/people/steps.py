@@ -121,6 +121,15 @@ class Steps:
             raise ProofNeeded(resume)
         return session, person
 
+    def require_still(self, cursor: Any, before: Session) -> None:
+        """Return if a session has not ended since it was looked at: what is changed in it is changed by who has it.
+
+        Raises Unauthenticated.
+        """
+        current = self.table.session(cursor, before.digest)
+        if current is None or current.ended_us:
+            raise Unauthenticated("session-ended")
+
     def ways(self, person: str) -> Ways:
         """What somebody has to sign in with beside a passcode."""
         with self.ports.database.reading() as cursor:
@@ -206,7 +215,14 @@ class Steps:
         state = State.FACTOR if has_factor else State.SETUP
         now_us = self.now_us()
         secret, session = self._new_session(person, where, state, now_us + STEP_US)
-        self.ports.database.write(lambda transaction: self.table.add_session(transaction.cursor, session))
+        details: dict[str, Detail] = {"user": person.name, "shown": shown, "next": state.value}
+        event = Event(Action.AUTHENTICATION, Outcome.SUCCESS, visitor(where, person.name), details)
+
+        def work(transaction: Any) -> None:
+            self.table.add_session(transaction.cursor, session)
+            transaction.record(event)  # who has a passcode of somebody, and goes no further, is to be seen
+
+        self.ports.database.write(work)
         return Entered(secret, person.name, state)
 
     def open(

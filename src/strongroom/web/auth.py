@@ -81,7 +81,7 @@ class Authenticator:
             raise Unauthenticated("no-credentials")
         now = self._sources.clock()
         if cookie:
-            return self._session(cookie, certificate_der, address, now)
+            return self._session(cookie, certificate_der, address)
         credential = sha256("\n".join(fields).encode("utf-8", "surrogatepass") if fields else certificate_der).digest()
         if wait_s := self._throttle.wait_s(address, credential, now):
             self._record("too-many-failures", certificate_der, address)
@@ -102,24 +102,30 @@ class Authenticator:
         """Record that a known caller may not do what was asked for."""
         self._sources.record(Event(Action.AUTHENTICATION, Outcome.REFUSED, principal, {"reason": reason}))
 
-    def _session(self, cookie: str, certificate_der: bytes, address: str, now: float) -> Principal:
-        """Who has this session. Only what was never one counts as a guess: people leave theirs open, and come back."""
+    def _session(self, cookie: str, certificate_der: bytes, address: str) -> Principal:
+        """Who has this session. Only what was never one counts as a guess: people leave theirs open, and come back.
+
+        One that is good is let in whatever others at its address have tried: whoever has just signed in behind the
+        gateway of a hospital has a session that this process has not seen yet.
+        """
         bound = sha256(certificate_der).hexdigest() if certificate_der else ""
-        credential = sha256(b"session " + cookie.encode("utf-8", "surrogatepass")).digest()
-        if wait_s := self._throttle.wait_s(address, credential, now):
-            self._record("too-many-failures", certificate_der, address)
-            raise Throttled("too-many-failures", wait_s)
         try:
             if self._sources.find_session is None or not is_session_secret(cookie):
                 raise Denied(UNKNOWN_SESSION)
-            principal = self._sources.find_session(session_digest(cookie), bound, address)
+            return self._sources.find_session(session_digest(cookie), bound, address)
         except Denied as error:
             if error.reason in GUESSES:
-                self._throttle.failed(address, credential, now)
-                self._record(error.reason, certificate_der, address)
+                self._guessed(cookie, error.reason, certificate_der, address)
             raise Unauthenticated(error.reason) from None
-        self._throttle.succeeded(credential)
-        return principal
+
+    def _guessed(self, cookie: str, reason: str, certificate_der: bytes, address: str) -> None:
+        """Count a session that was made up. Raises Throttled if there were too many."""
+        now, credential = self._sources.clock(), sha256(b"session " + cookie.encode("utf-8", "surrogatepass")).digest()
+        if wait_s := self._throttle.wait_s(address, credential, now):
+            self._record("too-many-failures", certificate_der, address)
+            raise Throttled("too-many-failures", wait_s) from None
+        self._throttle.failed(address, credential, now)
+        self._record(reason, certificate_der, address)
 
     def _record(self, reason: str, certificate_der: bytes, address: str) -> None:
         fingerprint = sha256(certificate_der).hexdigest() if certificate_der else ""

@@ -153,6 +153,21 @@ def test_a_machine_proposes_only_however_often(archive: Archive) -> None:
         decisions.propose_deletion(TOKEN, SAMPLE.study_uid, "retention")
 
 
+def test_who_makes_tokens_does_not_agree_with_one(archive: Archive) -> None:
+    """One administrator alone: a token that may delete, a request with it, and his own consent."""
+    decisions, ann = Decisions(archive), principal("ann", Role.ADMINISTRATOR)
+    for machine in (TOKEN, replace(TOKEN, via=""), replace(TOKEN, via="jwt", user="svc")):
+        proposed = decisions.propose_deletion(machine, SAMPLE.study_uid, "retention")
+        number = proposed.number
+        assert not decisions.may_agree(ann, proposed)
+        with pytest.raises(Denied, match="administrator-of-machines"):
+            decisions.agree(ann, number, "seen")
+        with pytest.raises(Denied, match="administrator-of-machines"):
+            delete(archive, "ann", proposed.made_us + 1)
+        decisions.decline(ann, number, "I would rather be asked by somebody")
+    assert is_there(archive)
+
+
 def test_whoever_does_not_see_all_of_a_study_proposes_nothing(archive: Archive) -> None:
     decisions = Decisions(archive)
     outside = Scope((Part(studies=(OTHER.study_uid,)),))

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from harness.archives import opened, trail_events
-from strongroom.admin import users
+from strongroom.admin import groups, users
 from strongroom.admin.console import Console
 from strongroom.app import Archive
+from strongroom.archive.access import parse_scope
 from strongroom.archive.administration import NewPeer, NewToken
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.people import VIA_SESSION
@@ -22,7 +23,7 @@ from strongroom.archive.roles import Role, rights_of
 from strongroom.config import Home
 from strongroom.errors import ConfigError, Denied, NotFound
 from strongroom.net.certificates import is_issued_by, read_certificate
-from strongroom.types import AeTitle, Principal, Right
+from strongroom.types import NOTHING, AeTitle, Principal, Right
 
 PASSCODE = "correct horse battery"
 
@@ -118,6 +119,19 @@ def test_other_roles_keep_the_passcode_and_say_what_was(archive: Archive, consol
         console.change_person(ANNA, "bert", (), None)
     with pytest.raises(NotFound):
         console.change_person(ANNA, "nobody", (Role.VIEWER,), None)
+
+
+def test_to_clear_the_scope_of_who_is_in_a_group_does_not_show_him_everything(
+    archive: Archive, console: Console
+) -> None:
+    users.add(archive, "carl", PASSCODE, Role.VIEWER, scope=NOTHING)
+    groups.add(archive, "Heart", parse_scope(["modality=US"]))
+    groups.join(archive, "Heart", ["carl"])
+    with pytest.raises(ConfigError, match="in groups"):
+        console.change_person(ANNA, "carl", (Role.VIEWER,), None)
+    console.change_person(ANNA, "carl", (Role.PHYSICIAN,), NOTHING)
+    (carl,) = [each for each in console.people(ANNA) if each.name == "carl"]
+    assert (carl.roles, carl.scope, carl.groups) == ((Role.PHYSICIAN,), NOTHING, ("Heart",))
 
 
 def test_credentials_open_with_their_passphrase_only_and_nothing_is_kept(archive: Archive, console: Console) -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from harness import archives
-from strongroom.admin import identities, users
+from strongroom.admin import groups, identities, users
 from strongroom.app import Archive
+from strongroom.archive.access import parse_scope
 from strongroom.archive.federation import Granted, Identity
 from strongroom.archive.model import Action, Event
-from strongroom.archive.people import State, Where
+from strongroom.archive.people import State, Where, digest_of
 from strongroom.archive.roles import Role
 from strongroom.errors import ConfigError, NotFound, Unauthenticated
 from strongroom.people.provided import Provided
 from strongroom.people.sealing import people_key
 from strongroom.people.steps import SessionRules, SignInPorts, Steps
+from strongroom.store.people import PeopleTable
 
 ISSUER = "https://login.example"
 WHERE = Where("127.0.0.1")
@@ -118,3 +120,34 @@ def test_what_is_sealed_opens_here_and_unchanged_alone(provided: Provided) -> No
     assert sealed != provided.seal(b"a flow")
     for other in ("", "A", sealed[:-4], sealed.swapcase(), "é", "A" * 200):
         assert provided.open(other) is None
+
+
+def test_a_session_from_before_somebody_was_made_administrator_is_none_of_an_administrator(
+    archive: Archive, provided: Provided
+) -> None:
+    """It was opened without a second factor, which who administers cannot do without."""
+    table = PeopleTable(archive.backend.dialect)
+    before = provided.enter(somebody("s-1", Role.VIEWER), WHERE)
+    assert before.state is State.OPEN
+    assert provided.enter(somebody("s-1", Role.VIEWER), WHERE).state is State.OPEN
+    with archive.index.database.reading() as cursor:
+        session = table.session(cursor, digest_of(before.secret))
+        assert session is not None
+        assert not session.ended_us, "nothing has changed by then"
+    assert provided.enter(somebody("s-1", Role.VIEWER, Role.ADMINISTRATOR), WHERE).state is State.SETUP
+    with archive.index.database.reading() as cursor:
+        session = table.session(cursor, digest_of(before.secret))
+        assert session is not None
+        assert session.ended_us
+
+
+def test_a_group_makes_no_change_of_what_the_provider_grants(archive: Archive, provided: Provided) -> None:
+    scope = parse_scope(["modality=CT"])
+    granted = Granted((Role.VIEWER,), scope)
+    identity = Identity("hospital", ISSUER, "s-1", "jdoe", granted, is_multifactor=False, may_be_new=True)
+    provided.enter(identity, WHERE)
+    groups.add(archive, "Heart", parse_scope(["modality=US"]))
+    groups.join(archive, "Heart", ["hospital:jdoe"])
+    provided.enter(identity, WHERE)
+    said = [event.details["what"] for event in archives.trail_events(archive) if event.action is Action.USER_CHANGE]
+    assert said == ["added at the first sign-in"]

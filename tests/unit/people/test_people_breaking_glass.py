@@ -11,6 +11,7 @@ from harness.opening import GLASS_S, OTHER, OTHER_PATIENT, PATIENT, World, world
 from strongroom.archive.emergencies import MAX_STANDING
 from strongroom.archive.model import EMERGENCY, Action, Event, Outcome
 from strongroom.archive.roles import Role
+from strongroom.archive.scopes import MAX_PARTS
 from strongroom.errors import ConfigError, Denied, NotFound
 from strongroom.store.scope import is_study_visible
 from strongroom.types import Part, Scope
@@ -111,6 +112,17 @@ def test_there_is_no_glass_for_nobody(there: World, candidate: tuple[str, str]) 
     with pytest.raises(NotFound):
         there.emergencies.break_glass(there.add(scope=CT), candidate, REASON)
     assert there.events(Action.ALERT) == []
+    (event,) = there.events(Action.BREAK_GLASS)
+    assert (event.outcome, event.details) == (Outcome.REFUSED, {"what": "open", "reason": "no-such-patient"})
+
+
+def test_nobody_locks_himself_out_by_breaking_it(there: World) -> None:
+    """A scope that is as large as can be has no place for one part more: with it, nothing at all would be seen."""
+    parts = tuple(Part(first_date=f"{2000 + number}0101") for number in range(MAX_PARTS))
+    who = there.add(scope=Scope(parts))
+    with pytest.raises(ConfigError, match="too many parts"):
+        there.opening(who)
+    assert there.who("jdoe") == who
 
 
 def test_once_more_for_the_same_patient_is_the_same_emergency(there: World) -> None:

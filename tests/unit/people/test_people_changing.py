@@ -164,3 +164,22 @@ def test_no_code_is_kept_as_it_is(world: World) -> None:
         kept = cursor.execute("SELECT digest FROM recovery_code").fetchall()
     assert len(kept) == CODES
     assert not {row[0] for row in kept} & {code.replace("-", "") for code in codes}
+
+
+def test_a_session_that_ends_while_a_passcode_is_compared_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner ends it elsewhere while who has stolen it gives the account another passcode: that takes a while."""
+    world.add()
+    stolen = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    verify = world.steps.accounts.verify
+
+    def ended_meanwhile(name: str, passcode: bytes) -> bool:
+        world.end_sessions()
+        return verify(name, passcode)
+
+    monkeypatch.setattr(world.steps.accounts, "verify", ended_meanwhile)
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.own_account.change_passcode(stolen.secret, PASSCODE, "quite another long story", HERE)
+    monkeypatch.undo()
+    assert world.sign_in.begin("jdoe", PASSCODE, HERE).state is State.OPEN

@@ -15,9 +15,10 @@ from harness.instances import Shelf
 from harness.signing_in import ELSEWHERE, HERE, PASSCODE, RULES, World
 from strongroom.archive.federation import Granted, Identity
 from strongroom.archive.model import Action
-from strongroom.archive.people import Entered, State
+from strongroom.archive.people import Entered, Passkey, State
 from strongroom.archive.roles import Role
 from strongroom.errors import Denied, NotFound, ProofNeeded, Throttled, Unauthenticated
+from strongroom.people import ceremonies
 from strongroom.people.challenges import GOOD_FOR_US
 from strongroom.people.guessing import ADDRESS, CODE
 from strongroom.people.passkeys import MAX_PASSKEYS
@@ -397,3 +398,21 @@ def test_where_passkeys_work_is_said(world: World) -> None:
     assert world.passkeys.place(8443) == "https://pacs.example:8443"
     here = {"PACS.example": True, "images.pacs.example": True, "127.0.0.1": False, "localhost": False}
     assert {name: world.passkeys.is_here(name) for name in here} == here
+
+
+def test_a_session_that_ends_while_a_passkey_is_added_in_it_adds_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    answer = Authenticator().create(world.passkeys.options("add", entered.secret, HERE))
+    verified = ceremonies.verified_passkey
+
+    def ended_meanwhile(*values: Any) -> Passkey:
+        world.end_sessions()
+        return verified(*values)
+
+    monkeypatch.setattr("strongroom.people.passkeys.verified_passkey", ended_meanwhile)
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.passkeys.add(entered.secret, answer, "Blue key", HERE)
+    assert world.passkeys.passkeys("jdoe") == []

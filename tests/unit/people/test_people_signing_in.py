@@ -163,6 +163,42 @@ def test_a_second_factor_is_good_until_another_one_takes_its_place(world: World)
     assert [event.details["what"] for event in world.events(Action.FACTOR_CHANGE)] == ["add", "replace"]
 
 
+def test_nobody_learns_the_secret_of_an_app_that_is_set_up_in_another_session(world: World) -> None:
+    """Who knows a passcode opens the page first, keeps what it shows, and waits for the owner to set the same up."""
+    world.add("root", Role.ADMINISTRATOR)
+    thief = world.sign_in.begin("root", PASSCODE, ELSEWHERE)
+    known = world.sign_in.offer_totp(thief.secret, ELSEWHERE).secret
+    owner = world.sign_in.begin("root", PASSCODE, HERE)
+    offered = world.sign_in.offer_totp(owner.secret, HERE).secret
+    assert offered != known
+    assert world.sign_in.offer_totp(owner.secret, HERE).secret == offered, "the same when the page is loaded again"
+    for secret, session, where in ((known, thief, ELSEWHERE), (known, owner, HERE), (offered, thief, ELSEWHERE)):
+        with pytest.raises(Unauthenticated, match="code-wrong"):
+            world.sign_in.confirm_totp(session.secret, world.code(b32decode(secret)), where)
+    assert world.sign_in.confirm_totp(owner.secret, world.code(b32decode(offered)), HERE).state is State.OPEN
+
+
+def test_a_session_that_ends_while_an_app_is_confirmed_in_it_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add()
+    entered = world.sign_in.begin("jdoe", PASSCODE, HERE)
+    code = world.code(b32decode(world.sign_in.offer_totp(entered.secret, HERE).secret))
+    monkeypatch.setattr(world.steps, "require_allowance", lambda *_: world.end_sessions())
+    with pytest.raises(Unauthenticated, match="session-ended"):
+        world.sign_in.confirm_totp(entered.secret, code, HERE)
+    assert not world.sign_in.ways("jdoe").totp
+    assert world.events(Action.FACTOR_CHANGE) == []
+
+
+def test_who_has_the_passcode_and_goes_no_further_is_in_the_trail(world: World) -> None:
+    world.add("root", Role.ADMINISTRATOR)
+    world.sign_in.begin("root", PASSCODE, ELSEWHERE)
+    (event,) = world.events(Action.AUTHENTICATION)
+    assert (event.principal.user, event.principal.address) == ("root", ELSEWHERE.address)
+    assert (event.details["shown"], event.details["next"]) == (("passcode",), "setup")
+
+
 # --- proving once more who one is
 
 

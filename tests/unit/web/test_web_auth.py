@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
+from strongroom.archive import people
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Binding, Peer, Presented
 from strongroom.archive.tokens import Token, digest_of, new_secret
-from strongroom.errors import MalformedRequest, Throttled, Unauthenticated
+from strongroom.errors import Denied, MalformedRequest, Throttled, Unauthenticated
 from strongroom.types import AeTitle, Part, Principal, Right, Scope
 from strongroom.web.auth import Authenticator, Sources, refuse_query_credentials
 from strongroom.web.throttle import BURST, REFILL_S
@@ -259,3 +260,27 @@ def test_a_change_of_peers_holds_for_the_next_request_of_a_certificate() -> None
             one.authenticate(headers(), b"f1", ADDRESS)
     world.peers = {"CT1": replace(PEER, rights=frozenset())}
     assert one.authenticate(headers(), b"f1", ADDRESS).rights == frozenset()
+
+
+def test_a_session_is_good_whatever_others_at_its_address_have_tried() -> None:
+    """Somebody behind a hospital's gateway makes up sessions; whoever has just signed in behind it goes on."""
+    world, good = World(), "g" * 43
+
+    def find(digest: str, _bound: str, address: str) -> Principal:
+        if digest != people.digest_of(good):
+            raise Denied("unknown-session")
+        return Principal("jdoe", digest, "jdoe", address, via="session")
+
+    authenticator = world.authenticator(find_session=find)
+
+    def ask(secret: str) -> Principal:
+        return authenticator.authenticate(Headers({"cookie": f"__Host-session={secret}"}), b"", ADDRESS)
+
+    for number in range(BURST):
+        with pytest.raises(Unauthenticated, match="unknown-session"):
+            ask(f"{number:043}")
+    with pytest.raises(Throttled):
+        ask("x" * 43)
+    assert ask(good).user == "jdoe"
+    with pytest.raises(Throttled):
+        ask("y" * 43)

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from strongroom.archive.proposals import Proposal, Stage
+from strongroom.archive.proposals import MACHINES_ADMINISTRATOR, Proposal, Stage
 from strongroom.archive.reasons import MAX_REASON_CHARS
 from strongroom.errors import ConfigError, Denied
 from strongroom.types import Right
@@ -23,6 +23,8 @@ REFUSALS: Final = {
     "same-person": "You have proposed this yourself: it takes somebody else.",
     "request-lapsed": "It lapsed, or was decided, meanwhile.",
     "role-may-not": "Your role may not decide this.",
+    MACHINES_ADMINISTRATOR: "A program has proposed this, and administrators make the tokens of programs: it takes "
+    "somebody who reviews and is none. Or decline it, and propose it yourself for somebody else to agree to.",
 }
 
 
