@@ -1,7 +1,7 @@
 """The list of studies as people go through it: newest first, a page at a time, both ways, narrowed as one types.
 
 It is no query of PS3.4: words may stand anywhere in a name, in a Patient ID, an accession number or a description, and
-no key says which. The index decides alone. Pure.
+no key says which. Each study keeps these as one text, without case and accents. The index decides alone. Pure.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ UID_CHARS: Final = 12
 
 _BETWEEN: Final = re.compile(r"[\s,^=]+")
 _UID: Final = re.compile(rf"[0-9]+(?:\.[0-9]+)+(?<=.{{{UID_CHARS}}})")
-_ASCII_UPPER: Final = {number: number + 32 for number in range(ord("A"), ord("Z") + 1)}
+_SEARCHED_CHARS: Final = (200, 64, 64, 128)
+"""Of name, Patient ID, accession number and description: what PostgreSQL keeps in one index fits a third of a page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word that is looked for: as names are folded, and as it was typed but for the case of A to Z."""
-
-    in_name: str = field(repr=False)
-    elsewhere: str = field(repr=False)
+def search_text(name: str, patient_id: str, accession: str, description: str) -> str:
+    """What is searched of a study, from the texts of its columns; nothing that is typed reaches over two of them."""
+    texts = (name, patient_id, accession, description)
+    return "\n".join(fold(text)[:most] for text, most in zip(texts, _SEARCHED_CHARS, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class StudyList:
     """One page of the list of studies: which, and from where on.
 
-    All ``words`` occur. Dates are YYYYMMDD and both included, "" is no limit. ``patient_of``: those of the patient
-    whose study this is. ``older_than`` and ``newer_than`` are the study that another page ended with, or began; at most
-    one is set.
+    All ``words`` occur; they are folded. Dates are YYYYMMDD and both included, "" is no limit. ``patient_of``: those of
+    the patient whose study this is. ``older_than`` and ``newer_than`` are the study that another page ended with, or
+    began; at most one is set.
     """
 
-    words: tuple[Word, ...] = ()
+    words: tuple[str, ...] = field(default=(), repr=False)
     study_uid: str = field(default="", repr=False)
     modality: str = ""
     first_date: str = ""
@@ -72,10 +71,9 @@ class StudyPage:
     has_older: bool = False
 
 
-def parse_words(text: str) -> tuple[tuple[Word, ...], str]:
-    """What somebody typed: the words to look for, or the Study Instance UID that it is."""
+def parse_words(text: str) -> tuple[tuple[str, ...], str]:
+    """What somebody typed: the words to look for, folded, or the Study Instance UID that it is."""
     text = short_text(text[:MAX_TEXT_CHARS])
     if _UID.fullmatch(text):
         return (), text
-    words = [word for word in _BETWEEN.split(text) if word][:MAX_WORDS]
-    return tuple(Word(fold(word), word.translate(_ASCII_UPPER)) for word in words), ""
+    return tuple(word for word in _BETWEEN.split(fold(text)[:MAX_TEXT_CHARS]) if word)[:MAX_WORDS], ""

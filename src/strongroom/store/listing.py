@@ -1,9 +1,7 @@
 """The list of studies as SQL: one index in its order, walked until a page is full.
 
-What many studies have is found among the newest: those are looked at first, each with its patient. What few have, or
-none, is found by what is narrow: the names and the numbers of patients are read in their indexes, which gives those who
-match, and then all studies in ``study_listed``, which has everything that is looked at. Neither opens a record that is
-not shown.
+``study_listed`` has all that is looked at: the order, and the text that is searched. No record is opened that is not
+shown, and a word is compared once a study.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, or_, select, tuple_, union_all
+from sqlalchemy import Select, bindparam, select, tuple_
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive.listing import StudyList, StudyPage
@@ -25,14 +23,10 @@ from strongroom.store.scope import ScopeShape, computed, joined, shape_of, value
 from strongroom.store.search import COMPUTED
 from strongroom.types import Scope
 
-NEWEST: Final = 2000
-"""Studies that are looked at before all are."""
-
 FETCHED: Final = 64
 """Records in one SELECT."""
 
 _SHOWN: Final = (0x00080061, 0x00201206, 0x00201208)
-_NAMED: Final = PATIENT.alias("named_patient")
 _OF_MODALITY: Final = SERIES.alias("series_of_modality")
 
 
@@ -42,7 +36,6 @@ class ListShape(NamedTuple):
     words: int
     terms: frozenset[str]
     is_backwards: bool
-    among_newest: bool
     scope: ScopeShape | None
 
 
@@ -59,12 +52,9 @@ def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope 
     terms = {name for name in ("study_uid", "modality", "first_date", "last_date", "patient_of") if values.get(name)}
     if start:
         terms.add("start")
-    is_open = bool(wanted.words) and scope is None
-    shape = ListShape(len(wanted.words), frozenset(terms), bool(wanted.newer_than), is_open, shape_of(scope))
+    shape = ListShape(len(wanted.words), frozenset(terms), bool(wanted.newer_than), shape_of(scope))
     values["row_limit"] = wanted.limit + 1
     rows = _statement(dialect, shape).run(cursor, **values).fetchall()
-    if shape.among_newest and len(rows) <= wanted.limit:
-        rows = _statement(dialect, shape._replace(among_newest=False)).run(cursor, **values).fetchall()
     numbers = [row[0] for row in rows]
     there_are_more = len(numbers) > wanted.limit
     shown = _records(cursor, dialect, numbers[: wanted.limit], scope)
@@ -87,11 +77,10 @@ def _records(cursor: Any, dialect: Dialect, numbers: Sequence[int], scope: Scope
 def _values(wanted: StudyList) -> dict[str, Any]:
     values: dict[str, Any] = {
         "study_uid": wanted.study_uid, "modality": wanted.modality, "first_date": wanted.first_date,
-        "last_date": wanted.last_date, "patient_of": wanted.patient_of, "newest": NEWEST,
+        "last_date": wanted.last_date, "patient_of": wanted.patient_of,
     }  # fmt: skip
     for number, word in enumerate(wanted.words):
-        values[f"name_{number}"] = f"%{escaped(word.in_name)}%"
-        values[f"text_{number}"] = f"%{escaped(word.elsewhere)}%"
+        values[f"word_{number}"] = f"%{escaped(word)}%"
     return values
 
 
@@ -123,26 +112,18 @@ def _records_sql(dialect: Dialect, scope: ScopeShape | None) -> Sql:
 @lru_cache(512)
 def _statement(dialect: Dialect, shape: ListShape) -> Sql:
     """The numbers of the studies of one page and of one more, those nearest to where it begins first."""
-    ordered = _nearest_first(shape)
-    words = range(shape.words)
     found: Select[Any] = select(STUDY.c.id).where(*_terms(shape))
-    if shape.among_newest:
-        columns = (STUDY.c.id, STUDY.c.patient, STUDY.c.study_date, STUDY.c.accession, STUDY.c.description)
-        near = select(*columns).where(*_terms(shape)).order_by(*ordered).limit(bindparam("newest")).subquery("near")
-        found = select(near.c.id).select_from(near.join(PATIENT, PATIENT.c.id == near.c.patient))
-        found = found.where(*(_has_word(dialect, number, near, by_patient=True) for number in words))
-        ordered = _nearest_first(shape, near)
-    else:
-        if shape.scope is not None:
-            found = found.select_from(joined(Level.STUDY)).where(visible(shape.scope, Level.STUDY))
-        found = found.where(*(_has_word(dialect, number, STUDY, by_patient=False) for number in words))
-    return Sql(found.order_by(*ordered).limit(bindparam("row_limit")), dialect)
+    if shape.scope is not None:
+        found = found.select_from(joined(Level.STUDY)).where(visible(shape.scope, Level.STUDY))
+    words = [bindparam(f"word_{number}") for number in range(shape.words)]
+    found = found.where(*(STUDY.c.search_text.like(word, escape=LIKE_ESCAPE) for word in words))
+    return Sql(found.order_by(*_nearest_first(shape)).limit(bindparam("row_limit")), dialect)
 
 
-def _nearest_first(shape: ListShape, study: Any = STUDY) -> tuple[Any, Any]:
+def _nearest_first(shape: ListShape) -> tuple[Any, Any]:
     if shape.is_backwards:
-        return study.c.study_date.asc(), study.c.id.asc()
-    return study.c.study_date.desc(), study.c.id.desc()
+        return STUDY.c.study_date.asc(), STUDY.c.id.asc()
+    return STUDY.c.study_date.desc(), STUDY.c.id.desc()
 
 
 def _shown(scope: ScopeShape | None, tag: int) -> Any:
@@ -173,25 +154,3 @@ def _terms(shape: ListShape) -> list[Any]:
         here, start = tuple_(STUDY.c.study_date, STUDY.c.id), tuple_(bindparam("start_date"), bindparam("start_id"))
         terms.append(here > start if shape.is_backwards else here < start)
     return terms
-
-
-def _has_word(dialect: Dialect, number: int, study: Any, *, by_patient: bool) -> Any:
-    """True of the studies in which a word occurs; ``by_patient``: their patients are joined already."""
-
-    def in_name(column: Any) -> Any:
-        return column.like(bindparam(f"name_{number}"), escape=LIKE_ESCAPE)
-
-    def in_text(column: Any) -> Any:
-        # LIKE of SQLite sees no case of A to Z by itself, and that of PostgreSQL does.
-        folded = column if dialect.name == "sqlite" else func.lower(column)
-        return folded.like(bindparam(f"text_{number}"), escape=LIKE_ESCAPE)
-
-    of_study = [in_text(study.c.accession), in_text(study.c.description)]
-    if by_patient:
-        return or_(in_name(PATIENT.c.patient_name), in_text(PATIENT.c.patient_id), *of_study)
-    # Two looks, each into an index that has nothing else: an OR would have every patient's record read.
-    whose = union_all(
-        select(_NAMED.c.id).where(in_name(_NAMED.c.patient_name)),
-        select(_NAMED.c.id).where(in_text(_NAMED.c.patient_id)),
-    )
-    return or_(study.c.patient.in_(whose), *of_study)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from strongroom.archive.keys import COLUMNS
+from strongroom.archive.listing import search_text
 from strongroom.archive.model import Added, DataKey, Event, Level, NewInstance, StoredObject
 from strongroom.archive.ports import Clock
 from strongroom.errors import Refused, StaleKey
@@ -83,6 +84,9 @@ class WriteStatements:
         self.find_patient = Sql(
             select(PATIENT.c.id).where(PATIENT.c.patient_id == bindparam("a"), PATIENT.c.issuer == bindparam("b")),
             dialect,
+        )
+        self.name_of = Sql(
+            select(PATIENT.c.patient_name, PATIENT.c.patient_id).where(PATIENT.c.id == bindparam("a")), dialect
         )
         self.find_study = Sql(
             select(STUDY.c.id, STUDY.c.patient, *kinds, *identity)
@@ -393,7 +397,7 @@ class Transaction:
         else:
             place.patient = self._patient(new)
             more: dict[str, int | str] = {"patient": place.patient, "num_series": 0, "num_instances": 0}
-            more.update(modalities="", sop_classes="")
+            more.update(modalities="", sop_classes="", search_text=self._search_text(place.patient, new))
             place.study = self._insert_level(sql.add_study, Level.STUDY, new, more)
         if series:
             place.series = series[0]
@@ -411,6 +415,12 @@ class Transaction:
         if row:
             return int(row[0])
         return self._insert_level(self.sql.add_patient, Level.PATIENT, new, {})
+
+    def _search_text(self, patient: int, new: NewInstance) -> str:
+        """What is searched of a new study; the patient's name is the one that is shown, not that of this object."""
+        study = dict(zip(COLUMN_NAMES[Level.STUDY], new.levels[Level.STUDY].columns, strict=True))
+        name, patient_id = self.sql.name_of.run(self.cursor, a=patient).fetchone()
+        return search_text(name, patient_id, study["accession"], study["description"])
 
     def _insert_level(self, statement: Sql, level: Level, new: NewInstance, more: Mapping[str, int | str]) -> int:
         """Insert a row of an upper level: its columns, its attributes and ``more``; returns its id."""

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.archive.listing import MAX_TEXT_CHARS, MAX_WORDS, StudyList, Word, parse_words
+from strongroom.archive.listing import MAX_TEXT_CHARS, MAX_WORDS, StudyList, parse_words, search_text
 
 
 def test_words_are_what_stands_between_blanks_commas_and_carets() -> None:
     words, uid = parse_words("  Bergström,Åsa^X=y  4711 ")
-    assert [word.in_name for word in words] == ["bergstrom", "asa", "x", "y", "4711"]
-    assert [word.elsewhere for word in words] == ["bergström", "Åsa", "x", "y", "4711"]
+    assert words == ("bergstrom", "asa", "x", "y", "4711")
     assert uid == ""
 
 
@@ -23,16 +22,24 @@ def test_a_long_number_with_dots_is_a_uid(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["2.25.46", "12345678901234", "1.2.3.4.5.6.x", "1..2.3.4.5.6.7.8"])
 def test_what_is_no_uid_is_a_word(text: str) -> None:
-    assert parse_words(text) == ((Word(text, text),), "")
+    assert parse_words(text) == ((text,), "")
 
 
 @given(st.text(max_size=500))
 def test_whatever_is_typed_is_a_few_short_words(text: str) -> None:
     words, uid = parse_words(text)
     assert len(words) <= MAX_WORDS
-    assert all(word.in_name or word.elsewhere for word in words)
-    assert sum(len(word.elsewhere) for word in words) + len(uid) <= MAX_TEXT_CHARS
-    assert not any("\0" in word.elsewhere for word in words)
+    assert all(words)
+    assert sum(map(len, words)) + len(uid) <= MAX_TEXT_CHARS
+    assert not any("\0" in word for word in words)
+
+
+@given(st.lists(st.text(max_size=2000), min_size=4, max_size=4), st.text(max_size=60))
+def test_what_is_searched_fits_an_index_and_no_word_reaches_over_two_attributes(texts: list[str], typed: str) -> None:
+    searched = search_text(texts[0], texts[1], texts[2], texts[3])
+    assert len(searched.encode("utf-8", "surrogatepass")) < 2704  # a third of a page of PostgreSQL
+    for word in parse_words(typed)[0]:
+        assert (word in searched) is any(word in part for part in searched.split("\n"))
 
 
 def test_the_trail_hears_what_was_matched_and_never_with_what() -> None:

@@ -328,10 +328,6 @@ def test_a_value_is_never_part_of_the_text(database: Database) -> None:
 # --- the schema
 
 
-SQLITE_ONLY = {"study_listed"}
-"""Indexes that PostgreSQL has no room for."""
-
-
 def differences(engine: sqlalchemy.Engine) -> list[Any]:
     """What Alembic would still have to do so that the database is what the code says it is."""
     both = sqlalchemy.MetaData()
@@ -341,12 +337,7 @@ def differences(engine: sqlalchemy.Engine) -> list[Any]:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         found = compare_metadata(context, both)
-    elsewhere = set() if engine.dialect.name == "sqlite" else SQLITE_ONLY
-    return [
-        each
-        for each in found
-        if "alembic_version" not in str(each) and not (each[0] == "add_index" and each[1].name in elsewhere)
-    ]
+    return [each for each in found if "alembic_version" not in str(each)]
 
 
 def test_the_migrations_make_the_tables_of_the_code(backend: Backend) -> None:
@@ -407,6 +398,19 @@ def test_series_that_are_there_get_the_institution_that_their_attributes_have(ol
     with old.engine.begin() as connection:
         found = connection.execute(sqlalchemy.text("SELECT institution FROM series ORDER BY id")).scalars().all()
     assert found == ["St. Mary\u00e9", "", "", *["St. Mary\u00e9"] * 1500]
+
+
+@pytest.mark.parametrize("old", ["0015"], indirect=True)
+def test_studies_that_are_there_are_searched_by_what_they_say(old: Backend) -> None:
+    study = "INSERT INTO study VALUES (:id, 1, :uid, '', '', 'ACC', '', '', 'Schädel CT', '', '', x'7b7d', 1, 1)"
+    with old.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("INSERT INTO patient VALUES (1, 'PÉ', '', 'berg^asa', '', x'7b7d')"))
+        connection.execute(sqlalchemy.text(study), [{"id": 2 * each, "uid": f"1.2.{each}"} for each in range(1, 2100)])
+    assert upgrade(old.engine) is True
+    assert differences(old.engine) == []
+    with old.engine.begin() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT search_text FROM study")).scalars().all()
+    assert found == ["berg^asa\npe\nacc\nschadel ct"] * 2099
 
 
 def test_a_missing_column_would_be_seen(backend: Backend) -> None:

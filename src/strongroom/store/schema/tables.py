@@ -58,13 +58,14 @@ STUDY = Table(
     _blob("attributes"),
     _count("num_series"),
     _count("num_instances"),
+    Column("search_text", TEXT, nullable=False, server_default=""),
     Index("study_identity", "study_uid", unique=True),
     Index("study_of_patient", "patient"),
     Index("study_by_date", "study_date"),
     Index("study_by_accession", "accession"),
     Index("study_by_referring", "referring"),
-    # All that a list of studies looks at, in its order. PostgreSQL bounds index entries too narrowly.
-    Index("study_listed", "study_date", "id", "patient", "accession", "description").ddl_if(dialect="sqlite"),
+    # All that a list of studies looks at, in its order.
+    Index("study_listed", "study_date", "id", "search_text"),
 )
 
 SERIES = Table(
