@@ -115,7 +115,7 @@ def _statement(dialect: Dialect, shape: ListShape) -> Sql:
     found: Select[Any] = select(STUDY.c.id).where(*_terms(shape))
     if shape.scope is not None:
         found = found.select_from(joined(Level.STUDY)).where(visible(shape.scope, Level.STUDY))
-    words = [bindparam(f"word_{number}") for number in range(shape.words)]
+    words: list[Any] = [bindparam(f"word_{number}") for number in range(shape.words)]
     found = found.where(*(STUDY.c.search_text.like(word, escape=LIKE_ESCAPE) for word in words))
     return Sql(found.order_by(*_nearest_first(shape)).limit(bindparam("row_limit")), dialect)
 

@@ -24,7 +24,9 @@ def upgrade() -> None:
 
 
 def _fill() -> None:
-    columns = [sa.column(name) for name in ("id", "patient", "accession", "description", "search_text")]
+    columns: list[sa.ColumnClause[str]] = [
+        sa.column(name) for name in ("id", "patient", "accession", "description", "search_text")
+    ]
     study = sa.table("study", *columns)
     patient = sa.table("patient", sa.column("id"), sa.column("patient_name"), sa.column("patient_id"))
     searched = (patient.c.patient_name, patient.c.patient_id, study.c.accession, study.c.description)
