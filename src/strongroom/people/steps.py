@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from strongroom.archive.federation import PROVIDER
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.people import (
     RECOVERY,
@@ -220,7 +221,8 @@ class Steps:
 
         def work(transaction: Any) -> None:
             self.table.add_session(transaction.cursor, session)
-            transaction.record(event)  # who has a passcode of somebody, and goes no further, is to be seen
+            if PROVIDER not in shown:  # which has its record
+                transaction.record(event)  # who has a passcode of somebody, and goes no further, is to be seen
 
         self.ports.database.write(work)
         return Entered(secret, person.name, state)
