@@ -14,9 +14,10 @@ from strongroom.web.ui.pages import page
 @pytest.mark.parametrize("name", ["studies", "study_uid", "user", "what", "reason"])
 def test_details_of_every_type_are_shown(name: str, value: Detail) -> None:
     entry = TrailEntry("https-1", 0, 1, Action.EXPORT, Outcome.SUCCESS, Principal("A"), {name: value}, b"{}")
-    values = {"fields": {"since": ""}, "wrong": "", "older": "", "actions": (), "outcomes": (), "asked": False}
-    values["fields"] |= dict.fromkeys(("until", "user", "peer", "address", "about", "patient", "action", "outcome"), "")
-    text = bytes(page("trail.html", found=TrailPage((entry,), "", 1, 1), **values).body).decode()
+    fields = dict.fromkeys(("since", "until", "user", "peer", "address", "about", "patient", "action", "outcome"), "")
+    found = TrailPage((entry,), "", 1, 1)
+    answer = page("trail.html", found=found, fields=fields, wrong="", older="", actions=(), outcomes=(), asked=False)
+    text = bytes(answer.body).decode()
     assert "/trail/logs/https-1/0" in text
     if isinstance(value, str):
         assert value in text
