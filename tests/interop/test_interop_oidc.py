@@ -236,7 +236,7 @@ def test_roles_are_taken_anew_and_taken_away(house: House, page: Open) -> None:
     second = page()
     come_in(second, house, "mover")
     second.wait_for_url("**/account")
-    assert "audit" in second.locator("main").inner_text()
+    assert "read the trail" in second.locator("main").inner_text()
     first.reload()
     assert "Forbidden" in first.content() or first.locator("h1").inner_text() != "Studies"
     house.provider.know({**MEMBERS, "s-5": replace(MEMBERS["s-5"], groups=[])})
