@@ -40,6 +40,7 @@ from strongroom.store.index import Index
 from strongroom.types import NOTHING, Part, Principal, Right, Scope
 
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEWER = settings(EXAMPLES, max_examples=20)
 EVERYBODY = Principal("TESTER", rights=frozenset(Right))
 LIMITS = ReadLimits(1000, 1000)
 STUDY_DATE = 0x00080020
@@ -274,7 +275,7 @@ def uids_seen(place: Place, scope: Scope | None) -> set[str]:
     return {value(each, SOP_INSTANCE_UID) for each in found}
 
 
-@EXAMPLES
+@FEWER
 @given(several=st.lists(scopes, max_size=3))
 def test_who_has_several_scopes_sees_what_any_of_them_shows_and_no_more(
     places: list[Place], several: list[Scope]
@@ -283,7 +284,7 @@ def test_who_has_several_scopes_sees_what_any_of_them_shows_and_no_more(
         assert uids_seen(place, any_of(*several)) == set().union(*[uids_seen(place, each) for each in several])
 
 
-@EXAMPLES
+@FEWER
 @given(one=scopes, other=scopes)
 def test_what_two_scopes_have_in_common_is_what_both_show(places: list[Place], one: Scope, other: Scope) -> None:
     for place in places:

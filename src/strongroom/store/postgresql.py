@@ -19,6 +19,9 @@ from strongroom.errors import ConfigError
 from strongroom.store.database import Backend
 
 DURABLE = "-c synchronous_commit=on"
+INTERPRETED = "-c jit=off"
+"""A search is many small looks into indexes: compiled first, a scope of many parts took seconds in place of ms."""
+
 PROMISES = "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
 
 DEAD_SERVER = {
@@ -49,7 +52,7 @@ def open_postgresql(url: str) -> Backend:
     arguments: dict[str, Any] = dict(dialect.create_connect_args(parsed)[1])
     # What libpq would take from the environment where the URL says nothing.
     defaults = {each.keyword.decode(): each.val.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.val}
-    options = f"{arguments.get('options') or defaults.get('options', '')} {DURABLE}".strip()
+    options = f"{INTERPRETED} {arguments.get('options') or defaults.get('options', '')} {DURABLE}".strip()
     arguments = DEAD_SERVER | arguments | {"options": options}  # the last word on an option is the one that counts
     try:
         psycopg.conninfo.make_conninfo(**{name: value for name, value in arguments.items() if name != "context"})
