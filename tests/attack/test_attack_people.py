@@ -105,6 +105,7 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(served: RunningArc
     answer = client.page("/sign-out", {})
     assert answer.status == 303
     assert "max-age=0" in cookies(answer)["__Host-session"].lower()
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert client.get("/studies").status == 401
     served.wait_for_event(lambda event: event.action is Action.SIGN_OUT, log="")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from strongroom.admin.agreeing import Agreement, Wish, proposals
@@ -14,6 +15,8 @@ from strongroom.archive.proposals import Matter, Proposal, require_may_agree
 from strongroom.archive.reasons import parse_reason
 from strongroom.errors import Denied, NotFound
 from strongroom.types import Principal, Right
+
+log = logging.getLogger(__name__)
 
 
 class Decisions:
@@ -59,7 +62,9 @@ class Decisions:
             agreement.agree_alone()
             return
         agreement.require_now()
-        delete_study(self._archive, proposal.subject, wish.reason, lambda _done, _of: None, principal, agreement)
+        done = delete_study(self._archive, proposal.subject, wish.reason, lambda _done, _of: None, principal, agreement)
+        for problem in done.problems:  # the keys are gone: the study is deleted, whatever is left to tidy up
+            log.warning("proposal %d: the study is deleted, and this is left to do: %s", number, problem)
 
     def decline(self, principal: Principal, number: int, remark: str) -> None:
         """Decline what somebody has proposed, oneself too. Raises Denied, NotFound, ConfigError."""

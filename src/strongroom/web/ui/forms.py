@@ -71,6 +71,11 @@ def with_session(response: Response, entered: Entered) -> Response:
 
 
 def without_session(response: Response) -> Response:
-    """The response that takes the cookie of a session away."""
+    """The response that takes the cookie of a session away, and what the browser has kept of the images that were seen.
+
+    Frames may lie in its cache, to be asked about before they are shown again (Clear Site Data, W3C); who takes the
+    workstation next could read them there.
+    """
     response.headers.append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; {COOKIE_FLAGS}")
+    response.headers["clear-site-data"] = '"cache"'
     return response
