@@ -214,7 +214,7 @@ PATHS = {
     "/dicomweb/studies/": 404,
     "/dicomweb/./studies": 400,
     "/DICOMWEB/studies": 404,
-    "/": 404,
+    "/": 303,
     "/dicomweb/studies/1.2.3/series/1.2/instances/1/2/3": 404,
     "/dicomweb/studies?%zz=1": 400,
     "/dicomweb/studies?PatientID=%ff": 400,

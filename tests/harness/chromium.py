@@ -64,7 +64,9 @@ class Window:
 
     def _said(self, message: sync_api.ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(f"console: {message.text} {message.location}")
+            # htmx tells of each search that a later one has taken the place of.
+            if not message.text.startswith(("htmx:sendAbort", "htmx:afterRequest")):
+                self.complaints.append(f"console: {message.text} {message.location}")
 
     def _asked(self, request: sync_api.Request) -> None:
         if not request.url.startswith((self.origin + "/", "data:")):
