@@ -63,10 +63,10 @@ class Window:
         self.page.on("request", self._asked)
 
     def _said(self, message: sync_api.ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            # htmx tells of each search that a later one has taken the place of.
-            if not message.text.startswith(("htmx:sendAbort", "htmx:afterRequest")):
-                self.complaints.append(f"console: {message.text} {message.location}")
+        # htmx tells of each search that a later one has taken the place of.
+        is_replaced = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
+        if message.type in ("error", "warning") and not is_replaced:
+            self.complaints.append(f"console: {message.text} {message.location}")
 
     def _asked(self, request: sync_api.Request) -> None:
         if not request.url.startswith((self.origin + "/", "data:")):
