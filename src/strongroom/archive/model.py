@@ -80,13 +80,14 @@ class Event:
     """One act, as the trail records it.
 
     ``details`` holds UIDs, counts, statuses, names of limits and AE titles; never a patient's value and never the
-    value of a query key.
+    value of a query key. ``at_s`` is when it happened, in seconds since 1970, if not when it is written.
     """
 
     action: Action
     outcome: Outcome
     principal: Principal
     details: Mapping[str, Detail] = field(default_factory=dict)
+    at_s: float | None = None
 
     def __post_init__(self) -> None:
         """Mark what is done in an emergency: here, so that nothing can be done without the mark."""

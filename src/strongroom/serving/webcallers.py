@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -207,8 +208,8 @@ class _RefusalLog:
         key = (event.principal.address, str(event.details["reason"]))
         with self._lock:
             is_to_be_recorded = self._meter.is_to_be_recorded(key, time.monotonic())
-        if is_to_be_recorded:
-            self._events.put(event)
+        if is_to_be_recorded:  # with its own time: whoever looks for a request in the trail goes by that
+            self._events.put(replace(event, at_s=time.time()))
 
     def close(self) -> None:
         """Write everything that is left."""

@@ -243,10 +243,11 @@ class Transaction:
     def record(self, event: Event, at_s: float | None = None) -> None:
         """Append to the trail when the transaction ends; if that fails, so does everything in it.
 
-        ``at_s`` is when it happened, if not now, in seconds since 1970.
+        ``at_s`` is when it happened, in seconds since 1970; without it what the event says, or now.
         """
         self._events.append(event)
-        self._times_s.append(self._shared.clock() if at_s is None else at_s)
+        known_s = event.at_s if at_s is None else at_s
+        self._times_s.append(self._shared.clock() if known_s is None else known_s)
 
     def meta(self, name: str) -> str:
         """One value of the ``meta`` table, "" if there is none."""
