@@ -260,10 +260,17 @@ def test_the_keyboard_alone_is_enough(window: Open) -> None:
     seen.page.keyboard.type(PASSCODE)
     seen.page.keyboard.press("Enter")
     seen.page.wait_for_url("**/studies")
+    asked: list[str] = []
+    seen.page.on("request", lambda request: asked.append(request.url))
     seen.page.keyboard.type("berg")
+    seen.page.wait_for_url("**/studies?q=berg*")
     expect(seen.page.locator("tbody tr")).to_have_count(1)
+    found = [url for url in asked if "/studies?" in url]
     for _ in range(3):
         seen.page.keyboard.press("Tab")
+    expect(seen.page.locator("tbody a").first).to_be_focused()
+    seen.page.wait_for_timeout(300)
+    assert [url for url in asked if "/studies?" in url] == found  # to leave the field is no reason to search again
     seen.page.keyboard.press("Enter")
     seen.page.wait_for_url("**/studies/2.25.46")
 
