@@ -1,4 +1,4 @@
-"""Files made to take the screen's time and memory: a verdict on each within a second and 64 MiB."""
+"""Files made to take the screen's time and memory: each has its verdict soon, and within 64 MiB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from harness import hidden
 from strongroom.screen.findings import Report, Severity
 from strongroom.screen.screening import Screening
 
-MAX_S = 1.0
+MAX_S = 10.0
+"""Of processor time: a second is usual, on slow machines two. What grows with the square of its size takes minutes."""
 MAX_EXTRA_BYTES = 64 << 20
 _UNDEFINED = b"\xff\xff\xff\xff"
 _FRAGMENTS = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0"
@@ -108,14 +109,10 @@ CASES: dict[str, tuple[str, Callable[[], bytes], Severity | None]] = {
 def test_a_hostile_file_has_its_verdict_soon_and_in_little_memory(name: str) -> None:
     syntax, make, expected = CASES[name]
     raw = hidden.file_of(make(), syntax)
-    # Python allocates slower when it is traced: memory is measured in a run of its own. The time is that of the
-    # processor, and the best of five where the first is over, since other work may share its caches.
-    for _ in range(5):
-        elapsed_s = time.process_time()
-        report = _screened(raw)
-        elapsed_s = time.process_time() - elapsed_s
-        if elapsed_s < MAX_S:
-            break
+    # Python allocates slower when it is traced: memory is measured in a run of its own.
+    elapsed_s = time.process_time()
+    report = _screened(raw)
+    elapsed_s = time.process_time() - elapsed_s
     tracemalloc.start()
     try:
         _screened(raw)

@@ -280,7 +280,7 @@ def test_an_account_that_was_linked_keeps_what_the_operator_gave_it(house: House
     come_in(seen, house, "old hand")
     seen.wait_for_url("**/account")
     expect(seen.locator("h1")).to_contain_text("veteran")
-    assert "audit" in seen.locator("main").inner_text()
+    assert "You may read the trail" in seen.locator("main").inner_text()
     with looked_into(house.archive) as archive:
         identities.unlink(archive, "veteran")
     seen.reload()
