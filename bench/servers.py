@@ -28,6 +28,7 @@ PEERS_BIN = OUT_DIR / "peers-venv" / "bin"
 CALLING = "BENCH"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+DIGESTS_POLL_S = 10.0
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ORTHANC_PASSWORD = "bench"
 
@@ -309,6 +310,21 @@ def _agree(directory: Path) -> None:
             passcode = {"STRONGROOM_PASSCODE": secrets.token_hex(16)}
             _strongroom_says(directory, "user", "add", name, "--role", "administrator", **passcode)
             _strongroom_says(directory, "unsafe", "approve", exception["digest"], "--by", name, **passcode)
+
+
+def wait_for_digests(directory: Path) -> None:
+    """Wait until a running Strongroom of ``directory`` has made the digests of all that it holds, at its own pace.
+
+    They are made at the least priority in the hours after a filling; whoever searches an archive of some age does so
+    without them.
+    """
+    while True:
+        jobs = json.loads(_strongroom_says(directory, "jobs", "--format", "json"))
+        digests = next((job for job in jobs if job["kind"] == "digests"), None)
+        if digests is None or digests["done"] >= digests["total"]:
+            return
+        print(f"  digests: {digests['done']} of {digests['total']}", file=sys.stderr, flush=True)
+        time.sleep(DIGESTS_POLL_S)
 
 
 def _strongroom_says(directory: Path, *arguments: str, may_fail: bool = False, **environment: str) -> str:
