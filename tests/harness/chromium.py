@@ -66,7 +66,7 @@ class Window:
         # htmx tells of each search that a later one has taken the place of.
         is_replaced = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
         if message.type in ("error", "warning") and not is_replaced:
-            self.complaints.append(f"console: {message.text} {message.location}")
+            self.complaints.append(f"console {message.type}: {message.text} {message.location}")
 
     def _asked(self, request: sync_api.Request) -> None:
         if not request.url.startswith((self.origin + "/", "data:")):

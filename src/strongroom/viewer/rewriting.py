@@ -67,6 +67,8 @@ CHANGES: Final = (
     Change(
         "app.bundle.*.js", b'pluginImports_extensions.push("@ohif/extension-ultrasound-pleura-bline");\n', b""
     ),
+    # Left in by whoever wrote it: every study that may have a video would put a warning on the console.
+    Change("100.bundle.*.js", b"console.warn('dataSource=', dataSource);", b""),
 )  # fmt: skip
 
 
