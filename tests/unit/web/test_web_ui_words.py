@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 from starlette.requests import Request
@@ -13,6 +14,8 @@ from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.errors import Denied
 from strongroom.types import Principal, Right
 from strongroom.web import ui
+from strongroom.web.call import Call, Services
+from strongroom.web.operation import Operation
 from strongroom.web.operations import OPERATIONS
 from strongroom.web.ui.account import RIGHT_WORDS
 from strongroom.web.ui.failing import page_of
@@ -32,6 +35,10 @@ def navigation(path: str) -> Request:
     return Request({"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers})
 
 
+def call_of(principal: Principal, path: str = "/") -> Call:
+    return Call(navigation(path), principal, cast(Services, None), "")
+
+
 def test_no_page_shows_the_marks_of_another_format() -> None:
     for path in sorted(TEMPLATES.iterdir()):
         said = re.sub(r"{{.*?}}|{%.*?%}|{#.*?#}", "", path.read_text("utf-8"), flags=re.S)
@@ -45,10 +52,10 @@ def test_what_a_role_may_is_said_in_words(role: Role) -> None:
 
 
 def test_groups_are_named_once_in_the_list_and_on_the_page_of_an_account() -> None:
-    listed = bytes(page("people.html", ADMINISTRATOR, people=[MEMBER]).body).decode()
+    listed = bytes(page("people.html", call_of(ADMINISTRATOR), people=[MEMBER]).body).decode()
     values = {"shown_person": MEMBER, "sessions": [], "own": "", "is_self": False, "wrong": "", "form": {}}
     of_one = bytes(
-        page("person.html", ADMINISTRATOR, roles=ROLE_WORDS, need_factor=(), **values).body  # type: ignore[arg-type]
+        page("person.html", call_of(ADMINISTRATOR), roles=ROLE_WORDS, need_factor=(), **values).body  # type: ignore[arg-type]
     ).decode()
     assert [text.count("Radiology Nord") for text in (listed, of_one)] == [1, 1]
     assert "2 groups" not in listed
@@ -56,7 +63,7 @@ def test_groups_are_named_once_in_the_list_and_on_the_page_of_an_account() -> No
 
 
 def test_the_viewer_leads_back_to_its_study() -> None:
-    text = bytes(page("viewer.html", PHYSICIAN, study=STUDY, series=[], has_ohif=False).body).decode()
+    text = bytes(page("viewer.html", call_of(PHYSICIAN), study=STUDY, series=[], has_ohif=False).body).decode()
     assert 'href="/studies/2.25.46"' in text
 
 
@@ -88,7 +95,7 @@ def test_a_page_is_named_as_no_box_on_it_is() -> None:
 def test_an_empty_scope_is_not_called_by_the_word_that_means_nothing() -> None:
     """``none`` is the scope of nothing (``archive.access.parse_scope``); an empty field limits nothing."""
     text = bytes(
-        page("person_new.html", ADMINISTRATOR, roles=ROLE_WORDS, need_factor=(), wrong="", form={}).body
+        page("person_new.html", call_of(ADMINISTRATOR), roles=ROLE_WORDS, need_factor=(), wrong="", form={}).body
     ).decode()
     said = re.search(r"Only this part of the archive <small>(.*?)</small>", text)
     assert said is not None
@@ -96,8 +103,24 @@ def test_an_empty_scope_is_not_called_by_the_word_that_means_nothing() -> None:
     assert re.search(r"none: nothing", said[1])
 
 
-@pytest.mark.parametrize("path", ["/studies/{study}/share", "/studies/{study}/delete", "/quarantine/{held}/{what}"])
-def test_who_has_to_prove_himself_does_so_before_he_fills_in_a_form(path: str) -> None:
+FORMS = [each for each in OPERATIONS if each.method == "POST" and each.proof_for and each.right is not Right.ADMINISTER]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_who_has_to_prove_himself_does_so_before_he_fills_in_a_form(form: Operation) -> None:
     """What he has written would be lost on the way."""
-    proofs = {operation.method: operation.proof_for for operation in OPERATIONS if operation.path == path}
-    assert proofs["GET"] == proofs["POST"] != ""
+    (page,) = (each for each in OPERATIONS if each.method == "GET" and each.path == form.proof_for)
+    assert page.proof_for == form.proof_for
+
+
+def marked(path: str) -> list[tuple[str, ...]]:
+    text = bytes(page("people.html", call_of(ADMINISTRATOR, path), people=[]).body).decode()
+    return [found.groups() for found in re.finditer(r'<a href="([^"]*)" aria-current="([a-z]*)"', text)]
+
+
+def test_the_navigation_says_where_one_is() -> None:
+    assert marked("/people") == [("/people", "page")]
+    assert marked("/people/person") == [("/people", "true")]
+    assert marked("/review/break-glass/1") == [("/review/break-glass", "true")]
+    assert marked("/account") == [("/account", "page")]
+    assert marked("/peoples") == marked("/") == []

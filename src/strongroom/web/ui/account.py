@@ -36,7 +36,7 @@ async def show_account(call: Call) -> Response:
         return see_other("/")
     found = await run(call, _found, call)
     rights = [words for right, words in RIGHT_WORDS.items() if right in call.principal.rights]
-    return page("account.html", call.principal, rights=rights, **found)
+    return page("account.html", call, rights=rights, **found)
 
 
 def _found(call: Call) -> dict[str, Any]:

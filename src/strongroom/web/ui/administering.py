@@ -79,12 +79,12 @@ async def read(call: Call) -> Mapping[str, str]:
 
 def ask(call: Call, question: Question) -> Response:
     """The page that asks."""
-    return page("confirm.html", call.principal, question=question)
+    return page("confirm.html", call, question=question)
 
 
 def tell_once(call: Call, secret: Secret) -> Response:
     """The page that shows a secret. It is the answer itself: nothing keeps it to be asked for again."""
-    return page("shown_once.html", call.principal, secret=secret)
+    return page("shown_once.html", call, secret=secret)
 
 
 def origin_of(call: Call) -> str:

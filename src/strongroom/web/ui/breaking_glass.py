@@ -46,7 +46,7 @@ async def look(call: Call) -> Response:
         return await _glass(call, form, _sentence(error), 403)
     if not found:
         return await _glass(call, form, "Nobody has that Patient ID, and no study that accession number.", 404)
-    return page("break_glass_confirm.html", call.principal, found=found, reason=reason.strip(),
+    return page("break_glass_confirm.html", call, found=found, reason=reason.strip(),
                 hours=_hours(call))  # fmt: skip
 
 
@@ -72,14 +72,14 @@ async def _glass(call: Call, form: Mapping[str, str], wrong: str, status: int) -
     glass = glass_of(call)
     standing = await call.services.run_blocking(glass.standing, call.principal)
     has_glass = await call.services.run_blocking(glass.has_glass, call.principal)
-    return page("break_glass.html", call.principal, status, standing=standing, has_glass=has_glass, form=form,
+    return page("break_glass.html", call, status, standing=standing, has_glass=has_glass, form=form,
                 wrong=wrong, least=MIN_REASON_CHARS, most=MAX_REASON_CHARS, hours=_hours(call))  # fmt: skip
 
 
 async def show_reviews(call: Call) -> Response:
     """Every time that somebody broke it."""
     openings = await call.services.run_blocking(glass_of(call).openings, call.principal)
-    return page("break_glass_reviews.html", call.principal, openings=openings, now_us=int(time.time() * 1e6))
+    return page("break_glass_reviews.html", call, openings=openings, now_us=int(time.time() * 1e6))
 
 
 async def show_review(call: Call) -> Response:
@@ -106,7 +106,7 @@ async def _review(call: Call, remark: str, wrong: str, status: int) -> Response:
     number = number_of(call.path["emergency"])
     opening, looked_at = await call.services.run_blocking(glass_of(call).opening, call.principal, number)
     is_own = opening.person.casefold() == call.principal.user.casefold()
-    return page("break_glass_review.html", call.principal, status, opening=opening, looked_at=looked_at, remark=remark,
+    return page("break_glass_review.html", call, status, opening=opening, looked_at=looked_at, remark=remark,
                 wrong=wrong, is_own=is_own, least=MIN_REASON_CHARS, most=MAX_REASON_CHARS,
                 stands=opening.stands(int(time.time() * 1e6)))  # fmt: skip
 
@@ -144,7 +144,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "pageReviewBreakGlass", "GET", f"{REVIEW}/{{emergency}}", show_review, "One emergency, and what was looked at.",
-        Right.REVIEW, produces=("text/html",), statuses=(200, 404), is_page=True,
+        Right.REVIEW, produces=("text/html",), statuses=(200, 404), is_page=True, proof_for=f"{REVIEW}/{{emergency}}",
     ),
     Operation(
         "reviewBreakGlass", "POST", f"{REVIEW}/{{emergency}}", review, "Sign an emergency off.", Right.REVIEW,

@@ -57,7 +57,7 @@ async def change_passcode(call: Call) -> Response:
 
 
 def _passcode_page(call: Call, wrong: str = "", status: int = 200) -> Response:
-    return page("passcode.html", call.principal, status, wrong=wrong, least=MIN_CHARS)
+    return page("passcode.html", call, status, wrong=wrong, least=MIN_CHARS)
 
 
 async def show_remove_app(call: Call) -> Response:
@@ -80,14 +80,14 @@ async def remove_app(call: Call) -> Response:
 def _remove_app_page(call: Call, wrong: str = "", status: int = 200) -> Response:
     text = "The app on your telephone goes on making codes, and they are good for nothing."
     heading = "Remove the authenticator app?"
-    return page("take_away.html", call.principal, status, heading=heading, text=text, action=APP, wrong=wrong)
+    return page("take_away.html", call, status, heading=heading, text=text, action=APP, wrong=wrong)
 
 
 async def show_recovery_codes(call: Call) -> Response:
     """Say what they are, and ask whether it is meant."""
     ways = await run(call, sign_in_of(call).ways, call.principal.user)
     wrong = "" if ways.has_second_factor else NO_FACTOR
-    return page("recovery_codes.html", call.principal, codes=(), left=ways.recovery_codes, wrong=wrong)
+    return page("recovery_codes.html", call, codes=(), left=ways.recovery_codes, wrong=wrong)
 
 
 async def make_recovery_codes(call: Call) -> Response:
@@ -98,8 +98,8 @@ async def make_recovery_codes(call: Call) -> Response:
     except ProofNeeded:
         raise
     except Denied:
-        return page("recovery_codes.html", call.principal, 403, codes=(), left=0, wrong=NO_FACTOR)
-    return page("recovery_codes.html", call.principal, codes=codes, left=0, wrong="")
+        return page("recovery_codes.html", call, 403, codes=(), left=0, wrong=NO_FACTOR)
+    return page("recovery_codes.html", call, codes=codes, left=0, wrong="")
 
 
 def _operation(name: str, method: Method, path: str, handler: Handler, summary: str) -> Operation:

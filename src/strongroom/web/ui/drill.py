@@ -110,7 +110,7 @@ def _series_row(each: JsonDataset) -> SeriesRow:
 async def show_study(call: Call) -> Response:
     """One study: who it is of, and its series."""
     study, series = await call.services.run_blocking(lambda: (study_of(call), series_rows(call)))
-    return page("study.html", call.principal, study=study, series=series, may=may(call))
+    return page("study.html", call, study=study, series=series, may=may(call))
 
 
 async def show_series(call: Call) -> Response:
@@ -123,7 +123,7 @@ async def show_series(call: Call) -> Response:
     number = min(last, int(asked)) if asked.isascii() and asked.isdecimal() and 0 < len(asked) < 6 and int(asked) else 1
     shown = found[(number - 1) * PAGE_INSTANCES : number * PAGE_INSTANCES]
     return page(
-        "series.html", call.principal, study=study, series=series, instances=shown, may=may(call), number=number,
+        "series.html", call, study=study, series=series, instances=shown, may=may(call), number=number,
         last=last, total=len(found), is_cut=len(found) == MAX_INSTANCES,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ async def show_instance(call: Call) -> Response:
     seen = await call.services.run_blocking(_seen, call, text)
     template = "attribute_rows.html" if call.request.headers.get("hx-request") else "instance.html"
     return page(
-        template, call.principal, seen=seen, text=text, may=may(call), kind=kind_of(seen.stored.sop_class),
+        template, call, seen=seen, text=text, may=may(call), kind=kind_of(seen.stored.sop_class),
         syntax=TRANSFER_SYNTAXES[seen.stored.transfer_syntax].name,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ async def show_jobs(call: Call) -> Response:
     is_part = bool(call.request.headers.get("hx-request"))
     template = "job_rows.html" if is_part else "jobs.html"
     now_us = now_s * 1_000_000
-    return page(template, call.principal, jobs=found, began_s=began_s, is_over=is_over, now_us=now_us)
+    return page(template, call, jobs=found, began_s=began_s, is_over=is_over, now_us=now_us)
 
 
 OPERATIONS: Final = (

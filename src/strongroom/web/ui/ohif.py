@@ -75,11 +75,11 @@ async def show_viewer(call: Call) -> Response:
     if call.path["page"] != "viewer":
         raise NotFound("the viewer has no such page")
     if viewer is None or not viewer.is_there():
-        return page("ohif_absent.html", call.principal, is_changed=False)
+        return page("ohif_absent.html", call, is_changed=False)
     problems = await call.services.run_blocking(viewer.check)
     if problems:
         log.error("OHIF is not served: %s, and %d more; run `strongroom viewer add`", problems[0], len(problems) - 1)
-        return page("ohif_absent.html", call.principal, 503, is_changed=True)
+        return page("ohif_absent.html", call, 503, is_changed=True)
     content = inflated(await call.services.run_blocking(viewer.read, "index.html"))
     nonce = secrets.token_urlsafe(NONCE_BYTES)
     headers = {

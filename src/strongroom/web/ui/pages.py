@@ -143,9 +143,10 @@ def policy(nonce: str) -> str:
     )
 
 
-def page(template: str, principal: Principal | None = None, status: int = 200, **values: Any) -> Response:
-    """A page made of a template. ``principal`` is who it is for, None = somebody who has not signed in."""
+def page(template: str, call: Call | None = None, status: int = 200, **values: Any) -> Response:
+    """A page made of a template. ``call`` says who it is for and where he is, None = nobody who has signed in."""
     nonce = secrets.token_urlsafe(NONCE_BYTES)
+    principal = call.principal if call else None
     rights = principal.rights if principal else frozenset()
     common: Mapping[str, Any] = {
         "nonce": nonce,
@@ -153,6 +154,7 @@ def page(template: str, principal: Principal | None = None, status: int = 200, *
         "sees_studies": {Right.FIND, Right.GET} <= rights,
         "may": rights,
         "areas": _areas(principal) if principal else [],
+        "here": call.request.url.path if call else "",
         "is_guest": principal is not None and share_number(principal.user) is not None,
         "emergencies": principal.emergencies if principal else (),
     }

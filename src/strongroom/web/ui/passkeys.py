@@ -168,7 +168,7 @@ async def _remove_page(call: Call, wrong: str = "", status: int = 200) -> Respon
         "action": REMOVE.format(passkey=found.number),
         "wrong": wrong,
     }
-    return page("take_away.html", call.principal, status, **values)
+    return page("take_away.html", call, status, **values)
 
 
 def _door(name: str, path: str, handler: Handler, summary: str) -> Operation:

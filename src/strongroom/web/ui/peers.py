@@ -50,7 +50,7 @@ RIGHT_WORDS: Final = {
 async def show_peers(call: Call) -> Response:
     """The list."""
     peers = await looked_up(call, administration_of(call).peers)
-    return page("peers.html", call.principal, peers=peers, soon=DAYS_LEFT_WARNING)
+    return page("peers.html", call, peers=peers, soon=DAYS_LEFT_WARNING)
 
 
 async def show_peer(call: Call) -> Response:
@@ -147,7 +147,7 @@ def _peer_page(call: Call, shown: PeerShown, form: Mapping[str, str] | None = No
         form |= {"address": peer.address, "scope": scope_text(peer.scope), "user": "on" if peer.require_user else ""}
     return page(
         "peer.html",
-        call.principal,
+        call,
         status=400 if wrong else 200,
         shown=shown,
         peer=peer,
@@ -160,7 +160,7 @@ def _peer_page(call: Call, shown: PeerShown, form: Mapping[str, str] | None = No
 
 def _new_page(call: Call, form: Mapping[str, str], wrong: str = "") -> Response:
     status = 400 if wrong else 200
-    return page("peer_new.html", call.principal, status=status, form=form, wrong=wrong, rights=_rights())
+    return page("peer_new.html", call, status=status, form=form, wrong=wrong, rights=_rights())
 
 
 def _rights() -> dict[str, str]:

@@ -49,7 +49,7 @@ ROLE_WORDS: Final = {
 
 async def show_people(call: Call) -> Response:
     """The list."""
-    return page("people.html", call.principal, people=await looked_up(call, administration_of(call).people))
+    return page("people.html", call, people=await looked_up(call, administration_of(call).people))
 
 
 async def show_person(call: Call) -> Response:
@@ -140,7 +140,7 @@ async def reset(call: Call) -> Response:
 async def show_sessions(call: Call) -> Response:
     """Who is signed in."""
     sessions = await looked_up(call, administration_of(call).sessions)
-    return page("sessions.html", call.principal, sessions=sessions, own=_own(call.principal))
+    return page("sessions.html", call, sessions=sessions, own=_own(call.principal))
 
 
 async def end_session(call: Call) -> Response:
@@ -193,7 +193,7 @@ async def _person_page(call: Call, name: str, form: Mapping[str, str] | None = N
         form = {f"role-{role}": "on" for role in person.roles} | {"scope": scope_text(person.scope)}
     return page(
         "person.html",
-        call.principal,
+        call,
         status=400 if wrong else 200,
         shown_person=person,
         sessions=sessions,
@@ -209,7 +209,7 @@ async def _person_page(call: Call, name: str, form: Mapping[str, str] | None = N
 def _new_page(call: Call, form: Mapping[str, str], wrong: str = "") -> Response:
     return page(
         "person_new.html",
-        call.principal,
+        call,
         status=400 if wrong else 200,
         form=form,
         wrong=wrong,

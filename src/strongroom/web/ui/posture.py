@@ -36,7 +36,7 @@ async def show_posture(call: Call) -> Response:
         parts.setdefault(line.part, []).append(line)
     return page(
         "posture.html",
-        call.principal,
+        call,
         parts=parts,
         counts=Counter(line.state for line in lines),
         worst=worst_of(lines),

@@ -45,7 +45,7 @@ async def prove_page(call: Call, wanted: str, wrong: str = "", status: int = 200
     again = f"?again=1&next={quote(wanted, safe='/')}"
     values: dict[str, Any] = {"next": wanted, "wrong": wrong, "ways": ways, "provider": provider, "again": again}
     values |= site_of(call)
-    return page("prove.html", call.principal, status, **values)
+    return page("prove.html", call, status, **values)
 
 
 OPERATIONS: Final = (

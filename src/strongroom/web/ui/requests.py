@@ -47,7 +47,7 @@ async def propose(call: Call) -> Response:
 async def _delete_page(call: Call, reason: str, wrong: str, status: int) -> Response:
     study, services = call.uids["study"], call.services
     waiting = await services.run_blocking(services.decisions.waiting_deletion, call.principal, study)
-    return page("delete.html", call.principal, status, study=str(study), waiting=waiting, reason=reason, wrong=wrong,
+    return page("delete.html", call, status, study=str(study), waiting=waiting, reason=reason, wrong=wrong,
                 most=MAX_REASON_CHARS)  # fmt: skip
 
 
@@ -56,7 +56,7 @@ async def show_proposals(call: Call) -> Response:
     found = await call.services.run_blocking(call.services.decisions.proposals, call.principal)
     now_us = int(time.time() * 1e6)
     staged = [(each, each.stage(now_us).value) for each in found]
-    return page("proposals.html", call.principal, proposals=staged)
+    return page("proposals.html", call, proposals=staged)
 
 
 async def show_proposal(call: Call) -> Response:
@@ -98,7 +98,7 @@ async def _proposal_page(call: Call, wrong: str, status: int) -> Response:
 
     proposal, may_agree = await call.services.run_blocking(found)
     stage = proposal.stage(int(time.time() * 1e6))
-    return page("proposal.html", call.principal, status, proposal=proposal, stage=stage.value, may_agree=may_agree,
+    return page("proposal.html", call, status, proposal=proposal, stage=stage.value, may_agree=may_agree,
                 waits=stage is Stage.WAITS, wrong=wrong, most=MAX_REASON_CHARS)  # fmt: skip
 
 
@@ -122,7 +122,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "pageProposal", "GET", ONE, show_proposal, "One proposal, to be decided.", Right.REVIEW,
-        produces=("text/html",), statuses=(200, 404), is_page=True,
+        produces=("text/html",), statuses=(200, 404), is_page=True, proof_for=ONE,
     ),
     Operation(
         "agreeToProposal", "POST", f"{ONE}/agree", agree, "Carry out what somebody else has proposed.", Right.REVIEW,

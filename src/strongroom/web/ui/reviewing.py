@@ -44,7 +44,7 @@ async def show_alerts(call: Call) -> Response:
     query = call.request.query_params
     everything, older = query.get("all", "") == "yes", query.get("older", "")
     found = await call.services.run_blocking(oversight_of(call).alerts, call.principal, older, everything=everything)
-    return page("alerts.html", call.principal, found=found, everything=everything, said=_said(call))
+    return page("alerts.html", call, found=found, everything=everything, said=_said(call))
 
 
 async def show_alert_form(call: Call) -> Response:
@@ -67,19 +67,19 @@ async def see_to_alert(call: Call) -> Response:
 
 async def _alert_form(call: Call, wrong: str, status: int) -> Response:
     place = f"{ALERTS}/{call.path['log']}/{number_of(call)}"
-    return page("alert_seen.html", call.principal, status, place=place, wrong=wrong)
+    return page("alert_seen.html", call, status, place=place, wrong=wrong)
 
 
 async def show_quarantine(call: Call) -> Response:
     """Everything that is held."""
     held = await call.services.run_blocking(oversight_of(call).held, call.principal)
-    return page("quarantine.html", call.principal, held=held[:MAX_HELD_SHOWN], total=len(held), said=_said(call))
+    return page("quarantine.html", call, held=held[:MAX_HELD_SHOWN], total=len(held), said=_said(call))
 
 
 async def show_held(call: Call) -> Response:
     """One held object."""
     found = await call.services.run_blocking(oversight_of(call).held_object, call.principal, call.path["held"])
-    return page("held.html", call.principal, found=found, held=found.shown, said=_said(call))
+    return page("held.html", call, found=found, held=found.shown, said=_said(call))
 
 
 async def show_decision(call: Call) -> Response:
@@ -115,7 +115,7 @@ async def _decision(call: Call, wrong: str, status: int) -> Response:
     asked = [each for each in found.shown.asked if each.what == what]
     other = next((each for each in asked if each.person.casefold() != person), None)
     return page(
-        "decision.html", call.principal, status, held=found.shown, what=what, wrong=wrong, other=other,
+        "decision.html", call, status, held=found.shown, what=what, wrong=wrong, other=other,
         own=bool(asked) and other is None,
     )  # fmt: skip
 

@@ -54,14 +54,14 @@ async def make(call: Call) -> Response:
         return await _form(call, dict(form), f"{str(error)[:1].upper()}{str(error)[1:]}.", 403)
     url = f"{call.base_url.removesuffix(PREFIX)}{DOOR}/{made.link}"
     half = CODE_DIGITS // 2
-    return page("share_made.html", call.principal, share=made.share, url=url,
+    return page("share_made.html", call, share=made.share, url=url,
                 code=f"{made.code[:half]} {made.code[half:]}")  # fmt: skip
 
 
 async def _form(call: Call, form: dict[str, str], wrong: str, status: int) -> Response:
     study, sharing = str(call.uids["study"]), sharing_of(call)
     days = [each for each in DAYS if each * DAY_S <= sharing.max_s]
-    return page("share.html", call.principal, status, study=study, days=days, form=form, wrong=wrong,
+    return page("share.html", call, status, study=study, days=days, form=form, wrong=wrong,
                 label_chars=MAX_LABEL_CHARS, reason_chars=MAX_REASON_CHARS)  # fmt: skip
 
 
@@ -83,7 +83,7 @@ async def _list(call: Call, *, of_all: bool) -> Response:
         return [(each, each.standing(now_us).value) for each in shares]
 
     shares = await call.services.run_blocking(found)
-    return page("shares.html", call.principal, shares=shares, of_all=of_all, here=REVIEW_SHARES if of_all else SHARES)
+    return page("shares.html", call, shares=shares, of_all=of_all, here=REVIEW_SHARES if of_all else SHARES)
 
 
 async def revoke_own(call: Call) -> Response:

@@ -110,7 +110,7 @@ async def show_studies(call: Call) -> Response:
     found = await call.services.run_blocking(_one_page, call, wanted.as_list())
     template = "study_rows.html" if call.request.headers.get("hx-request") else "studies.html"
     return page(
-        template, call.principal, wanted=wanted, modalities=MODALITIES, periods=PERIODS, may=may(call),
+        template, call, wanted=wanted, modalities=MODALITIES, periods=PERIODS, may=may(call),
         **_listed(found, STUDIES, wanted),
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ async def show_patient(call: Call) -> Response:
     study = str(call.uids["study"])
     found = await call.services.run_blocking(_of_patient, call, wanted)
     return page(
-        "patient.html", call.principal, wanted=wanted, study=study, may=may(call),
+        "patient.html", call, wanted=wanted, study=study, may=may(call),
         **_listed(found, f"{STUDIES}/{study}/patient", wanted),
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ async def show_tokens(call: Call) -> Response:
         }
         for each in await looked_up(call, administration_of(call).tokens)
     ]
-    return page("tokens.html", call.principal, rows=rows)
+    return page("tokens.html", call, rows=rows)
 
 
 async def show_new(call: Call) -> Response:
@@ -113,7 +113,7 @@ async def revoke(call: Call) -> Response:
 def _new_page(call: Call, form: Mapping[str, str], wrong: str = "") -> Response:
     return page(
         "token_new.html",
-        call.principal,
+        call,
         status=400 if wrong else 200,
         form=form,
         wrong=wrong,

@@ -50,7 +50,7 @@ async def show_trail(call: Call) -> Response:
     if not wrong:
         found = await call.services.run_blocking(oversight_of(call).trail, call.principal, query, older)
     return page(
-        "trail.html", call.principal, 400 if wrong else 200, found=found, fields=fields, wrong=wrong, older=older,
+        "trail.html", call, 400 if wrong else 200, found=found, fields=fields, wrong=wrong, older=older,
         actions=tuple(Action), outcomes=tuple(Outcome), asked=bool(query.asked),
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ async def show_record(call: Call) -> Response:
     if call.request.query_params.get("proof"):
         proof = await call.services.run_blocking(watching.proof, call.principal, log, seq)
     details = [(name, joined(value)) for name, value in entry.details.items()]
-    return page("trail_record.html", call.principal, entry=entry, details=details, proof=proof)
+    return page("trail_record.html", call, entry=entry, details=details, proof=proof)
 
 
 async def download_receipt(call: Call) -> Response:

@@ -58,7 +58,7 @@ async def show_upload(call: Call) -> Response:
     words = {"stored": STORED, "refused": REFUSED, "otherwise": OTHERWISE, "held": HELD, "notStored": NOT_STORED}
     limits = call.services.limits
     limit = min(limits.max_request_bytes, limits.max_message_bytes)
-    return page("upload.html", call.principal, words=words, to=f"{PREFIX}/studies", max_bytes=limit, may=may(call))
+    return page("upload.html", call, words=words, to=f"{PREFIX}/studies", max_bytes=limit, may=may(call))
 
 
 OPERATIONS: Final = (

@@ -23,7 +23,7 @@ from strongroom.web.ui.pages import page
 async def show_viewer(call: Call) -> Response:
     """The viewer on one study."""
     series = await call.services.run_blocking(_series_of, call)
-    return page("viewer.html", call.principal, has_ohif=has_ohif(call), **series)
+    return page("viewer.html", call, has_ohif=has_ohif(call), **series)
 
 
 def _series_of(call: Call) -> dict[str, Any]:
