@@ -14,6 +14,7 @@ from strongroom.archive.people import VIA_SESSION
 from strongroom.archive.proposals import Matter, Proposal, require_may_agree
 from strongroom.archive.reasons import parse_reason
 from strongroom.errors import Denied, NotFound
+from strongroom.store.proposals import ProposalTable
 from strongroom.types import Principal, Right
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Decisions:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._table = ProposalTable(archive.backend.dialect)
 
     def propose_deletion(self, principal: Principal, study_uid: str, reason: str) -> Proposal:
         """Propose that a study be deleted; what somebody has proposed already and still waits is given back.
@@ -48,10 +50,12 @@ class Decisions:
 
     def proposal(self, principal: Principal, number: int) -> Proposal:
         """One. Raises Denied, NotFound."""
-        found = [each for each in self.proposals(principal) if each.number == number]
-        if not found:
+        require(principal, Right.REVIEW)
+        with self._archive.index.database.reading() as cursor:
+            found = self._table.proposal(cursor, number)
+        if found is None:
             raise NotFound("no such proposal")
-        return found[0]
+        return found
 
     def agree(self, principal: Principal, number: int, remark: str) -> None:
         """Carry out what somebody else has proposed. Raises Denied, NotFound, ConfigError, StorageUnavailable."""

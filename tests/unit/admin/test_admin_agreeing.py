@@ -15,7 +15,7 @@ from harness.archives import new_home, opened, trail_events
 from harness.ingesting import Sample, store, visible_sop_uids
 from harness.quarantines import PASSCODE
 from strongroom.admin import users
-from strongroom.admin.agreeing import Agreement, Wish, proposals
+from strongroom.admin.agreeing import MAX_LISTED, Agreement, Wish, proposals
 from strongroom.admin.deciding import Decisions
 from strongroom.admin.deleting import propose_or_delete
 from strongroom.admin.deletion import Deletion
@@ -27,6 +27,8 @@ from strongroom.archive.proposals import Matter, Proposal, Stage, exception_dige
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.config import UnsafePlaintext
 from strongroom.errors import ConfigError, Denied, NotFound
+from strongroom.store.proposals import ProposalTable
+from strongroom.store.transaction import Transaction
 from strongroom.types import Part, Principal, Right, Scope
 
 SAMPLE, OTHER = Sample(1, study=1), Sample(2, study=2)
@@ -194,6 +196,25 @@ def test_it_is_declined_by_who_reviews_or_taken_back(archive: Archive) -> None:
     with pytest.raises(Denied):
         decisions.agree(principal("ann", Role.ADMINISTRATOR), number, "yes")
     assert is_there(archive)
+
+
+def test_one_that_is_older_than_what_is_listed_is_found(archive: Archive) -> None:
+    decisions, officer = Decisions(archive), principal("bob", Role.SECURITY_OFFICER)
+    oldest = decisions.propose_deletion(principal("jdoe", Role.PHYSICIAN), SAMPLE.study_uid, "x")
+    table = ProposalTable(archive.backend.dialect)
+
+    def propose_others(transaction: Transaction) -> None:
+        for number in range(oldest.number + 1, oldest.number + 1 + MAX_LISTED):
+            table.add(transaction.cursor, replace(oldest, number=number, subject=f"2.25.{number}"))
+
+    archive.index.database.write(propose_others)
+    assert oldest not in decisions.proposals(officer)
+    assert decisions.proposal(officer, oldest.number) == oldest
+    for number in (0, oldest.number + 1 + MAX_LISTED):
+        with pytest.raises(NotFound):
+            decisions.proposal(officer, number)
+    with pytest.raises(Denied):
+        decisions.proposal(principal("jdoe", Role.PHYSICIAN), oldest.number)
 
 
 def test_an_exception_takes_two_administrators_and_each_word(excepted: Archive) -> None:
