@@ -430,5 +430,7 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
         cursor.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
         return connection
 
-    engine = sqlalchemy.create_engine("sqlite+pysqlite://", module=driver, creator=connect, poolclass=NullPool)
+    engine = sqlalchemy.create_engine(
+        "sqlite+pysqlite://", module=driver, creator=connect, poolclass=NullPool, hide_parameters=True
+    )
     return Backend(engine.dialect, connect, driver.Error, engine, path.with_name(path.name + "-wal"))

@@ -70,7 +70,10 @@ def open_postgresql(url: str) -> Backend:
             raise
         return connection
 
-    engine = sqlalchemy.create_engine(parsed, creator=connect, paramstyle="format", poolclass=NullPool)
+    # Migrations go through the engine, and bind what patients are called.
+    engine = sqlalchemy.create_engine(
+        parsed, creator=connect, paramstyle="format", poolclass=NullPool, hide_parameters=True
+    )
     return Backend(engine.dialect, connect, psycopg.Error, engine)
 
 

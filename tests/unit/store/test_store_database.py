@@ -413,6 +413,21 @@ def test_studies_that_are_there_are_searched_by_what_they_say(old: Backend) -> N
     assert found == ["berg^asa\npe\nacc\nschadel ct"] * 2099
 
 
+def said_of_a_failure(engine: sqlalchemy.Engine) -> str:
+    with pytest.raises(sqlalchemy.exc.DBAPIError) as failed, engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT :name FROM nowhere"), {"name": PLANTED})
+    return str(failed.value)
+
+
+def test_what_a_migration_binds_is_in_no_error(backend: Backend) -> None:
+    assert PLANTED not in said_of_a_failure(backend.engine)
+
+
+@pytest.mark.interop
+def test_what_a_migration_binds_is_in_no_error_of_postgresql(new_postgres_url: Callable[[], str]) -> None:
+    assert PLANTED not in said_of_a_failure(open_postgresql(new_postgres_url()).engine)
+
+
 def test_a_missing_column_would_be_seen(backend: Backend) -> None:
     with backend.engine.begin() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE peer DROP COLUMN require_user"))
