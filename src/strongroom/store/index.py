@@ -25,6 +25,7 @@ from strongroom.store.database import Backend, Database, Sql
 from strongroom.store.journal import Journal
 from strongroom.store.keys import KeyRing
 from strongroom.store.listing import list_studies
+from strongroom.store.places import PlaceCache
 from strongroom.store.provenance import alerts_of
 from strongroom.store.registry import Registry
 from strongroom.store.schema.tables import DATA_KEY, DIGEST, INSTANCE, SERIES, SMALL_OBJECT, STUDY
@@ -40,7 +41,7 @@ from strongroom.store.scope import (
 )
 from strongroom.store.search import count, search
 from strongroom.store.totals import Totals
-from strongroom.store.transaction import PlaceCache, Shared, TrailAppender, Transaction, WriteStatements
+from strongroom.store.transaction import Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.store.turns import Turns
 from strongroom.types import Scope
 

@@ -20,7 +20,7 @@ LATE = Flag("unverified", "high")
 
 
 class Place(Protocol):
-    """The series that an instance goes to (`transaction.SeriesPlace`)."""
+    """The series that an instance goes to (`places.SeriesPlace`)."""
 
     study: int
     series: int

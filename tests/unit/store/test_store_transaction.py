@@ -21,17 +21,10 @@ from harness.instances import (
 )
 from strongroom.archive.model import Action, Event, NewInstance, Outcome
 from strongroom.errors import Refused
-from strongroom.store import transaction as module
+from strongroom.store import places
 from strongroom.store.database import Database
-from strongroom.store.transaction import (
-    ACTIVE_MASTER,
-    GENERATION,
-    PlaceCache,
-    SeriesPlace,
-    Shared,
-    Transaction,
-    WriteStatements,
-)
+from strongroom.store.places import PlaceCache, SeriesPlace
+from strongroom.store.transaction import ACTIVE_MASTER, GENERATION, Shared, Transaction, WriteStatements
 from strongroom.types import Principal
 
 RING = new_ring()
@@ -176,7 +169,7 @@ def test_places_are_good_for_one_generation(setup: Setup) -> None:
 
 
 def test_no_more_places_are_remembered_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CACHED_SERIES", 3)
+    monkeypatch.setattr(places, "MAX_CACHED_SERIES", 3)
     cache = PlaceCache()
     for number in range(10):
         cache.put(str(number), SeriesPlace(("P", ""), "1.2"))
@@ -186,7 +179,7 @@ def test_no_more_places_are_remembered_than_the_cap(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_dropped_place_is_found_again(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CACHED_SERIES", 1)
+    monkeypatch.setattr(places, "MAX_CACHED_SERIES", 1)
     for number in (3, 4, 3, 4, 3):
         assert setup.store(instance({**SERIES, SERIES_INSTANCE_UID: [f"1.2.{number}"]}, KEY)) == [True]
     with setup.database.read() as cursor:
