@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.archives import clean_environment
+from harness.grouping import together
 from harness.index_writer import SERIES_PER_STUDY, STUDIES, shared_instance, store_shared
 from harness.instances import (
     ISSUER_OF_PATIENT_ID,
@@ -396,36 +397,6 @@ def test_one_failure_in_a_batch_fails_alone(index: Index) -> None:
     assert index.find_object(too_large.stored.sop_uid) is None
     assert counters(records(index, Level.STUDY)[0], Level.STUDY) == (1, 5)
     assert trail_sizes(index) == {"first": 5}
-
-
-def together(index: Index, jobs: list[Callable[[], Any]]) -> list[Any]:
-    """Run jobs in one transaction: all queue up while another job holds the writer."""
-    holding, release = threading.Event(), threading.Event()
-
-    def hold(_: Transaction) -> None:
-        holding.set()
-        assert release.wait(30)
-
-    def run(job: Callable[[], Any]) -> Any:
-        try:
-            return job()
-        except Exception as error:
-            return error
-
-    with ThreadPoolExecutor(len(jobs) + 1) as pool:
-        holder = pool.submit(index.database.write, hold)
-        assert holding.wait(30)
-        waiting = [pool.submit(run, job) for job in jobs]
-        wait_until_queued(index, len(jobs))
-        release.set()
-        holder.result(30)
-        return [each.result(30) for each in waiting]
-
-
-def wait_until_queued(index: Index, count: int) -> None:
-    pause = threading.Event()
-    while len(index.database._commits._queue) < count:
-        pause.wait(0.001)
 
 
 @pytest.mark.interop

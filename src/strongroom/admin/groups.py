@@ -1,7 +1,6 @@
 """Groups of people: what each sees, and who is in it, with a record in the trail for every change.
 
 Whatever is changed here holds from the next request of an open session on, and ends associations that it overtakes.
-Everything is looked at before anything is written: what a refusal leaves behind would be committed with its neighbours.
 """
 
 from __future__ import annotations

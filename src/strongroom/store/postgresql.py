@@ -59,9 +59,10 @@ def open_postgresql(url: str) -> Backend:
     except psycopg.Error:
         raise ConfigError("index.url has an option that PostgreSQL does not know") from None
     _check_server(defaults | arguments)
+    counting = _counting(psycopg.Cursor)
 
     def connect() -> Any:
-        connection = psycopg.connect(**arguments)
+        connection = psycopg.connect(**arguments, cursor_factory=counting)
         try:
             _check_promises(connection)
             connection.rollback()
@@ -74,7 +75,20 @@ def open_postgresql(url: str) -> Backend:
     engine = sqlalchemy.create_engine(
         parsed, creator=connect, paramstyle="format", poolclass=NullPool, hide_parameters=True
     )
-    return Backend(engine.dialect, connect, psycopg.Error, engine)
+    return Backend(engine.dialect, connect, psycopg.Error, engine, lambda cursor: cursor.changes)
+
+
+def _counting(cursor: type[Any]) -> type[Any]:
+    """A kind of cursor that counts, in ``changes``, its statements that may have written something."""
+
+    class Counting(cursor):  # type: ignore[misc]  # psycopg is not there for everybody
+        changes = 0
+
+        def execute(self, query: Any, *values: Any, **more: Any) -> Any:
+            self.changes += not (isinstance(query, str) and query.startswith("SELECT"))
+            return super().execute(query, *values, **more)
+
+    return Counting
 
 
 def _parsed(url: str) -> URL:

@@ -292,6 +292,11 @@ class Transaction:
         )
         return True
 
+    @property
+    def gathered(self) -> int:
+        """How many records wait for ``flush``."""
+        return len(self._events)
+
     def flush(self) -> None:
         """Bring the counters up to date and write the trail; called once, before the commit."""
         self._count()

@@ -41,6 +41,7 @@ class NoWork:
     def __init__(self, cursor: Any, ended: list[str]) -> None:
         self.cursor = cursor
         self._ended = ended
+        self.gathered = 0
 
     def flush(self) -> None:
         self._ended.append("flushed")
