@@ -25,20 +25,24 @@ from harness.instances import (
     stored_event,
 )
 from strongroom.archive.access import parse_scope
-from strongroom.archive.listing import StudyList, StudyPage, parse_words
+from strongroom.archive.listing import StudyList, StudyPage, parse_physician, parse_words
 from strongroom.archive.model import Flag
 from strongroom.archive.read import merged
 from strongroom.archive.values import fold, name_text
+from strongroom.store import narrowing
 from strongroom.store.index import Index
 from strongroom.types import Scope
 
-EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 STUDY_DATE, ACCESSION, DESCRIPTION = 0x00080020, 0x00080050, 0x00081030
+INSTITUTION, REFERRING = 0x00080080, 0x00080090
 STUDIES = 150
 NAMES = ("Bergström^Åsa", "Berg^Anna", "Van der Berg^X", "100%^Sure", "O'Neil!^_", "山田^太郎", "", "\\^*?")
 PATIENTS = tuple((f"P{number:02}" if number else "p00%_", NAMES[number % len(NAMES)]) for number in range(40))
 TEXTS = ("Chest", "CHEST low dose", "100% dose", "he_d!", "Schädel", "", "a\\b")
 DATES = ("20240101", "20240229", "20251231", "20261122", "")
+HOUSES = ("St. Mary's", "ST MARY ANNEX", "Universitätsklinik", "100%", "")
+PHYSICIANS = ("Smith^Ann", "Smith^Anna", "Smithers^Bo", "van der Berg^Åke", "Müller", "")
 WORDS = (
     "", "berg", "BERG", "asa", "åsa", "berg chest", "%", "_", "!", "\\", "*", "p0", "A1", "a10 chest", "100%", "山",
     "schädel", "zzz", "chest chest", "x berg van",
@@ -53,13 +57,15 @@ def population() -> list[dict[int, list[Any]]]:
     for study in range(STUDIES):
         patient, name = chance.choice(PATIENTS)
         date, text = chance.choice(DATES), chance.choice(TEXTS)
+        physician = chance.choice(PHYSICIANS)
         for series in range(chance.randrange(1, 4)):
             made.append(
                 {
                     PATIENT_ID: [patient], PATIENT_NAME: [name], STUDY_INSTANCE_UID: [f"1.2.840.99999.{study}"],
                     STUDY_DATE: [date], ACCESSION: [f"A{study}"], DESCRIPTION: [text],
                     MODALITY: [chance.choice(("CT", "MR", "SR"))], SERIES_INSTANCE_UID: [f"1.3.{study}.{series}"],
-                    SOP_INSTANCE_UID: [f"1.4.{study}.{series}"],
+                    SOP_INSTANCE_UID: [f"1.4.{study}.{series}"], REFERRING: [physician],
+                    INSTITUTION: [chance.choice(HOUSES)],
                 }
             )  # fmt: skip
     return [{tag: [value for value in values if value] for tag, values in each.items()} for each in made]
@@ -122,6 +128,11 @@ def expected(wanted: StudyList, scope: Scope | None) -> list[str]:
             and (not wanted.last_date or (date and date <= wanted.last_date))
             and (not wanted.patient_of or first(study, PATIENT_ID) in of_patient)
             and wanted.study_uid in ("", uid)
+            and name_text(first(study, REFERRING)).startswith(wanted.referring)
+            and (
+                not wanted.institution
+                or any(fold(wanted.institution) in fold(first(each, INSTITUTION)) for each in series)
+            )
         ):
             found.append((date, number, uid))
     return [uid for _, _, uid in sorted(found, reverse=True)]
@@ -151,24 +162,42 @@ def walked(index: Index, wanted: StudyList, scope: Scope | None) -> tuple[list[s
 
 
 LISTS = st.builds(
-    lambda text, modality, since, until, limit: StudyList(
-        parse_words(text)[0], "", modality, since, until, limit=limit
+    lambda text, modality, since, until, limit, house, physician: StudyList(
+        parse_words(text)[0], "", modality, since, until, limit=limit, institution=house,
+        referring=parse_physician(physician),
     ),
     st.sampled_from(WORDS), st.sampled_from(("", "CT", "MR", "XA")), st.sampled_from(("", "20240201")),
     st.sampled_from(("", "20251231")), st.sampled_from((1, 7, 50, 1000)),
+    st.sampled_from(("", "", "mary", "universitatsKLINIK", "%", "nowhere")),
+    st.sampled_from(("", "", "smith", "Smith, Ann", "VAN DER", "muller", "_")),
 )  # fmt: skip
 
 
 @EXAMPLES
-@given(wanted=LISTS, scope=st.sampled_from(SCOPES))
+@given(wanted=LISTS, scope=st.sampled_from(SCOPES), few=st.sampled_from((0, narrowing.FEW)))
 def test_a_list_has_what_is_there_both_ways(
-    indexes: Sequence[Index], wanted: StudyList, scope: tuple[str, ...] | None
+    indexes: Sequence[Index],
+    wanted: StudyList,
+    scope: tuple[str, ...] | None,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limited = parse_scope(scope) if scope else None
+    monkeypatch.setattr(narrowing, "FEW", few)
     for index in indexes:
         there, back = walked(index, wanted, limited)
         assert there == expected(wanted, limited)
         assert back == there
+
+
+def test_of_very_many_institutions_one_is_found_by_its_whole_name(
+    indexes: Sequence[Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(narrowing, "MAX_NAMES", 3)
+    for index in indexes:
+        whole = uids(index.list_studies(StudyList(institution="Universitätsklinik", limit=1000), None))
+        assert whole == expected(StudyList(institution="Universitätsklinik"), None)
+        assert uids(index.list_studies(StudyList(institution="universit"), None)) == []
 
 
 def test_a_study_and_the_others_of_its_patient_are_listed(indexes: Sequence[Index]) -> None:

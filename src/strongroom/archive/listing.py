@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
 from strongroom.archive.model import SearchRow
@@ -39,7 +40,8 @@ class StudyList:
 
     All ``words`` occur; they are folded. Dates are YYYYMMDD and both included, "" is no limit. ``patient_of``: those of
     the patient whose study this is. ``older_than`` and ``newer_than`` are the study that another page ended with, or
-    began; at most one is set.
+    began; at most one is set. ``institution`` occurs in the name of that of
+    a series, ``referring`` is what the name of the referring physician begins with, as ``parse_physician`` gives it.
     """
 
     words: tuple[str, ...] = field(default=(), repr=False)
@@ -51,6 +53,8 @@ class StudyList:
     older_than: str = ""
     newer_than: str = ""
     limit: int = 50
+    institution: str = field(default="", repr=False)
+    referring: str = field(default="", repr=False)
 
     @property
     def matched(self) -> tuple[str, ...]:
@@ -58,6 +62,7 @@ class StudyList:
         named = (
             ("text", bool(self.words)), ("0020000D", bool(self.study_uid)), ("00080061", bool(self.modality)),
             ("00080020", bool(self.first_date or self.last_date)), ("patient", bool(self.patient_of)),
+            ("00080080", bool(self.institution)), ("00080090", bool(self.referring)),
         )  # fmt: skip
         return tuple(name for name, is_matched in named if is_matched)
 
@@ -77,3 +82,18 @@ def parse_words(text: str) -> tuple[tuple[str, ...], str]:
     if _UID.fullmatch(text):
         return (), text
     return tuple(word for word in _BETWEEN.split(fold(text)[:MAX_TEXT_CHARS]) if word)[:MAX_WORDS], ""
+
+
+def parse_physician(text: str) -> str:
+    """What a typed name of a physician begins with as the index keeps names: ``Smith, Ann`` -> ``smith^ann``."""
+    parts = fold(short_text(text[:MAX_TEXT_CHARS])).split(",")
+    return "^".join(part.strip() for part in parts).rstrip("^")
+
+
+def parse_date(text: str) -> str:
+    """A date as browsers send it, ``2026-11-22``, as StudyList has it; "" for what is none."""
+    try:
+        is_date = date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return ""
+    return text.replace("-", "") if is_date else ""

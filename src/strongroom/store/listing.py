@@ -18,6 +18,7 @@ from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Level, SearchRow
 from strongroom.archive.prefilter import LIKE_ESCAPE, escaped
 from strongroom.store.database import Sql
+from strongroom.store.narrowing import narrowed, narrowing
 from strongroom.store.schema.tables import PATIENT, SERIES, STUDY
 from strongroom.store.scope import ScopeShape, computed, joined, shape_of, values_of, visible, visible_series
 from strongroom.store.search import COMPUTED
@@ -37,6 +38,8 @@ class ListShape(NamedTuple):
     terms: frozenset[str]
     is_backwards: bool
     scope: ScopeShape | None
+    institutions: int = 0
+    """How many names of institutions are asked for."""
 
 
 def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope | None) -> StudyPage:
@@ -49,10 +52,14 @@ def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope 
             wanted, start = replace(wanted, older_than="", newer_than=""), ""
         else:
             values |= {"start_date": found[0], "start_id": found[1]}
-    terms = {name for name in ("study_uid", "modality", "first_date", "last_date", "patient_of") if values.get(name)}
-    if start:
-        terms.add("start")
-    shape = ListShape(len(wanted.words), frozenset(terms), bool(wanted.newer_than), shape_of(scope))
+    named = ("study_uid", "modality", "first_date", "last_date", "patient_of")
+    terms = frozenset(name for name in named if values.get(name)) | ({"start"} if start else frozenset())
+    narrow = narrowed(cursor, dialect, wanted)
+    if narrow is None:
+        return StudyPage(())
+    values |= narrow.values
+    asked = (len(wanted.words), terms | narrow.terms, bool(wanted.newer_than))
+    shape = ListShape(*asked, shape_of(scope), narrow.institutions)
     values["row_limit"] = wanted.limit + 1
     rows = _statement(dialect, shape).run(cursor, **values).fetchall()
     numbers = [row[0] for row in rows]
@@ -133,7 +140,7 @@ def _shown(scope: ScopeShape | None, tag: int) -> Any:
 
 def _terms(shape: ListShape) -> list[Any]:
     """What is asked of every study beside its words."""
-    terms: list[Any] = []
+    terms = narrowing(shape.terms, shape.institutions, shape.scope)
     if "study_uid" in shape.terms:
         terms.append(STUDY.c.study_uid == bindparam("study_uid"))
     if "modality" in shape.terms:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.archive.listing import MAX_TEXT_CHARS, MAX_WORDS, StudyList, parse_words, search_text
+from strongroom.archive.listing import (
+    MAX_TEXT_CHARS,
+    MAX_WORDS,
+    StudyList,
+    parse_date,
+    parse_physician,
+    parse_words,
+    search_text,
+)
 
 
 def test_words_are_what_stands_between_blanks_commas_and_carets() -> None:
@@ -23,6 +31,21 @@ def test_a_long_number_with_dots_is_a_uid(text: str) -> None:
 @pytest.mark.parametrize("text", ["2.25.46", "12345678901234", "1.2.3.4.5.6.x", "1..2.3.4.5.6.7.8"])
 def test_what_is_no_uid_is_a_word(text: str) -> None:
     assert parse_words(text) == ((text,), "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "begins"),
+    [("Smith", "smith"), (" Smith ,  Ann ", "smith^ann"), ("van der Berg,", "van der berg"), (",", "")],
+)
+def test_a_physician_is_named_as_people_write_names(typed: str, begins: str) -> None:
+    assert parse_physician(typed) == begins
+
+
+@pytest.mark.parametrize(
+    ("typed", "date"), [("2026-11-22", "20261122"), ("2026-02-29", ""), ("20261122", ""), ("2026-W47-7", ""), ("", "")]
+)
+def test_a_date_is_what_browsers_send(typed: str, date: str) -> None:
+    assert parse_date(typed) == date
 
 
 @given(st.text(max_size=500))
