@@ -16,7 +16,7 @@ from typer.core import TyperArgument
 
 from conformance import conformance
 from probe_checks import probe_checks
-from strongroom.cli.commands import app
+from strongroom.cli.commands import commands
 from strongroom.config import Config
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -93,7 +93,7 @@ def _meaning(option: Any) -> str:
 def cli() -> str:
     """The page of commands."""
     parts = [CLI_HEAD]
-    for words, command in _commands(typer.main.get_command(app), "strongroom"):
+    for words, command in _commands(typer.main.get_command(commands()), "strongroom"):
         arguments = [p for p in command.params if isinstance(p, TyperArgument)]
         options = [p for p in command.params if not isinstance(p, TyperArgument) and p.name != "help"]
         usage = " ".join([words, *(f"{p.name}".upper() for p in arguments)])

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from strongroom.archive.model import Action
-from strongroom.cli.commands import app
+from strongroom.cli.commands import commands as all_commands
 from strongroom.config import Config, LimitsSection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def config_keys() -> Iterator[str]:
 
 def commands(group: Any = None, before: tuple[str, ...] = ("strongroom",)) -> Iterator[tuple[str, Any]]:
     """Every command that does something, by the words that call it."""
-    group = typer.main.get_command(app) if group is None else group
+    group = typer.main.get_command(all_commands()) if group is None else group
     for name, command in group.commands.items():
         is_group = hasattr(command, "commands")
         if is_group:

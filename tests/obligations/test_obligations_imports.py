@@ -181,7 +181,7 @@ NARROWER: dict[str, set[str]] = {
         "store",
         "web",
     },
-    "serving.webservice": {"app", "archive", "serving.keeping", "serving.reporting", "serving.webworker"},
+    "serving.webservice": {"app", "archive", "serving.keeping", "serving.reporting", "serving.weborders"},
     "net.acceptor": {"archive.access", "archive.people", "archive.peers", "archive.query", "net.services", "ul"},
 }
 """What may import less than its room: what looks at other archives from the outside knows nothing of ours."""

@@ -15,27 +15,16 @@ COULD_NOT_RUN = 2
 
 def main() -> None:
     """Entry point of ``strongroom``: exit 0 = good, 1 = the answer is bad news, 2 = could not run."""
+    from strongroom.cli.commands import commands  # which needs what is below
+
     log_to_stderr()
     try:
-        _commands()(standalone_mode=True)
+        commands(*sys.argv[1:2])(standalone_mode=True)
     except StrongroomError as error:
         print(f"strongroom: {error}", file=sys.stderr)
         sys.exit(COULD_NOT_RUN)
     except BrokenPipeError:
         sys.exit(COULD_NOT_RUN)
-
-
-def _commands() -> typer.Typer:
-    """All commands; only those of the probe if it is the one that is called, for it needs nothing of an archive."""
-    if sys.argv[1:2] == ["probe"]:
-        from strongroom.cli import probe
-
-        alone = new_group("")
-        alone.add_typer(probe.group, name="probe")
-        return alone
-    from strongroom.cli.commands import app
-
-    return app
 
 
 def new_group(text: str) -> typer.Typer:

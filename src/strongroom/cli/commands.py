@@ -1,58 +1,66 @@
-"""All commands together."""
+"""All commands, by name. What one of them needs is imported when it is called, and not what the others need."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
 
 import typer
 
 from strongroom import __version__
-from strongroom.cli import (
-    alerts,
-    backup,
-    check,
-    deletion,
-    groups,
-    jobs,
-    keys,
-    media,
-    new_group,
-    peers,
-    probe,
-    quarantine,
-    screening,
-    serving,
-    sharing,
-    signatures,
-    status,
-    tokens,
-    trail,
-    unsafe,
-    users,
-    viewer,
-)
+from strongroom.cli import new_group
 
-app: typer.Typer = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
-app.command("init")(serving.init)
-app.command("serve")(serving.serve)
-app.command("status")(status.status)
-app.command("import")(media.import_)
-app.command("export")(media.export)
-app.command("delete")(deletion.delete)
-app.command("check")(check.check)
-app.command("alerts")(alerts.alerts)
-app.command("jobs")(jobs.jobs)
-app.command("screen")(screening.screen)
-app.command("disarm")(screening.disarm)
-app.command("signatures")(signatures.signatures)
-app.add_typer(peers.group, name="peer")
-app.add_typer(users.group, name="user")
-app.add_typer(groups.group, name="group")
-app.add_typer(tokens.group, name="token")
-app.add_typer(keys.group, name="keys")
-app.add_typer(trail.group, name="trail")
-app.add_typer(quarantine.group, name="quarantine")
-app.add_typer(probe.group, name="probe")
-app.add_typer(backup.group, name="backup")
-app.add_typer(sharing.shares, name="share")
-app.add_typer(sharing.emergencies, name="break-glass")
-app.add_typer(viewer.group, name="viewer")
-app.add_typer(unsafe.group, name="unsafe")
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "init": ("serving", "init"),
+    "serve": ("serving", "serve"),
+    "status": ("status", "status"),
+    "import": ("media", "import_"),
+    "export": ("media", "export"),
+    "delete": ("deletion", "delete"),
+    "check": ("check", "check"),
+    "alerts": ("alerts", "alerts"),
+    "jobs": ("jobs", "jobs"),
+    "screen": ("screening", "screen"),
+    "disarm": ("screening", "disarm"),
+    "signatures": ("signatures", "signatures"),
+}
+"""Module of this room and function, by the name of the command; in the order of the help."""
+
+GROUPS: Final[Mapping[str, tuple[str, str]]] = {
+    "peer": ("peers", "group"),
+    "user": ("users", "group"),
+    "group": ("groups", "group"),
+    "token": ("tokens", "group"),
+    "keys": ("keys", "group"),
+    "trail": ("trail", "group"),
+    "quarantine": ("quarantine", "group"),
+    "probe": ("probe", "group"),
+    "backup": ("backup", "group"),
+    "share": ("sharing", "shares"),
+    "break-glass": ("sharing", "emergencies"),
+    "viewer": ("viewer", "group"),
+    "unsafe": ("unsafe", "group"),
+}
+"""The same of groups of commands."""
+
+
+def commands(called: str = "") -> typer.Typer:
+    """All commands, or, if one of them or a group is ``called``, that alone."""
+    app = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
+    app.callback()(_nothing)  # else one command alone would have no name
+    is_known = called in COMMANDS or called in GROUPS
+    for name, (module, function) in COMMANDS.items():
+        if name == called or not is_known:
+            app.command(name)(_imported(module, function))
+    for name, (module, group) in GROUPS.items():
+        if name == called or not is_known:
+            app.add_typer(_imported(module, group), name=name)
+    return app
+
+
+def _nothing() -> None: ...
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(import_module(f"strongroom.cli.{module}"), name)

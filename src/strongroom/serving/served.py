@@ -16,8 +16,8 @@ from strongroom.serving.digestservice import DigestService
 from strongroom.serving.gauges import Gauges
 from strongroom.serving.reporting import SERVE_PLACE, Reporter, board_places
 from strongroom.serving.selfreport import SelfReport
+from strongroom.serving.weborders import LAST_MOMENT_S as HTTPS_LAST_MOMENT_S
 from strongroom.serving.webservice import WebService
-from strongroom.serving.webworker import LAST_MOMENT_S as HTTPS_LAST_MOMENT_S
 
 LAST_CHECKPOINT_S: Final = 30.0
 """For the last records and the last checkpoint, in a directory that may be on a share."""

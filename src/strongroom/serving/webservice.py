@@ -17,7 +17,7 @@ from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.serving.keeping import KeptWorker, start_all
 from strongroom.serving.reporting import Reporter
-from strongroom.serving.webworker import LAST_MOMENT_S, Orders
+from strongroom.serving.weborders import LAST_MOMENT_S, Orders
 
 log = logging.getLogger(__name__)
 

@@ -43,6 +43,7 @@ from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.oversight import Oversight
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
+from strongroom.serving.weborders import LAST_MOMENT_S, Orders
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.viewer.installed import InstalledViewer
 from strongroom.viewer.pin import read_pin
@@ -67,23 +68,6 @@ MAX_SIGN_INS = 32
 """Steps of signing in that one worker has under way or waiting; then 503."""
 
 CROWDED = "too many people sign in at this moment"
-
-LAST_MOMENT_S = 5.0
-"""After the time for draining: a worker that has not ended by then ends at once."""
-
-
-class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones.
-
-    ``place`` is its place on the board of that many; without a board (-1) it counts for nobody."""
-
-    home: str
-    log: str
-    listener_fd: int
-    ready_fd: int
-    board_fd: int = -1
-    places: int = 0
-    place: int = 0
 
 
 class Tls:

@@ -18,7 +18,7 @@ from strongroom.admin.check import check
 from strongroom.admin.keys import MISSING, PRESENT, ROTATION, WRONG, Rotation, rotate, status
 from strongroom.app import AUTHORITY_SECRET, INDEX_SECRET, Archive
 from strongroom.archive.model import Action, Outcome
-from strongroom.cli.commands import app
+from strongroom.cli.commands import commands
 from strongroom.config import Home
 from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.net.certificates import read_certificate
@@ -67,7 +67,7 @@ def test_a_renewed_authority_is_trusted_with_what_it_issued_before(archive_home)
     with opened(home) as archive:
         old = add_peer(archive, "OLD1")
         before = read_certificate((home.root / "ca.pem").read_bytes())
-        result = CliRunner().invoke(app, ["keys", "renew-ca", "--home", str(home.root)])
+        result = CliRunner().invoke(commands(), ["keys", "renew-ca", "--home", str(home.root)])
         after = read_certificate((home.root / "ca.pem").read_bytes())
         assert result.stdout.startswith(f"CA     good until {after.not_after.date()}")
         assert after.not_after >= before.not_after

@@ -20,7 +20,7 @@ from harness import archives
 from strongroom.admin import peers
 from strongroom.admin.peers import NewPeer
 from strongroom.app import Archive, now_utc
-from strongroom.cli.commands import app
+from strongroom.cli.commands import commands
 from strongroom.errors import ConfigError
 from strongroom.net.certificates import PEER_DAYS
 from strongroom.types import AeTitle, Right
@@ -48,7 +48,7 @@ def test_what_is_left_out_stays(archive: Archive) -> None:
 
 def test_on_the_command_line_as_well(archive: Archive) -> None:
     def add(*words: str) -> str:
-        result = CliRunner().invoke(app, ["peer", "add", "CT", "--home", str(archive.home.root), *words])
+        result = CliRunner().invoke(commands(), ["peer", "add", "CT", "--home", str(archive.home.root), *words])
         assert result.exit_code == 0, result.output
         peer = peers.peers(archive)[CT]
         return f"{','.join(sorted(peer.rights))} {peer.address} {peer.require_user}"
@@ -111,7 +111,7 @@ def test_a_certificate_bound_twice_is_said_at_binding_and_at_revocation(archive:
     assert "also gets in as CT" in peers.warnings(archive, second)[0]
     assert "also gets in as MR" in peers.warnings(archive, peers.revoke(archive, CT))[0]
     assert peers.warnings(archive, peers.revoke(archive, "MR")) == []
-    result = CliRunner().invoke(app, ["peer", "revoke", "MR", "--home", str(archive.home.root)])
+    result = CliRunner().invoke(commands(), ["peer", "revoke", "MR", "--home", str(archive.home.root)])
     assert (result.exit_code, result.stderr) == (0, "")
 
 
@@ -149,7 +149,7 @@ def test_the_end_of_a_certificate_is_listed_where_it_is_known(archive: Archive) 
     issued, _ = peers.add(archive, NewPeer(AeTitle("MR")))
     days = (peers.days_left(issued), peers.days_left(bound))
     assert days[0] in (PEER_DAYS - 1, PEER_DAYS)
-    result = CliRunner().invoke(app, ["peer", "list", "--home", str(archive.home.root)])
+    result = CliRunner().invoke(commands(), ["peer", "list", "--home", str(archive.home.root)])
     assert f"{peers.not_after(bound)} {days[1]} days" in result.stdout
-    listed = CliRunner().invoke(app, ["peer", "list", "--home", str(archive.home.root), "--format", "json"])
+    listed = CliRunner().invoke(commands(), ["peer", "list", "--home", str(archive.home.root), "--format", "json"])
     assert {peer["aet"]: peer["days_left"] for peer in json.loads(listed.stdout)} == {"CT": days[1], "MR": days[0]}

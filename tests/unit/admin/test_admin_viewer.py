@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from harness import archives
 from harness.packages import FILES, packed, pin_of
 from strongroom.admin import viewer
-from strongroom.cli.commands import app
+from strongroom.cli.commands import commands
 from strongroom.config import Home
 from strongroom.errors import ConfigError, IntegrityError
 
@@ -95,15 +95,15 @@ def test_what_npm_brings_is_taken_if_it_is_the_pinned_package_only(
 
 def test_the_command_says_what_is_there_and_what_is_wrong(home: Home, package: Path) -> None:
     run, at = CliRunner(), ["--home", str(home.root)]
-    shown = run.invoke(app, ["viewer", "show", *at])
+    shown = run.invoke(commands(), ["viewer", "show", *at])
     assert (shown.exit_code, "strongroom viewer add" in shown.output) == (1, True)
-    added = run.invoke(app, ["viewer", "add", str(package), *at])
+    added = run.invoke(commands(), ["viewer", "add", str(package), *at])
     assert (added.exit_code, "1.2.3" in added.output) == (0, True)
-    shown = run.invoke(app, ["viewer", "show", *at, "--format", "json"])
+    shown = run.invoke(commands(), ["viewer", "show", *at, "--format", "json"])
     assert shown.exit_code == 0
     said = json.loads(shown.output)
     assert (said["version"], said["is_there"], said["problems"]) == ("1.2.3", True, [])
     (Path(said["folder"]) / "2.css.gz").write_bytes(b"")
-    shown = run.invoke(app, ["viewer", "show", *at])
+    shown = run.invoke(commands(), ["viewer", "show", *at])
     assert shown.exit_code == 1
     assert "WRONG 2.css" in shown.output

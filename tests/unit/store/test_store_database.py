@@ -18,6 +18,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import bindparam, insert, select, update
 
 from strongroom.errors import ConfigError, NotFound, StorageUnavailable
@@ -339,6 +340,12 @@ def differences(engine: sqlalchemy.Engine) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         found = compare_metadata(context, both)
     return [each for each in found if "alembic_version" not in str(each)]
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(migrate.__file__).parent))
+    assert ScriptDirectory.from_config(settings).get_heads() == [migrate.newest_revision()]
 
 
 def test_the_migrations_make_the_tables_of_the_code(backend: Backend) -> None:

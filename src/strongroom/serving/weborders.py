@@ -1,0 +1,22 @@
+"""What ``webservice`` tells a worker: in a module of its own, for it needs nothing of what a worker imports."""
+
+from __future__ import annotations
+
+import msgspec
+
+LAST_MOMENT_S = 5.0
+"""After the time for draining: a worker that has not ended by then ends at once."""
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones.
+
+    ``place`` is its place on the board of that many; without a board (-1) it counts for nobody."""
+
+    home: str
+    log: str
+    listener_fd: int
+    ready_fd: int
+    board_fd: int = -1
+    places: int = 0
+    place: int = 0
