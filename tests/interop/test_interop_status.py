@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import threading
@@ -13,9 +14,15 @@ import pytest
 
 from harness import archives
 from harness.archives import clean_environment, strongroom_command
-from harness.people import signed_in
+from harness.people import PASSCODE, signed_in
+from harness.web import client_of
+from strongroom.admin import users
+from strongroom.admin.agreeing import Agreement, Wish
+from strongroom.admin.exceptions import approve, exceptions
 from strongroom.admin.posture import posture
-from strongroom.archive.posture import Line, State
+from strongroom.app import now_utc
+from strongroom.archive.posture import Line, Standing, State
+from strongroom.archive.proposals import Matter
 from strongroom.archive.roles import Role
 from strongroom.config import Home
 from strongroom.store.served import read_served
@@ -70,6 +77,53 @@ def test_the_command_says_what_the_server_knows(tmp_path: Any) -> None:
     text = status(home)
     assert text.returncode == 1
     assert "strongroom serve" in text.stdout
+
+
+def exception(peer: str) -> dict[str, object]:
+    expires = now_utc().date() + dt.timedelta(days=9)
+    return {"peer": peer, "addresses": "127.0.0.1/32", "expires": expires, "reason": f"of {peer}", "port": 0}
+
+
+def withdraw(home: Home) -> None:
+    """Propose the first exception once more, and decline it."""
+    with archives.opened(home) as archive:
+        first = exceptions(archive)[0]
+        users.add(archive, "ann", PASSCODE, Role.ADMINISTRATOR)
+        proposed = approve(archive, first.digest, "ann", time.time_ns() // 1000)
+        wish = Wish(Matter.UNSAFE, first.digest, "ann", "it has TLS now", archive.principal, time.time_ns() // 1000)
+        Agreement(archive, wish).decline(proposed.number)
+
+
+def test_an_exception_is_said_to_be_in_effect_if_somebody_listens_there(tmp_path: Any) -> None:
+    first, second = exception("OLD_1"), exception("OLD_2")
+    settings = {"https": {"workers": 1}, "unsafe_plaintext": [first]}
+    home = archives.new_home(tmp_path / "home", settings)  # where both people have agreed to what it has now
+    home.config.write_text(archives.config_text(settings | {"unsafe_plaintext": [first, second]}))
+
+    def stands() -> dict[str, str]:
+        """What is said of each, by its reason."""
+        with archives.opened(home) as archive:
+            found = [line for line in posture(archive) if line.about == "Exception"]
+        return {line.says.partition(": ")[2].partition(";")[0]: line.says.partition("; ")[2] for line in found}
+
+    assert stands() == {"of OLD_1": Standing.NEXT_START, "of OLD_2": Standing.NOT_AGREED}
+    with archives.opened(home) as archive:
+        for peer in ("OLD_1", "OLD_2"):
+            archives.add_peer(archive, peer, "echo")
+    with archives.serving(home) as running:
+        assert len(running.plaintext_ports) == 1
+        assert stands()["of OLD_1"].startswith(Standing.IN_EFFECT)
+        assert stands()["of OLD_2"] == Standing.NOT_AGREED
+        administrator = signed_in(running, "root", Role.ADMINISTRATOR)
+        for peer, words in (("OLD_1", Standing.IN_EFFECT), ("OLD_2", Standing.NOT_AGREED)):
+            page = administrator.page(f"/peers/peer?aet={peer}").content.decode()
+            assert words in page
+            assert (">plaintext<" in page) == (peer == "OLD_1")
+        prometheus = client_of(running, running.add_token("prometheus", "metrics"))
+        until(lambda: b"unsafe_plaintext_end_time_seconds{" in prometheus.get("/metrics").content)
+        assert b'peer="OLD_2"' not in prometheus.get("/metrics").content
+        withdraw(home)
+        assert stands()["of OLD_1"] == Standing.WITHDRAWN
 
 
 def test_a_peer_was_seen_when_it_had_an_association(tmp_path: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Final
 
 from strongroom.admin import accounts, peers, tokens, users
 from strongroom.admin.credentials import packed
-from strongroom.admin.posture import posture
+from strongroom.admin.exceptions import standing
+from strongroom.admin.posture import listening, posture
 from strongroom.app import Archive
 from strongroom.archive.access import require
 from strongroom.archive.administration import (
@@ -27,7 +28,7 @@ from strongroom.archive.administration import (
 )
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
-from strongroom.archive.posture import Line
+from strongroom.archive.posture import IS_OPEN, Line
 from strongroom.archive.roles import Role
 from strongroom.archive.tokens import Token
 from strongroom.errors import Denied
@@ -127,12 +128,15 @@ class Console:
             tokens.revoke(self._archive, name, by)
 
     def _shown(self, peer: Peer, seen_us: int) -> PeerShown:
+        mine = [each for each in self._archive.config.unsafe_plaintext if each.peer == peer.aet]
+        lines = listening(self._archive) if mine else ()
+        stand = [standing(self._archive, each, lines) for each in mine]
         exceptions = tuple(
-            f"plaintext on port {each.port} for {each.addresses} until {each.expires.isoformat()}: {each.reason}"
-            for each in self._archive.config.unsafe_plaintext
-            if each.peer == peer.aet
+            f"plaintext on port {each.port} for {each.addresses} until {each.expires}, {stands}: {each.reason}"
+            for each, stands in zip(mine, stand, strict=True)
         )
-        return PeerShown(peer, peers.not_after(peer) or "", peers.days_left(peer), seen_us, exceptions)
+        is_plaintext = not IS_OPEN.isdisjoint(stand)
+        return PeerShown(peer, peers.not_after(peer) or "", peers.days_left(peer), seen_us, exceptions, is_plaintext)
 
     @contextmanager
     def _recording(self, by: Principal, action: Action) -> Iterator[None]:

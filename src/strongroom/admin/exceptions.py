@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from strongroom.admin.agreeing import Agreement, Wish
-from strongroom.app import Archive
+from strongroom.app import Archive, now_utc
+from strongroom.archive.posture import Standing
 from strongroom.archive.proposals import Matter, Proposal, Stage, exception_digest
 from strongroom.config import UnsafePlaintext
 from strongroom.errors import NotFound
@@ -41,6 +44,23 @@ def is_agreed(archive: Archive, said: UnsafePlaintext) -> bool:
     table = ProposalTable(archive.backend.dialect)
     with archive.index.database.reading() as cursor:
         return table.is_agreed(cursor, Matter.UNSAFE, digest_of_exception(said))
+
+
+def in_words(said: UnsafePlaintext) -> str:
+    """Who may come without TLS, from where and until when, as the ready lines say it."""
+    return f"peer={said.peer} addresses={said.addresses} expires={said.expires.isoformat()}"
+
+
+def standing(archive: Archive, said: UnsafePlaintext, listening: Sequence[str]) -> Standing:
+    """Whether an exception is in effect, by the ready lines of the server that runs. Raises StorageUnavailable."""
+    port = said.port or r"\d+"
+    opened = re.compile(rf"{PLAINTEXT}=\S+:{port} {re.escape(in_words(said))}")
+    if now_utc().date() > said.expires:
+        return Standing.ENDED
+    is_open, agreed = any(opened.fullmatch(line) for line in listening), is_agreed(archive, said)
+    if is_open:
+        return Standing.IN_EFFECT if agreed else Standing.WITHDRAWN
+    return Standing.NEXT_START if agreed else Standing.NOT_AGREED
 
 
 def exceptions(archive: Archive) -> list[Exceptional]:

@@ -16,7 +16,7 @@ from strongroom import __version__
 from strongroom.admin.alerts import newest
 from strongroom.admin.backup import LAST_BACKUP, LAST_KEY_COPY
 from strongroom.admin.drill import LAST_DRILL
-from strongroom.admin.exceptions import is_agreed
+from strongroom.admin.exceptions import standing
 from strongroom.admin.keys import ROTATION
 from strongroom.admin.peers import peers
 from strongroom.admin.trail import LAST_VERIFIED, time_s
@@ -64,8 +64,14 @@ def posture(archive: Archive) -> tuple[Line, ...]:
 
 def gather(archive: Archive, now_s: float) -> Facts:
     """All facts, as of now (seconds since 1970). Raises StorageUnavailable."""
+    served, lines = read_served(archive.index), listening(archive)
+    return Facts(now_s, _serving(archive, served), _doors(archive, lines), _trail(archive), _data(archive, served))
+
+
+def listening(archive: Archive) -> tuple[str, ...]:
+    """The ready lines of the server that runs; none if it does not. Raises StorageUnavailable."""
     served = read_served(archive.index)
-    return Facts(now_s, _serving(archive, served), _doors(archive), _trail(archive), _data(archive, served))
+    return served.listening if HomeLock(archive.home.lock).is_held() and not served.stopped_s else ()
 
 
 def _serving(archive: Archive, served: Served) -> Serving:
@@ -85,15 +91,14 @@ def _serving(archive: Archive, served: Served) -> Serving:
     )
 
 
-def _doors(archive: Archive) -> Doors:
+def _doors(archive: Archive, lines: tuple[str, ...]) -> Doors:
     config = archive.config
     known = [peer for peer in peers(archive).values() if not peer.revoked_us]
     exceptions = []
     for each in config.unsafe_plaintext:
-        if not is_agreed(archive, each):
-            continue  # nobody listens there
-        end = datetime.combine(each.expires + timedelta(days=1), datetime.min.time(), UTC)
-        exceptions.append(PlaintextException(each.peer, each.port, each.addresses, end.timestamp(), each.reason))
+        end = datetime.combine(each.expires + timedelta(days=1), datetime.min.time(), UTC).timestamp()
+        stands = standing(archive, each, lines)
+        exceptions.append(PlaintextException(each.peer, each.port, each.addresses, end, each.reason, stands))
     administrators = [user for user in users(archive) if _administers(user)]
     return Doors(
         tls_profile=config.dicom.tls_profile,

@@ -69,7 +69,7 @@ class PeerShown:
     """A peer as an administrator sees it. ``days_left`` is of its own certificate, None where that is not known.
 
     ``seen_us`` is when it last had an association, microseconds since 1970, 0 = not since anybody has counted.
-    ``exceptions`` are plaintext exceptions of the configuration for it, in words.
+    ``exceptions`` are plaintext exceptions of the configuration for it, in words; ``is_plaintext`` if one is in effect.
     """
 
     peer: Peer
@@ -77,6 +77,7 @@ class PeerShown:
     days_left: int | None
     seen_us: int = 0
     exceptions: tuple[str, ...] = ()
+    is_plaintext: bool = False
 
 
 @dataclass(frozen=True, slots=True)

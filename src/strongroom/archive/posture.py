@@ -54,6 +54,20 @@ class Certificate:
     ends_s: float
 
 
+class Standing(StrEnum):
+    """Whether an exception of the configuration is in effect, in words."""
+
+    IN_EFFECT = "in effect"
+    NOT_AGREED = "not in effect: two administrators have not agreed to it"
+    NEXT_START = "agreed to, in effect from the server's next start"
+    WITHDRAWN = "still in effect, though no longer agreed to"
+    ENDED = "ended"
+
+
+IS_OPEN: Final = frozenset({Standing.IN_EFFECT, Standing.WITHDRAWN})
+"""Somebody listens there."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlaintextException:
     """A listener without TLS. ``ends_s`` is the end of its last day."""
@@ -63,6 +77,7 @@ class PlaintextException:
     addresses: str
     ends_s: float
     reason: str
+    standing: Standing = Standing.IN_EFFECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +215,29 @@ def _listening(facts: Facts) -> Iterator[Line]:
 
 
 def _exceptions(facts: Facts) -> Iterator[Line]:
-    if not facts.doors.exceptions:
-        yield Line(DOORS, "Exceptions", State.OK, "none: everything is encrypted")
+    if not any(each.standing in IS_OPEN and each.ends_s > facts.now_s for each in facts.doors.exceptions):
+        yield Line(DOORS, "Exceptions", State.OK, "none in effect: everything is encrypted")
     for each in facts.doors.exceptions:
         says = f"{each.peer} without TLS on port {each.port} from {each.addresses}: {each.reason}"
         left = _days(each.ends_s, facts.now_s)
         if left < 0:
             do = "it is closed; remove it from config.toml"
             yield Line(DOORS, "Exception", State.LOOK, f"{says}; ended {_date(each.ends_s - 1)}", do)
+        elif each.standing is not Standing.IN_EFFECT:
+            state = State.ACT if each.standing in IS_OPEN else State.LOOK
+            yield Line(DOORS, "Exception", state, f"{says}; {each.standing}", _STANDING_DO[each.standing])
         else:
             do = f"give {each.peer} TLS"
             do += f": in {left:.0f} days it is shut out" if left <= EXCEPTION_DAYS else " before it ends"
-            yield Line(DOORS, "Exception", State.LOOK, f"{says}; until {_date(each.ends_s - 1)}", do)
+            says += f"; {each.standing} until {_date(each.ends_s - 1)}"
+            yield Line(DOORS, "Exception", State.LOOK, says, do)
+
+
+_STANDING_DO: Final = {
+    Standing.NOT_AGREED: "`strongroom unsafe approve`, by two people, or remove it from config.toml",
+    Standing.NEXT_START: "restart the server, or remove it from config.toml",
+    Standing.WITHDRAWN: "restart the server, which does not open it again",
+}
 
 
 def _certificates(facts: Facts) -> Iterator[Line]:

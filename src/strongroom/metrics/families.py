@@ -88,7 +88,7 @@ _TRUST: Final = (
     _gauge("checkpoint_time_seconds", "When the latest checkpoint in a folder was written.", "folder"),
     _gauge("trail_records", "Records of the trail.", "log"),
     _gauge("certificate_end_time_seconds", "When a certificate ends.", "kind", "name"),
-    _gauge("unsafe_plaintext_end_time_seconds", "When a plaintext exception ends.", "peer"),
+    _gauge("unsafe_plaintext_end_time_seconds", "When a plaintext exception that is in effect ends.", "peer"),
     _gauge("check_round_start_time_seconds", "When the round of the background check under way began; 0: none."),
     _gauge("check_round_objects", "Objects that this round has read so far."),
     _gauge("check_last_end_time_seconds", "When the last whole round ended; 0: none has."),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from strongroom.admin.exceptions import is_agreed
+from strongroom.admin.exceptions import in_words, is_agreed
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive, now_utc, own_addresses
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.archive.peers import Binding
@@ -58,6 +58,8 @@ class DicomService:
         self.associations = parts.associations(self._reports.wake)
         serve = self._workers.serve if config.dicom.workers else self.associations.begin
         self.server = DicomServer(self.places, serve)
+        self.opened: list[UnsafePlaintext] = []
+        """The exceptions that are in effect, or were until their end."""
         self._stop = threading.Event()
         self._warned: dt.date | None = None
         self._stamper = Stamper(archive)
@@ -90,7 +92,7 @@ class DicomService:
         def is_expired() -> bool:
             return now_utc().date() > exception.expires
 
-        words = f"peer={exception.peer} addresses={exception.addresses} expires={exception.expires.isoformat()}"
+        words = in_words(exception)
         if is_expired():
             return f"unsafe_plaintext=EXPIRED {words}"
         if not is_agreed(self._archive, exception):
@@ -107,6 +109,7 @@ class DicomService:
             is_expired=is_expired,
         )
         port = self.server.listen(listener)
+        self.opened.append(exception)
         return f"unsafe_plaintext={_host_port(exception.bind, port)} {words}"
 
     def _watch_peers(self) -> None:

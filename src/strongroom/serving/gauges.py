@@ -135,7 +135,7 @@ class Gauges:
                 kind = "peer" if peer.binding is Binding.FINGERPRINT else "peer_authority"
                 ends[kind, str(peer.aet)] = _end_of(peer.certificate.encode())
         self._reporter.tally.replace("certificate_end_time_seconds", ends)
-        for exception in archive.config.unsafe_plaintext:
+        for exception in self._service.opened:
             # Through the last day, in UTC.
             end = (exception.expires.toordinal() - _EPOCH_DAY + 1) * 86_400
             self._reporter.tally.set("unsafe_plaintext_end_time_seconds", exception.peer, to=end)

@@ -8,6 +8,7 @@ import pytest
 
 from strongroom.archive.posture import (
     DAY_S,
+    IS_OPEN,
     SILENT_S,
     Certificate,
     CheckpointFolder,
@@ -19,6 +20,7 @@ from strongroom.archive.posture import (
     Line,
     PlaintextException,
     Serving,
+    Standing,
     State,
     Trail,
     full_in_days,
@@ -34,8 +36,8 @@ def certificate(whose: str, days: float) -> Certificate:
     return Certificate(whose, f"CN={whose}", "ab" * 32, NOW + days * DAY_S)
 
 
-def exception(days: float) -> PlaintextException:
-    return PlaintextException("OLD_US", 104, "192.0.2.0/28", NOW + days * DAY_S, "no TLS in it")
+def exception(days: float, standing: Standing = Standing.IN_EFFECT) -> PlaintextException:
+    return PlaintextException("OLD_US", 104, "192.0.2.0/28", NOW + days * DAY_S, "no TLS in it", standing)
 
 
 WELL = Facts(
@@ -89,6 +91,9 @@ HOME, FAR = WELL.trail.folders
 WRONG: dict[str, tuple[Facts, str, State]] = {
     "exception": (doors(exceptions=(exception(100),)), "Exception", State.LOOK),
     "exception ends soon": (doors(exceptions=(exception(3),)), "Exception", State.LOOK),
+    "exception not agreed to": (doors(exceptions=(exception(9, Standing.NOT_AGREED),)), "Exception", State.LOOK),
+    "exception not open yet": (doors(exceptions=(exception(9, Standing.NEXT_START),)), "Exception", State.LOOK),
+    "exception open still": (doors(exceptions=(exception(9, Standing.WITHDRAWN),)), "Exception", State.ACT),
     "exception is over": (doors(exceptions=(exception(-1),)), "Exception", State.LOOK),
     "certificate ends": (doors(server=certificate("archive", 10)), "Certificate", State.LOOK),
     "certificate ended": (doors(server=certificate("archive", -1)), "Certificate", State.ACT),
@@ -167,6 +172,15 @@ def test_an_archive_that_does_not_run_listens_nowhere() -> None:
 def test_an_exception_is_told_with_whom_where_why_and_until_when() -> None:
     (line,) = [line for line in judge(doors(exceptions=(exception(100),))) if line.about == "Exception"]
     assert all(word in line.says for word in ("OLD_US", "104", "192.0.2.0/28", "no TLS in it", "2027-04-2"))
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_everything_is_encrypted_unless_an_exception_is_in_effect(standing: Standing) -> None:
+    lines = judge(doors(exceptions=(exception(-1 if standing is Standing.ENDED else 9, standing),)))
+    is_encrypted = any(line.about == "Exceptions" and line.state is State.OK for line in lines)
+    assert is_encrypted == (standing not in IS_OPEN)
+    (line,) = [line for line in lines if line.about == "Exception"]
+    assert standing in line.says
 
 
 @pytest.mark.parametrize(
