@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-# Two at a time, a file by one of them: most tests wait for a disk, a peer or a process of their own.
-PYTEST_ARGS ?= -n 2 --dist loadfile --durations 25
+# Three at a time, for much of it waits for a disk, a peer or a process of its own; a file by one of them, since its tests
+# share servers. In the order of the folders, which has the long files first: xdist's own, by number, has them last.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 

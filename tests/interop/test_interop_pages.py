@@ -2,8 +2,8 @@
 
 The pages are those of the table of operations; how each is called stands in ``harness.pages``. Each is looked at by who
 may see it, wide and on a telephone, light and dark: no script or policy complains, nothing is asked of another server,
-axe-core finds nothing serious, nothing has to be scrolled sideways. What was seen is kept in ``build/screenshots``, or
-wherever ``STRONGROOM_SCREENSHOTS`` says.
+axe-core finds nothing serious, nothing has to be scrolled sideways. What was seen is kept in the folder that
+``STRONGROOM_SCREENSHOTS`` names, if it names one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MAX_PICTURE_PIXELS = 3000
 """Of a page's height: what is further down looks like what is above it."""
 
-SCREENSHOTS = Path(os.environ.get("STRONGROOM_SCREENSHOTS") or Path(__file__).parents[2] / "build" / "screenshots")
+SCREENSHOTS = os.environ.get("STRONGROOM_SCREENSHOTS", "")
 LOOKS = [(name, state) for name in PAGES if name in SEEN and name in CASES for state in CASES[name].paths]
 
 
@@ -184,8 +184,11 @@ def is_wide(page: sync_api.Page, window: Mapping[str, int]) -> bool:
 
 
 def keep(page: sync_api.Page, name: str) -> None:
-    """Keep what is seen now."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    """Keep what is seen now, if somebody wants it."""
+    if not SCREENSHOTS:
+        return
+    folder = Path(SCREENSHOTS)
+    folder.mkdir(parents=True, exist_ok=True)
     size = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], MAX_PICTURE_PIXELS)}
-    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True, clip=clip)
+    page.screenshot(path=str(folder / f"{name}.png"), full_page=True, clip=clip)

@@ -9,8 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -433,53 +432,51 @@ def test_lures_differ_from_what_looks_real() -> None:
 # --- hostile servers: each does its worst to a client that takes it, and ends with the test
 
 
-@contextmanager
-def _read_for(port: int, request: bytes, seconds: float) -> Iterator[bytes]:
-    with socket.create_connection(("127.0.0.1", port), 5) as sock:
-        sock.settimeout(seconds)
+def _answer(port: int, request: bytes, wanted_bytes: int, within_s: float) -> bytes:
+    """What comes back, until there is so much of it or the time is over; a reset ends it, the first one as well."""
+    got, deadline = bytearray(), time.monotonic() + within_s
+    with suppress(TimeoutError, ConnectionError), socket.create_connection(("127.0.0.1", port), 5) as sock:
         sock.sendall(request)
-        got, deadline = bytearray(), time.monotonic() + seconds
-        while time.monotonic() < deadline and len(got) < 1 << 20:
-            try:
-                more = sock.recv(65536)
-            except (TimeoutError, ConnectionError):
-                break
+        while len(got) < wanted_bytes and (left_s := deadline - time.monotonic()) > 0:
+            sock.settimeout(left_s)
+            more = sock.recv(65536)
             if not more:
                 break
             got += more
-        yield bytes(got)
+    return bytes(got)
 
 
+FLOOD_BYTES = 1 << 20
 FLOODS = {"huge_pdu", "endless_items", "random_bytes"}
 SILENT = {"slow_silence", "immediate_reset", "immediate_close"}
+SILENCE_S, ANSWER_S = 1.5, 30.0
+"""How long to listen to those that are to say nothing, and at most to those that are to say something."""
 
 
 @pytest.mark.parametrize("name", sorted(probe_hostile.DICOM))
 def test_hostile_dicom_servers_do_what_they_say(name: str) -> None:
-    with (
-        listening(probe_hostile.DICOM[name]) as listener,
-        _read_for(listener.port, Asks("X").pdu(), 1.5) as got,
-    ):
+    request = Asks("X").pdu()
+    with listening(probe_hostile.DICOM[name]) as listener:
         if name in FLOODS:
-            assert len(got) >= 1 << 20
+            assert len(_answer(listener.port, request, FLOOD_BYTES, ANSWER_S)) >= FLOOD_BYTES
         elif name in SILENT:
-            assert got == b""
+            assert _answer(listener.port, request, 1, SILENCE_S) == b""
         elif name == "one_byte_a_second":
-            assert 1 <= len(got) <= 3
+            assert 1 <= len(_answer(listener.port, request, 1, ANSWER_S)) <= 3
         else:
-            assert got
+            assert _answer(listener.port, request, 1, ANSWER_S)
 
 
 @pytest.mark.parametrize("name", sorted(probe_hostile.HTTP))
 def test_hostile_web_servers_do_what_they_say(name: str) -> None:
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with listening(probe_hostile.HTTP[name]) as listener, _read_for(listener.port, request, 1.5) as got:
+    with listening(probe_hostile.HTTP[name]) as listener:
         if "endless" in name or "for ever" in name:
-            assert len(got) >= 1 << 20
+            assert len(_answer(listener.port, request, FLOOD_BYTES, ANSWER_S)) >= FLOOD_BYTES
         elif name in ("no answer", "immediate reset"):
-            assert got == b""
+            assert _answer(listener.port, request, 1, SILENCE_S) == b""
         else:
-            assert got
+            assert _answer(listener.port, request, 1, ANSWER_S)
 
 
 def test_endless_answers_end_for_nobody_that_cancels() -> None:
