@@ -16,37 +16,41 @@ import wire
 SEED = 61
 PAGE_STUDIES = 50
 HTML = {"Accept": "text/html"}
-ROWS_ONLY = HTML | {"HX-Request": "true"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true", "Sec-Fetch-Site": "same-origin"}
 
 Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One thing that people do: its path, and how many studies it must show. ``is_typed``: rows only, no whole page."""
+    """One thing that people do: a path, or what is typed into the list, and how many studies it must show."""
 
     label: str
-    path: Callable[[datasets.Place], str]
+    asked: Callable[[datasets.Place], str]
     shown: int
     is_typed: bool = True
 
-
-def _typed(text: Callable[[datasets.Place], str]) -> Callable[[datasets.Place], str]:
-    return lambda place: f"/studies?q={text(place).replace(' ', '+')}"
+    def request(self, connection: webclient.Connection, place: datasets.Place) -> bytes:
+        """A whole page, or, for what is typed, its rows only."""
+        asked = self.asked(place)
+        if not self.is_typed:
+            return connection.encode("GET", asked, HTML)
+        body = f"q={asked.replace(' ', '+')}".encode("ascii")
+        return connection.encode("POST", "/studies", HTML | FORM | {"Content-Length": str(len(body))}) + body
 
 
 KINDS = (
     Kind("the first page", lambda _: "/studies", PAGE_STUDIES, is_typed=False),
     Kind("the page after some study", lambda place: f"/studies?older={datasets.uid(place, 0, 0)}", 50, is_typed=False),
-    Kind("one letter", _typed(lambda _: "s"), PAGE_STUDIES),
-    Kind("a name that all have", _typed(lambda _: "synthetic"), PAGE_STUDIES),
-    Kind("a given name of a quarter, the oldest", _typed(lambda _: "subject0000"), PAGE_STUDIES),
-    Kind("the middle of a family name", _typed(lambda place: f"c{place.study:08d}"), 4),
-    Kind("a Patient ID", _typed(lambda place: datasets.values(place)[datasets.PATIENT_ID].strip()), 1),
-    Kind("half an accession number", _typed(lambda place: datasets.values(place)[datasets.ACCESSION_NUMBER][:13]), 1),
-    Kind("a name and a description", _typed(lambda place: f"c{place.study:08d} abdomen subject0002"), 1),
-    Kind("a name that nobody has", _typed(lambda _: "zzzz"), 0),
-    Kind("two, of which nobody has one", _typed(lambda _: "abdomen zzzz"), 0),
+    Kind("one letter", lambda _: "s", PAGE_STUDIES),
+    Kind("a name that all have", lambda _: "synthetic", PAGE_STUDIES),
+    Kind("a given name of a quarter, the oldest", lambda _: "subject0000", PAGE_STUDIES),
+    Kind("the middle of a family name", lambda place: f"c{place.study:08d}", 4),
+    Kind("a Patient ID", lambda place: datasets.values(place)[datasets.PATIENT_ID].strip(), 1),
+    Kind("half an accession number", lambda place: datasets.values(place)[datasets.ACCESSION_NUMBER][:13], 1),
+    Kind("a name and a description", lambda place: f"c{place.study:08d} abdomen subject0002", 1),
+    Kind("a name that nobody has", lambda _: "zzzz", 0),
+    Kind("two, of which nobody has one", lambda _: "abdomen zzzz", 0),
 )
 
 
@@ -74,7 +78,7 @@ def _measured(connection: webclient.Connection, state: fill.Filled, kind: Kind, 
     for number in range(queries + 1):
         # Of the third association, and so far from either end of the list that a page is full.
         place = datasets.Place(state.run, 2, chosen.randrange(100, min(state.sent) - 100), 1, 1)
-        request = connection.encode("GET", kind.path(place), ROWS_ONLY if kind.is_typed else HTML)
+        request = kind.request(connection, place)
         connection.refresh()
         started = time.perf_counter()
         answer = connection.exchange(request)

@@ -84,7 +84,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
     with archives.serving(home) as running:
         many = [
             instance(f"2.25.5{number:03}", 0, PatientName=f"Many^{number:03}", PatientID=f"M{number}",
-                     StudyDate=f"202501{number % 28 + 1:02}")
+                     StudyDate=f"202501{number % 28 + 1:02}",
+                     ReferringPhysicianName="House^Gregory" if number % 2 else "Housemann^Ada",
+                     InstitutionName="Lakeside Hospital" if number % 3 else "St. Mary's")
             for number in range(STUDIES)
         ]  # fmt: skip
         store(running, slices() + many)
@@ -150,6 +152,13 @@ def listed(window: Window) -> list[str]:
     return window.page.locator("tbody tr a").all_inner_texts()
 
 
+def search(window: Window, text: str, count: int = 1) -> None:
+    """Type something into the list, and wait for what it finds."""
+    window.go("/studies")
+    window.page.get_by_label("Patient name").press_sequentially(text)
+    expect(window.page.locator("tbody tr")).to_have_count(count)
+
+
 def test_the_list_goes_from_the_newest_to_the_oldest_and_back(window: Open) -> None:
     seen = window()
     seen.go("/studies")
@@ -183,10 +192,80 @@ def test_the_list_is_searched_as_one_types(window: Open, text: str, count: int) 
     assert seen.complaints == []
 
 
+def test_what_is_typed_stands_in_no_address_and_is_there_again(
+    window: Open, served: RunningArchive, tmp_path: Path
+) -> None:
+    seen = window()
+    page, asked = seen.page, []
+    page.on("request", lambda request: asked.append(request.url))
+    search(seen, "many", 50)
+    page.wait_for_url("**/studies?typed=*")
+    mine = page.url
+    page.reload()
+    expect(page.get_by_label("Patient name")).to_have_value("many")
+    page.get_by_role("link", name="Older").click()
+    page.wait_for_url("**older=*")
+    assert len(listed(seen)) == STUDIES - 50
+    expect(page.get_by_label("Patient name")).to_have_value("many")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save as CSV").click()
+    rows = list(csv.reader(io.StringIO(waiting.value.path().read_text("utf-8-sig"))))
+    assert {row[0].split(",")[0] for row in rows[1:]} == {"Many"}
+    assert len(rows) == STUDIES + 1
+    page.locator("tbody tr a").first.click()
+    page.wait_for_url("**/studies/2.25.*")
+    page.go_back()
+    assert len(listed(seen)) == STUDIES - 50
+    page.go_back()
+    assert page.url == mine
+    assert len(listed(seen)) == 50
+    assert not [url for url in asked if "many" in url.lower()]
+    other = window("somebody-else")
+    other.page.goto(mine)
+    expect(other.page.get_by_label("Patient name")).to_have_value("")
+    assert listed(other)[0] == "Bergström, Åsa"
+    assert seen.complaints == other.complaints == []
+
+
+def test_the_list_is_narrowed_by_dates_physician_and_institution(window: Open) -> None:
+    seen = window()
+    page, rows = seen.page, seen.page.locator("tbody tr")
+    seen.go("/studies")
+    page.get_by_text("Dates, physician").click()
+    page.locator("[name=from]").fill("2025-01-02")
+    page.locator("[name=to]").fill("2025-01-03")
+    dated = [number for number in range(STUDIES) if number % 28 + 1 in (2, 3)]
+    expect(rows).to_have_count(len(dated))
+    page.get_by_label("Referring physician").fill("House, Gr")
+    expect(rows).to_have_count(len([number for number in dated if number % 2]))
+    page.get_by_label("Institution").fill("lakeSIDE")
+    expect(rows).to_have_count(len([number for number in dated if number % 2 and number % 3]))
+    page.wait_for_url("**typed=*")
+    page.reload()
+    expect(page.get_by_label("Institution")).to_have_value("lakeSIDE")
+    expect(page.locator("[name=to]")).to_have_value("2025-01-03")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save as CSV").click()
+    assert waiting.value.path().read_text("utf-8-sig").count("Many") == rows.count()
+    page.get_by_label("Institution").fill("nowhere")
+    expect(page.locator(".empty")).to_be_visible()
+    kept(seen, "narrowed")
+    assert seen.complaints == []
+
+
+def test_the_list_is_searched_without_scripts(window: Open) -> None:
+    seen = window(java_script_enabled=False)
+    seen.go("/studies")
+    seen.page.get_by_label("Patient name").fill("chest")
+    seen.page.get_by_role("button", name="Search").click()
+    seen.page.wait_for_url("**/studies?typed=*")
+    assert listed(seen) == ["Bergström, Åsa"]
+
+
 def test_one_goes_down_from_the_list_to_what_an_instance_says(window: Open) -> None:
     seen = window()
     page = seen.page
-    seen.go("/studies?q=chest")
+    search(seen, "chest")
     picture = page.locator("tbody img").first
     expect(picture).to_have_js_property("naturalWidth", 64)
     page.get_by_role("link", name="Bergström, Åsa").click()
@@ -232,7 +311,7 @@ def test_a_zip_and_a_file_hold_what_was_stored_to_the_last_bit(window: Open, ser
         page.get_by_role("link", name="Download file").click()
     assert waiting.value.suggested_filename == f"{SERIES}.0.dcm"
     assert data_set(waiting.value.path().read_bytes()) == data_set(slices()[0])
-    told = [event.details for event in exports(served)]
+    told = [event.details for event in exports(served) if event.details.get("what") != "study-list"]
     assert [each["objects"] for each in told if each["phase"] == "begin"] == [SLICES, SLICES, 1]
     assert [each["objects"] for each in told if each["phase"] == "end"] == [SLICES, SLICES, 1]
 
@@ -283,7 +362,7 @@ def test_files_are_uploaded_and_each_is_told_what_became_of_it(
     )
     # A browser says of each answer that it is a refusal; nothing else may be complained of.
     assert {re.sub(r".*status of (\d+).*", r"\1", each) for each in seen.complaints} <= {"400", "409"}
-    seen.go("/studies?q=loaded")
+    search(seen, "loaded")
     assert listed(seen) == ["Up, Loaded"]
     seen.go("/studies/2.25.63")
     expect(page.locator("h1")).to_contain_text("Not found")
@@ -318,7 +397,7 @@ def test_files_are_dropped(window: Open) -> None:
     )
     seen.page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
     expect(seen.page.locator("#uploads tr.stored")).to_have_count(1)
-    seen.go("/studies?q=ped")
+    search(seen, "ped")
     assert listed(seen) == ["Drop, Ped"]
 
 

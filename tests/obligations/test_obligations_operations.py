@@ -196,6 +196,7 @@ CASES: Mapping[str, Case] = {
     "pageRevokeToken": Case(Kind.NAMED),
     "revokeToken": NAMED,
     "pageStudies": Case(Kind.LIST),
+    "findStudies": Case(Kind.LIST, headers={"Content-Type": FORM}),
     "saveStudies": Case(Kind.LIST),
     "pagePatient": RESOURCE,
     "pageStudy": RESOURCE,

@@ -301,6 +301,16 @@ class Passkeys(Protocol):
         """Take a passkey from its owner. Raises Unauthenticated, ProofNeeded, NotFound, Denied."""
 
 
+class AddressSeal(Protocol):
+    """What people have typed, as it may stand in addresses that a browser keeps."""
+
+    def seal_typed(self, person: str, text: str) -> str:
+        """The text, sealed for this person."""
+
+    def open_typed(self, person: str, sealed: str) -> str | None:
+        """What was sealed for this person; None for anything else."""
+
+
 class OwnAccount(Protocol):
     """What somebody changes of how he signs in. Every call blocks; ``secret`` is that of his session."""
 

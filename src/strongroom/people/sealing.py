@@ -31,6 +31,7 @@ class PeopleKey:
         self._handle_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom user handle").derive(key)
         self._challenge_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom challenge").derive(key)
         self._flow_cipher = AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"strongroom provider").derive(key))
+        self._typed_cipher = AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"strongroom typed").derive(key))
         self._device_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom device").derive(key)
         self._share_key = HKDF(SHA256(), KEY_BYTES, None, b"strongroom share code").derive(key)
 
@@ -78,19 +79,36 @@ class PeopleKey:
 
     def seal_flow(self, flow: bytes) -> str:
         """What a browser keeps for us until it comes back from an identity provider, sealed."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return urlsafe_b64encode(nonce + self._flow_cipher.encrypt(nonce, flow, None)).decode().rstrip("=")
+        return _sealed(self._flow_cipher, flow, b"")
 
     def open_flow(self, sealed: str) -> bytes | None:
         """What ``seal_flow`` sealed; None for anything else."""
-        try:
-            raw = urlsafe_b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4))
-            return self._flow_cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
-        except (InvalidTag, ValueError):
-            return None
+        return _opened(self._flow_cipher, sealed, b"")
+
+    def seal_typed(self, person: str, text: str) -> str:
+        """What somebody has typed, as it may stand in an address: it opens for nobody else."""
+        return _sealed(self._typed_cipher, text.encode(), person.encode())
+
+    def open_typed(self, person: str, sealed: str) -> str | None:
+        """What ``seal_typed`` sealed for this person; None for anything else."""
+        opened = _opened(self._typed_cipher, sealed, person.encode())
+        return None if opened is None else opened.decode()
 
     def _mark(self, person: str, number: str) -> str:
         return hmac.new(self._device_key, f"{person}\0{number}".encode(), sha256).hexdigest()
+
+
+def _sealed(cipher: AESGCM, content: bytes, bound_to: bytes) -> str:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return urlsafe_b64encode(nonce + cipher.encrypt(nonce, content, bound_to)).decode().rstrip("=")
+
+
+def _opened(cipher: AESGCM, sealed: str, bound_to: bytes) -> bytes | None:
+    try:
+        raw = urlsafe_b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4))
+        return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to)
+    except (InvalidTag, ValueError):
+        return None
 
 
 def people_key(ring: KeyRing, files: SecretFiles) -> PeopleKey:

@@ -87,9 +87,10 @@ class Callers:
             archive.config.archive.aet,
             int(sessions.proof_max_age_s * 1e6),
         )
+        self.seal = people_key(archive.ring, archive.secrets)
         ports = SignInPorts(
             archive.index.database,
-            people_key(archive.ring, archive.secrets),
+            self.seal,
             time.time,
             self._refusals.record,
             archive.index.record,

@@ -165,6 +165,7 @@ class Worker:
             sign_in=callers.sign_in,
             passkeys=callers.passkeys,
             own_account=callers.own_account,
+            seal=callers.seal,
             oversight=Oversight(archive),
             sharing=callers.sharing,
             break_glass=callers.break_glass,

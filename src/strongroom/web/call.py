@@ -14,7 +14,16 @@ from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.ingest import Arrival, Ingest, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
-from strongroom.archive.ports import BreakGlass, Decisions, OwnAccount, Passkeys, Providers, Sharing, SignIn
+from strongroom.archive.ports import (
+    AddressSeal,
+    BreakGlass,
+    Decisions,
+    OwnAccount,
+    Passkeys,
+    Providers,
+    Sharing,
+    SignIn,
+)
 from strongroom.archive.read import Reader
 from strongroom.config import LimitsSection
 from strongroom.types import Principal, Uid
@@ -85,6 +94,7 @@ class Services:
     oversight: Oversight | None = None
     passkeys: Passkeys | None = None
     own_account: OwnAccount | None = None
+    seal: AddressSeal | None = None
     run_sign_in: RunBlocking | None = None
     proof_max_age_us: int = 600_000_000
     administration: Administration | None = None

@@ -33,3 +33,19 @@ def test_a_browser_is_known_by_its_mark() -> None:
     assert not KEY.is_device_of("jdoe", "")
     assert not PeopleKey(bytes([1] * 32)).is_device_of("jdoe", device)
     assert device != KEY.new_device("jdoe")
+
+
+def test_what_somebody_typed_opens_for_him_and_nobody_else() -> None:
+    sealed = KEY.seal_typed("jdoe", "Bergström, Åsa")
+    assert KEY.open_typed("jdoe", sealed) == "Bergström, Åsa"
+    assert "Berg" not in sealed
+    assert sealed != KEY.seal_typed("jdoe", "Bergström, Åsa")
+    for key, person, text in (
+        (KEY, "other", sealed),
+        (KEY, "jdoe", sealed[:-2] + "AA"),
+        (KEY, "jdoe", ""),
+        (KEY, "jdoe", "Å!"),
+        (KEY, "jdoe", KEY.seal_flow(b"another thing of ours")),
+        (PeopleKey(bytes([1] * 32)), "jdoe", sealed),
+    ):
+        assert key.open_typed(person, text) is None

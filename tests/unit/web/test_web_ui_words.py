@@ -63,8 +63,11 @@ def test_groups_are_named_once_in_the_list_and_on_the_page_of_an_account() -> No
 
 
 def test_the_viewer_leads_back_to_its_study() -> None:
-    text = bytes(page("viewer.html", call_of(PHYSICIAN), study=STUDY, series=[], has_ohif=False).body).decode()
+    text = bytes(
+        page("viewer.html", call_of(PHYSICIAN), study=STUDY, series=[], has_ohif=False, cut=5000).body
+    ).decode()
     assert 'href="/studies/2.25.46"' in text
+    assert "The first 5000 instances that came are here." in text
 
 
 @pytest.mark.parametrize("right", [Right.ADMINISTER, Right.AUDIT])

@@ -24,8 +24,10 @@ from strongroom.web.ui.pages import page
 from strongroom.web.ui.studies import StudyRow, may, row_of
 
 MAX_SERIES: Final = 1000
-MAX_INSTANCES: Final = 5000
 PAGE_INSTANCES: Final = 96
+RUN_PAGES: Final = 52
+RUN_INSTANCES: Final = RUN_PAGES * PAGE_INSTANCES
+"""Instances that are put in the order of their numbers; a longer series is shown in runs of so many, as they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +117,27 @@ async def show_study(call: Call) -> Response:
 
 async def show_series(call: Call) -> Response:
     """One series: its instances, a page of them at a time."""
-    study, series, found = await call.services.run_blocking(
-        lambda: (study_of(call), series_of(call), _instances(ask(call, Level.IMAGE, ("limit", str(MAX_INSTANCES)))))
-    )
-    asked = call.request.query_params.get("page", "")
-    last = max(1, -(-len(found) // PAGE_INSTANCES))
-    number = min(last, int(asked)) if asked.isascii() and asked.isdecimal() and 0 < len(asked) < 6 and int(asked) else 1
-    shown = found[(number - 1) * PAGE_INSTANCES : number * PAGE_INSTANCES]
+    study, series, number, found = await call.services.run_blocking(_page_of_series, call)
+    total = int(series.instances or 0)
     return page(
-        "series.html", call, study=study, series=series, instances=shown, may=may(call), number=number,
-        last=last, total=len(found), is_cut=len(found) == MAX_INSTANCES,
+        "series.html", call, study=study, series=series, instances=found, may=may(call), number=number,
+        last=_pages(total), total=total, run=RUN_INSTANCES,
     )  # fmt: skip
+
+
+def _page_of_series(call: Call) -> tuple[StudyRow, SeriesRow, int, list[InstanceRow]]:
+    study, series = study_of(call), series_of(call)
+    asked = call.request.query_params.get("page", "")
+    number = int(asked) if asked.isascii() and asked.isdecimal() and 0 < len(asked) < 8 else 1
+    number = max(1, min(number, _pages(int(series.instances or 0))))
+    run, at = divmod(number - 1, RUN_PAGES)
+    limits = (("limit", str(RUN_INSTANCES)), ("offset", str(run * RUN_INSTANCES)))
+    found = _instances(ask(call, Level.IMAGE, *limits))
+    return study, series, number, found[at * PAGE_INSTANCES : (at + 1) * PAGE_INSTANCES]
+
+
+def _pages(instances: int) -> int:
+    return max(1, -(-instances // PAGE_INSTANCES))
 
 
 def _instances(found: Iterable[JsonDataset]) -> list[InstanceRow]:

@@ -8,28 +8,26 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from strongroom.archive.listing import MAX_LISTED, MAX_TEXT_CHARS, StudyList, StudyPage, parse_words
+from strongroom.archive.listing import MAX_LISTED, StudyList, StudyPage
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.read import merged
-from strongroom.errors import MalformedDataset, NotFound
-from strongroom.types import Right, Uid
+from strongroom.errors import NotFound
+from strongroom.types import Right
 from strongroom.web.call import Call
-from strongroom.web.operation import Operation, Parameter
+from strongroom.web.operation import FORM, Operation, Parameter
 from strongroom.web.ui.downloads import csv_row
 from strongroom.web.ui.elements import JsonDataset, date_of, name_of, text_of, time_of, values_of
+from strongroom.web.ui.forms import read_form
 from strongroom.web.ui.ohif import has_ohif
-from strongroom.web.ui.pages import page, shown
+from strongroom.web.ui.pages import page, see_other, shown
+from strongroom.web.ui.wanted import MODALITIES, PERIODS, SEALED, Wanted, wanted_of_address, wanted_of_form
 
 STUDIES: Final = "/studies"
-PAGE_STUDIES: Final = 50
 MAX_CSV_STUDIES: Final = 10_000
-MODALITIES: Final = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "SR", "US", "XA")
-PERIODS: Final = {"1": "today", "7": "last 7 days", "30": "last 30 days", "365": "last year"}
 
 _COLUMNS: Final = (
     "Patient name", "Patient ID", "Birth date", "Study date", "Study time", "Modalities", "Description",
@@ -56,59 +54,24 @@ class StudyRow:
     instances: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What somebody looks for, as it stands in the address of the page."""
-
-    q: str = ""
-    modality: str = ""
-    days: str = ""
-    older: str = ""
-    newer: str = ""
-
-    @property
-    def is_narrowed(self) -> bool:
-        """Whether not all studies are meant."""
-        return bool(self.q or self.modality or self.days)
-
-    def query(self, **more: str) -> Mapping[str, str]:
-        """The parameters of the same search, on another page."""
-        kept = {"q": self.q, "modality": self.modality, "days": self.days, **more}
-        return {name: value for name, value in kept.items() if value}
-
-    def as_list(self, limit: int = PAGE_STUDIES) -> StudyList:
-        """What the archive is asked."""
-        words, uid = parse_words(self.q)
-        first = ""
-        if self.days:
-            first = f"{datetime.now(UTC).date() - timedelta(days=int(self.days) - 1):%Y%m%d}"
-        return StudyList(words, uid, self.modality, first, "", "", self.older, self.newer, limit)
-
-
-def _wanted(call: Call) -> Wanted:
-    query = call.request.query_params
-    older = _uid(query.get("older", ""))
-    return Wanted(
-        query.get("q", "").strip()[:MAX_TEXT_CHARS],
-        query.get("modality", "") if query.get("modality") in MODALITIES else "",
-        query.get("days", "") if query.get("days") in PERIODS else "",
-        older,
-        "" if older else _uid(query.get("newer", "")),
-    )
-
-
-def _uid(text: str) -> str:
-    try:
-        return str(Uid.parse(text)) if text else ""
-    except MalformedDataset:
-        return ""
-
-
 async def show_studies(call: Call) -> Response:
-    """The list; only its rows for the script that asks while one types."""
-    wanted = _wanted(call)
+    """The list."""
+    return await _studies(call, wanted_of_address(call), "studies.html")
+
+
+async def find_studies(call: Call) -> Response:
+    """The list that a form asks for; only its rows, and where they are, for the script that asks while one types."""
+    wanted = wanted_of_form(call, await read_form(call.request))
+    place = wanted.address(STUDIES)
+    if not call.request.headers.get("hx-request"):
+        return see_other(place)
+    answer = await _studies(call, wanted, "study_rows.html")
+    answer.headers["hx-replace-url"] = place
+    return answer
+
+
+async def _studies(call: Call, wanted: Wanted, template: str) -> Response:
     found = await call.services.run_blocking(_one_page, call, wanted.as_list())
-    template = "study_rows.html" if call.request.headers.get("hx-request") else "studies.html"
     return page(
         template, call, wanted=wanted, modalities=MODALITIES, periods=PERIODS, may=may(call),
         **_listed(found, STUDIES, wanted),
@@ -117,7 +80,8 @@ async def show_studies(call: Call) -> Response:
 
 async def show_patient(call: Call) -> Response:
     """All studies of the patient that a study is of: no value of his stands in an address."""
-    wanted = replace(_wanted(call), q="", modality="", days="")
+    asked = wanted_of_address(call)
+    wanted = Wanted(older=asked.older, newer=asked.newer)
     study = str(call.uids["study"])
     found = await call.services.run_blocking(_of_patient, call, wanted)
     return page(
@@ -185,7 +149,7 @@ async def save_studies(call: Call) -> Response:
 
 
 def _csv(call: Call) -> bytes:
-    wanted = replace(_wanted(call), older="", newer="").as_list(MAX_LISTED)
+    wanted = replace(wanted_of_address(call), older="", newer="").as_list(MAX_LISTED)
     rows = list(_all(call, wanted))
     details: Mapping[str, Detail] = {"what": "study-list", "studies": len(rows)}
     call.services.reader.ended(call.principal, Action.EXPORT, Outcome.SUCCESS, details)
@@ -211,9 +175,11 @@ def _cells(each: StudyRow) -> Iterator[str]:
 
 
 _NARROWING: Final = (
-    Parameter("q", "query", "Words that occur in the name, the Patient ID, the accession number or the description."),
+    Parameter(SEALED, "query", "What was typed, sealed."),
     Parameter("modality", "query", "A modality that the study has."),
     Parameter("days", "query", "How far back."),
+    Parameter("from", "query", "The first study date."),
+    Parameter("to", "query", "The last study date."),
 )
 _PAGING: Final = (
     Parameter("older", "query", "The study that the page before ended with."),
@@ -224,6 +190,10 @@ OPERATIONS: Final = (
     Operation(
         "pageStudies", "GET", STUDIES, show_studies, "The list of studies.", Right.FIND,
         (*_NARROWING, *_PAGING), produces=("text/html",), is_page=True,
+    ),
+    Operation(
+        "findStudies", "POST", STUDIES, find_studies, "Search the list of studies.", Right.FIND, consumes=(FORM,),
+        produces=("text/html",), statuses=(200, 303), is_page=True,
     ),
     Operation(
         "saveStudies", "GET", "/studies.csv", save_studies, "The list of studies for a spreadsheet.", Right.FIND,

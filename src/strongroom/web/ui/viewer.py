@@ -14,10 +14,13 @@ from strongroom.archive.model import Level
 from strongroom.types import Right
 from strongroom.web.call import Call
 from strongroom.web.operation import Operation
-from strongroom.web.ui.drill import MAX_INSTANCES, MAX_SERIES, ask, study_of
+from strongroom.web.ui.drill import MAX_SERIES, ask, study_of
 from strongroom.web.ui.elements import number_of, text_of, values_of
 from strongroom.web.ui.ohif import has_ohif
 from strongroom.web.ui.pages import page
+
+MAX_INSTANCES: Final = 5000
+"""Of one study, in the order in which they came."""
 
 
 async def show_viewer(call: Call) -> Response:
@@ -29,7 +32,8 @@ async def show_viewer(call: Call) -> Response:
 def _series_of(call: Call) -> dict[str, Any]:
     study = study_of(call)
     images: dict[str, list[tuple[int, str, int]]] = {}
-    for each in ask(call, Level.IMAGE, ("limit", str(MAX_INSTANCES))):
+    instances = ask(call, Level.IMAGE, ("limit", str(MAX_INSTANCES)))
+    for each in instances:
         number = (number_of(each, "00200013"), text_of(each, "00080018"), max(1, number_of(each, "00280008")))
         if values_of(each, "00280010"):
             images.setdefault(text_of(each, "0020000E"), []).append(number)
@@ -45,7 +49,7 @@ def _series_of(call: Call) -> dict[str, Any]:
         for each in found
         if (uid := text_of(each, "0020000E"))
     ]
-    return {"study": study, "series": series}
+    return {"study": study, "series": series, "cut": MAX_INSTANCES if len(instances) == MAX_INSTANCES else 0}
 
 
 OPERATIONS: Final = (
