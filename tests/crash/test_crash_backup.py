@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness.archives import clean_environment, new_home, opened
+from harness.archives import new_home, opened
 from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, store, visible_sop_uids
+from harness.stracing import Ready, ready
 from strongroom.admin.backup import create
 from strongroom.admin.backupsets import BackupMedium
 from strongroom.admin.check import check
@@ -27,9 +27,7 @@ from strongroom.errors import ConfigError
 CALLS = ("fsync", "fdatasync", "rename", "write", "unlink")
 POINTS = 3
 """Of each kind of call, how many are tried, from the first to the last."""
-RUN_TIMEOUT_S = 60.0
 FIRST, LATER = range(6), range(6, 12)
-_PROCESS = Path(__file__).with_name("backup_process.py")
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\(")
 
 
@@ -66,8 +64,6 @@ class Places:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     places = Places(tmp_path_factory.mktemp("template") / "places")
     home = new_home(places.root / "home")
     with opened(home) as archive:
@@ -80,23 +76,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Places:
     return places
 
 
-def run(places: Places, what: str, *options: str) -> bool:
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with ready(Path(__file__).with_name("backup_process.py"), tmp_path_factory.mktemp("said")) as process:
+        yield process
+
+
+def run(process: Ready, places: Places, what: str, *options: str) -> bool:
     """Whether the process says that it is done."""
     home = places.new if what == "restore" else places.home
     arguments = [what, str(home.root), str(places.medium), str(places.root / "scratch")]
-    environment = clean_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
-    environment["PYTHONPATH"] = ":".join(path for path in sys.path if path)
-    command = ["strace", "--seccomp-bpf", "-f", *options, sys.executable, str(_PROCESS), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=RUN_TIMEOUT_S)
-    if "ptrace" in done.stderr:
-        pytest.skip(f"strace cannot be used here: {done.stderr.strip()[:100]}")
-    assert "Traceback" not in done.stderr, done.stderr[-2000:]
-    return done.stdout.startswith("DONE ")
+    return process.run(arguments, *options).startswith("DONE ")
 
 
-def points(places: Places, what: str, trace: Path) -> list[tuple[str, int]]:
+def points(process: Ready, places: Places, what: str, trace: Path) -> list[tuple[str, int]]:
     """The calls to be killed at: the process is run to its end once, to count them."""
-    assert run(places, what, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
+    assert run(process, places, what, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
     lines = trace.read_text(errors="replace").splitlines()
     counts = Counter(match[1] for line in lines if (match := _CALL.match(line)))
     return [
@@ -106,9 +101,9 @@ def points(places: Places, what: str, trace: Path) -> list[tuple[str, int]]:
     ]
 
 
-def killed(places: Places, what: str, call: str, number: int) -> bool:
+def killed(process: Ready, places: Places, what: str, call: str, number: int) -> bool:
     """Whether it was done before it was killed."""
-    return run(places, what, "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={number}")
+    return run(process, places, what, "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={number}")
 
 
 def assert_restores(places: Places, name: str, count: int, where: str) -> None:
@@ -118,11 +113,11 @@ def assert_restores(places: Places, name: str, count: int, where: str) -> None:
     assert (found.findings, found.is_finished, found.objects) == ((), True, count), where
 
 
-def test_create_is_killed(template: Places, tmp_path: Path) -> None:
+def test_create_is_killed(process: Ready, template: Places, tmp_path: Path) -> None:
     ends = set()
-    for call, number in points(template.copied(tmp_path / "reference"), "create", tmp_path / "trace"):
+    for call, number in points(process, template.copied(tmp_path / "reference"), "create", tmp_path / "trace"):
         places, where = template.copied(tmp_path / f"{call}-{number}"), f"killed at {call} number {number}"
-        said = killed(places, "create", call, number)
+        said = killed(process, places, "create", call, number)
         names = BackupMedium(places.medium).names()
         ends.add(len(names))
         assert len(names) == 2 or not said, where
@@ -137,11 +132,11 @@ def test_create_is_killed(template: Places, tmp_path: Path) -> None:
     assert ends == {1, 2}, "the points are all on one side of what makes it a backup"
 
 
-def test_restore_is_killed(template: Places, tmp_path: Path) -> None:
+def test_restore_is_killed(process: Ready, template: Places, tmp_path: Path) -> None:
     ends = set()
-    for call, number in points(template.copied(tmp_path / "reference"), "restore", tmp_path / "trace"):
+    for call, number in points(process, template.copied(tmp_path / "reference"), "restore", tmp_path / "trace"):
         places, where = template.copied(tmp_path / f"{call}-{number}"), f"killed at {call} number {number}"
-        said = killed(places, "restore", call, number)
+        said = killed(process, places, "restore", call, number)
         is_archive = places.new.config.exists() and not places.new.unfinished.exists()
         ends.add(is_archive)
         assert is_archive or not said, where
@@ -156,11 +151,11 @@ def test_restore_is_killed(template: Places, tmp_path: Path) -> None:
     assert False in ends
 
 
-def test_drill_is_killed(template: Places, tmp_path: Path) -> None:
-    for call, number in points(template.copied(tmp_path / "reference"), "drill", tmp_path / "trace")[::2]:
+def test_drill_is_killed(process: Ready, template: Places, tmp_path: Path) -> None:
+    for call, number in points(process, template.copied(tmp_path / "reference"), "drill", tmp_path / "trace")[::2]:
         places, where = template.copied(tmp_path / f"{call}-{number}"), f"killed at {call} number {number}"
-        killed(places, "drill", call, number)
-        assert run(places, "drill", "-o", "/dev/null", "-e", "trace=rename"), where
+        killed(process, places, "drill", call, number)
+        assert run(process, places, "drill", "-o", "/dev/null", "-e", "trace=rename"), where
         assert list((places.root / "scratch").iterdir()) == [], where
         with opened(places.home) as archive:
             assert check(archive, nothing).findings == (), where

@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from holding_process import DESTROYED, OBJECTS, RELEASED, sample
 
-from harness.archives import clean_environment, new_home, opened
+from harness.archives import new_home, opened
 from harness.ingesting import stored_digest, visible_sop_uids
 from harness.quarantines import add_officers, infected
+from harness.stracing import Ready, ready
 from strongroom.admin.check import check
 from strongroom.admin.recovery import recover
 from strongroom.app import SERVE_LOG, Archive
@@ -28,15 +28,11 @@ from strongroom.config import Home
 CALLS = ("pwrite64", "fsync", "fdatasync", "unlink")
 POINTS = 5
 """Of each kind of call, how many are tried, from the first to the last."""
-RUN_TIMEOUT_S = 60.0
-_PROCESS = Path(__file__).with_name("holding_process.py")
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\(")
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Home:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     home = new_home(tmp_path_factory.mktemp("template") / "home")
     with opened(home) as archive:
         add_officers(archive, "ann", "bob")
@@ -51,16 +47,15 @@ def copied(template: Home, root: Path) -> Home:
     return home
 
 
-def run(home: Home, *options: str) -> set[tuple[str, int]]:
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with ready(Path(__file__).with_name("holding_process.py"), tmp_path_factory.mktemp("said")) as process:
+        yield process
+
+
+def run(process: Ready, home: Home, *options: str) -> set[tuple[str, int]]:
     """What the process said under strace."""
-    command = ["strace", "--seccomp-bpf", "-f", *options, sys.executable, str(_PROCESS), str(home.root)]
-    environment = clean_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
-    environment["PYTHONPATH"] = ":".join(path for path in sys.path if path)
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=RUN_TIMEOUT_S)
-    if "ptrace" in done.stderr:
-        pytest.skip(f"strace cannot be used here: {done.stderr.strip()[:100]}")
-    assert "Traceback" not in done.stderr, done.stderr[-2000:]
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in process.run([str(home.root)], *options).splitlines()]
     return {(word, int(number)) for word, number in lines}
 
 
@@ -97,10 +92,10 @@ def look_after(home: Home, said: set[tuple[str, int]], where: str) -> None:
         assert len(list(archive.blobs.ids())) == sum(number % 2 == 0 for number in held) + len(stored), where
 
 
-def test_killed_at_its_calls(template: Home, tmp_path: Path) -> None:
+def test_killed_at_its_calls(process: Ready, template: Home, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     home = copied(template, tmp_path / "reference")
-    said = run(home, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
+    said = run(process, home, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
     everything = {("HELD", number) for number in range(1, OBJECTS + 1)}
     assert said == everything | {("RELEASED", RELEASED), ("DESTROYED", DESTROYED)}
     look_after(home, said, "not killed")
@@ -115,7 +110,7 @@ def test_killed_at_its_calls(template: Home, tmp_path: Path) -> None:
     ends = set()
     for call, number in points:
         home = copied(template, tmp_path / f"{call}-{number}")
-        said = run(home, "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={number}")
+        said = run(process, home, "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={number}")
         ends.add(len(said))
         look_after(home, said, f"killed at {call} number {number}, after {sorted(said)}")
         shutil.rmtree(home.root)

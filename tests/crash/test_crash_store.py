@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,9 @@ from pathlib import Path
 import pytest
 from storing_process import MARK, sample
 
-from harness.archives import clean_environment, new_home, opened
+from harness.archives import new_home, opened
 from harness.ingesting import stored_digest, visible_sop_uids
+from harness.stracing import Ready, ready
 from strongroom.admin.check import check
 from strongroom.admin.recovery import recover
 from strongroom.app import SERVE_LOG
@@ -32,8 +31,6 @@ them warms the process up, and those after show how it goes on."""
 CALLS = ("mkdir", "pwrite64", "fsync", "fdatasync")
 PWRITES = 3
 """Of the writes of one instance, how many are tried: first, last and between."""
-RUN_TIMEOUT_S = 60.0
-_PROCESS = Path(__file__).with_name("storing_process.py")
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\((?:\d+<(.*?)>)?")
 
 
@@ -48,20 +45,10 @@ class Point:
     """Of the open file that the call is about."""
 
 
-def strace_reason() -> str:
-    """Why strace cannot be used here, "" if it can."""
-    if shutil.which("strace") is None:
-        return "strace is not installed"
-    tried = ["strace", "-o", "/dev/null", "-e", "inject=mkdir:error=EIO:when=1", "mkdir", "/nowhere/strongroom-try"]
-    done = subprocess.run(tried, capture_output=True, check=False, text=True)
-    return "" if "Input/output error" in done.stderr else f"strace cannot inject here: {done.stderr.strip()[:100]}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strace():
-    reason = strace_reason()
-    if reason:
-        pytest.skip(reason)
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    with ready(Path(__file__).with_name("storing_process.py"), tmp_path_factory.mktemp("said")) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +63,9 @@ def copied(template: Home, root: Path) -> Home:
     return home
 
 
-def run(home: Home, way: str, *options: str) -> list[tuple[str, int]]:
+def run(process: Ready, home: Home, way: str, *options: str) -> list[tuple[str, int]]:
     """Store under strace; returns what was said of each instance."""
-    process = [sys.executable, str(_PROCESS), str(home.root), str(INSTANCES), way]
-    command = ["strace", "--seccomp-bpf", "-f", *options, *process]
-    environment = clean_environment()
-    environment["PYTHONPATH"] = ":".join(path for path in sys.path if path)
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # else the first run makes system calls that the others do not
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=RUN_TIMEOUT_S)
-    said = [line.split() for line in done.stdout.splitlines()]
-    assert "Traceback" not in done.stderr, done.stderr[-2000:]
+    said = [line.split() for line in process.run([str(home.root), str(INSTANCES), way], *options).splitlines()]
     return [(word, int(number)) for word, number in said]
 
 
@@ -95,11 +75,11 @@ def way(request):
 
 
 @pytest.fixture(scope="module")
-def points(template, way, tmp_path_factory):
+def points(process, template, way, tmp_path_factory):
     """The system calls of one instance after the other, in an undisturbed run."""
     root = tmp_path_factory.mktemp("reference")
     trace = root / "trace"
-    said = run(copied(template, root), way, "-y", "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
+    said = run(process, copied(template, root), way, "-y", "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
     assert said == [("ACK", number) for number in range(INSTANCES)]
     counts: Counter[str] = Counter()
     found, instance = [], -1
@@ -156,11 +136,11 @@ def test_what_is_written_is_synced_before_it_is_acknowledged(points, way):
             assert synced.get(path, -1) > last, path
 
 
-def test_killed_at_any_call(template, points, way, tmp_path):
+def test_killed_at_any_call(process, template, points, way, tmp_path):
     for at, point in enumerate(chosen(points)):
         home = copied(template, tmp_path / str(at))
         inject = f"inject={point.call}:signal=SIGKILL:when={point.number}"
-        said = run(home, way, "-o", "/dev/null", "-e", inject)
+        said = run(process, home, way, "-o", "/dev/null", "-e", inject)
         assert [number for _, number in said] == list(range(point.instance)), point
         assert {word for word, _ in said} == {"ACK"}, point
         check_after(home, said, f"killed at {point}")
@@ -168,14 +148,14 @@ def test_killed_at_any_call(template, points, way, tmp_path):
 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_failed_at_any_call(template, points, way, tmp_path, error):
+def test_failed_at_any_call(process, template, points, way, tmp_path, error):
     # An error once, alternately with one that stays: the two go through different ends of the same handlers.
     tried = chosen(points)[(0 if error == "EIO" else 1) :: 2]
     for at, point in enumerate(tried):
         home = copied(template, tmp_path / str(at))
         stays = at % 2 == 1
         inject = f"inject={point.call}:error={error}:when={point.number}{'+' if stays else ''}"
-        said = run(home, way, "-o", "/dev/null", "-e", inject)
+        said = run(process, home, way, "-o", "/dev/null", "-e", inject)
         words = {number: word for word, number in said}
         assert sorted(words) == list(range(INSTANCES)), point
         assert words[0] == "ACK", point
@@ -188,10 +168,10 @@ def test_failed_at_any_call(template, points, way, tmp_path, error):
         shutil.rmtree(home.root)
 
 
-def test_killed_while_rows_are_written(template, tmp_path):
+def test_killed_while_rows_are_written(process, template, tmp_path):
     """By a thread of its own, so the point is another one in each run; what must hold after it is not."""
     for at in range(20, 140, 10):
         home = copied(template, tmp_path / str(at))
-        said = run(home, "rows", "-o", "/dev/null", "-e", f"inject=pwrite64:signal=SIGKILL:when={at}")
+        said = run(process, home, "rows", "-o", "/dev/null", "-e", f"inject=pwrite64:signal=SIGKILL:when={at}")
         check_after(home, said, f"killed at the write number {at}")
         shutil.rmtree(home.root)
