@@ -1,7 +1,7 @@
 """Programs of ours under strace, which fails their system calls or kills them there: forked when all is imported.
 
-To import the archive takes longer than what is tested, and under strace longer still. One process of a test file imports
-it once; for each run it forks, and strace has the child before it does anything.
+To import the archive takes longer than what is tested, and under strace longer still. One process of a test file
+imports it once; for each run it forks, and strace has the child before it does anything.
 """
 
 from __future__ import annotations
