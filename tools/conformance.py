@@ -514,7 +514,8 @@ clock has to be right, for certificates and tokens.
 ### 8.5 User identity negotiation
 
 As acceptor: type 2 (user name and passcode), over TLS only; a peer may be registered to require it. Other types count
-as no user. A positive response is sent if it is asked for. As requestor: none.
+as no user. A positive response is sent if it is asked for. After too many wrong passcodes the rejection is transient.
+As requestor: none.
 
 ### 8.6 Web services security
 

@@ -274,11 +274,14 @@ class TlsMaterial:
 
 
 class Archive:
-    """One archive, open. ``log`` is the trail log that this process appends to."""
+    """One archive, open. ``log`` is the trail log that this process appends to.
 
-    def __init__(self, home: Home, log: str) -> None:
+    A process that another one has started has its ``config`` from there: the file may say something else by now.
+    """
+
+    def __init__(self, home: Home, log: str, config: Config | None = None) -> None:
         self.home = home
-        self.config = load(home)
+        self.config = config or load(home)
         _check_writable(home)
         self.secrets = SecretFiles(home.secrets)
         try:

@@ -17,7 +17,7 @@ from harness import archives
 from harness.archives import Credentials
 from strongroom.app import Archive
 from strongroom.archive.model import Event
-from strongroom.config import Home
+from strongroom.config import Home, load
 from strongroom.serving.webservice import LOG_NAME
 from strongroom.serving.webworker import Orders, serve
 
@@ -106,7 +106,7 @@ def serving_https(home: Home) -> Iterator[RunningHttps]:
     port = listener.getsockname()[1]
     ready, told = os.pipe()
     stopped = threading.Event()
-    orders = Orders(str(home.root), LOG, listener.detach(), told)
+    orders = Orders(str(home.root), load(home), LOG, listener.detach(), told)
     thread = threading.Thread(target=serve, args=(home, orders, stopped))
     thread.start()
     try:

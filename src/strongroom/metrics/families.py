@@ -65,6 +65,7 @@ _SERVER: Final = (
     _gauge("resident_memory_bytes", "Memory of a process.", "process"),
     _counter("cpu_seconds_total", "Processor time of a process since its start.", "process"),
     _counter("worker_restarts_total", "Worker processes that died and were started again.", "process"),
+    _counter("worker_hangs_total", "Those of them that hung, and were killed.", "process"),
     _gauge("dicom_connections", "DICOM connections that have shown a trusted certificate, or are an exception."),
     _gauge("dicom_handshakes", "DICOM connections whose TLS handshake is under way."),
     _gauge("dicom_connections_limit", "limits.max_associations."),

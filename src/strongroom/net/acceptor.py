@@ -13,7 +13,7 @@ from strongroom.archive.access import narrowed_to_person
 from strongroom.archive.peers import Peer, Presented, identify
 from strongroom.archive.people import Person
 from strongroom.archive.query import ExtendedNegotiation, Model
-from strongroom.errors import Denied
+from strongroom.errors import Denied, Throttled
 from strongroom.net.services import QUERY_RETRIEVE, Service, offered
 from strongroom.types import AeTitle, Principal, Uid
 from strongroom.ul import (
@@ -28,8 +28,8 @@ from strongroom.ul import (
 )
 from strongroom.ul import ExtendedNegotiation as ExtendedItem
 
-VerifyUser = Callable[[str, bytes], Person | None]
-"""(user name, passcode) -> the enabled account with that passcode, None if there is none."""
+VerifyUser = Callable[[str, bytes, Principal], Person | None]
+"""(user name, passcode, peer) -> the enabled account with that passcode, None if there is none. Raises Throttled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,9 @@ class Gate:
         peer = self.find_peer(request.calling_ae_title)
         try:
             principal = self._identify(peer, request, caller)
+        except Throttled as throttled:  # what is refused now may be accepted later
+            nothing = UserRejectReason.NO_REASON
+            return Rejection(RejectResult.TRANSIENT, RejectSource.SERVICE_USER, nothing, throttled.reason)
         except Denied as denied:
             reason = UserRejectReason.NO_REASON
             if not denied.reason.startswith("user-"):
@@ -97,13 +100,13 @@ class Gate:
             raise Denied("not-the-plaintext-peer")
         else:
             principal = Principal(peer.aet, "", "", caller.address, peer.rights, peer.scope)
-        person = self._person(request, encrypted=caller.presented is not None)
+        person = self._person(request, principal, encrypted=caller.presented is not None)
         if peer is not None and peer.require_user and person is None:
             raise Denied("user-required")
         return principal if person is None else narrowed_to_person(principal, person)
 
-    def _person(self, request: AssociateRequest, *, encrypted: bool) -> Person | None:
-        """The verified user, None if none was offered that could be verified. Raises Denied (user-...)."""
+    def _person(self, request: AssociateRequest, peer: Principal, *, encrypted: bool) -> Person | None:
+        """The verified user, None if none was offered that could be verified. Raises Denied (user-...), Throttled."""
         identity = request.user.user_identity
         if identity is None or identity.identity_type is not UserIdentityType.USERNAME_AND_PASSCODE:
             # A user name alone proves nothing, and tickets, assertions and tokens have no verifier here.
@@ -114,7 +117,7 @@ class Gate:
             name = str(identity.primary, "utf-8")
         except UnicodeDecodeError:
             raise Denied("user-name-not-utf-8") from None
-        person = self.verify_user(name, identity.secondary)
+        person = self.verify_user(name, identity.secondary, peer)
         if person is None:
             raise Denied("user-or-passcode-wrong")
         return person

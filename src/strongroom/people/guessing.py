@@ -4,6 +4,8 @@ Failures are counted where they come from. A browser that the person has signed 
 guesses of others, from wherever they come and however many, do not touch it (OWASP's device cookies). All other
 browsers together have few guesses at one account, fewer from one address, and an address has few guesses at all.
 
+Who calls over DICOM comes from a peer instead of an address; one that he has called from lately is what a browser is.
+
 Each count is the time when all of it is forgiven (a generic cell rate algorithm), in the index, so that every process
 knows it and a restart forgives nothing.
 """
@@ -41,6 +43,10 @@ CODE_OF_KNOWN_DEVICE: Final = Allowance(5, 300)
 CODE: Final = Allowance(5, 300)
 """One-time codes: a million of them, three good at a time. 288 guesses a day take two years to be half sure."""
 
+DAY_US: Final = 86_400_000_000
+KNOWN_US: Final = 90 * DAY_US
+"""For so long after somebody has called from a peer, the guesses of others do not touch him there."""
+
 RESPONSE: Final = Allowance(30, 10)
 """Responses of an identity provider that are none: each has us ask the provider, and it would count them as ours."""
 
@@ -66,6 +72,31 @@ def passcode_buckets(key: PeopleKey, name: str, where: Where, group: str) -> tup
     )
 
 
+def caller_buckets(name: str, peer: str, *, is_known: bool) -> tuple[Bucket, ...]:
+    """What a wrong passcode counts against that came with an association of a peer; ``is_known`` says that the person
+    has called from there lately."""
+    if is_known:
+        return (_bucket("device", KNOWN_DEVICE, name, _peer(peer)),)
+    return (
+        _bucket("address", ADDRESS, _peer(peer)),
+        _bucket("account-address", ACCOUNT_FROM_ADDRESS, name, _peer(peer)),
+        _bucket("account", ACCOUNT, name),
+    )
+
+
+def is_known_caller(
+    table: PeopleTable, cursor: Any, name: str, peer: str, now_us: int, *, is_fresh: bool = False
+) -> bool:
+    """Whether somebody has called from a peer with the right passcode lately; ``is_fresh``: within the last day."""
+    left_us = table.forgiven_us(cursor, _known(name, peer)) - now_us
+    return left_us > (KNOWN_US - DAY_US if is_fresh else 0)
+
+
+def remember_caller(table: PeopleTable, cursor: Any, name: str, peer: str, now_us: int) -> None:
+    """Know somebody who has called from a peer, for KNOWN_US: a mark beside the counts, that lapses as they do."""
+    table.put_attempt(cursor, _known(name, peer), now_us + KNOWN_US, now_us)
+
+
 def code_buckets(key: PeopleKey, name: str, where: Where) -> tuple[Bucket, ...]:
     """What a wrong one-time code counts against."""
     if key.is_device_of(name, where.device):
@@ -87,6 +118,15 @@ def passkey_buckets(key: PeopleKey, owner: str, where: Where, group: str) -> tup
     if owner and key.is_device_of(owner, where.device):
         return (_bucket("code-device", CODE_OF_KNOWN_DEVICE, owner, where.device),)
     return (_bucket("address", ADDRESS, group),)
+
+
+def _known(name: str, peer: str) -> str:
+    return _bucket("known", KNOWN_DEVICE, name, _peer(peer)).name
+
+
+def _peer(aet: str) -> str:
+    """A peer, where others have an address or a browser: no text that is either."""
+    return f"peer {aet}"
 
 
 def _bucket(kind: str, allowance: Allowance, *words: str) -> Bucket:

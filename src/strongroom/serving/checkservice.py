@@ -8,6 +8,7 @@ here is what it found: kept in the index, and in the trail at once.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -16,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.app import SERVE_LOG, Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.ports import Clock
 from strongroom.errors import StrongroomError
 from strongroom.serving.checkworker import LAST_MOMENT_S, Damaged, Done, Orders, Planned, Walked, Word
+from strongroom.serving.pulse import MAX_PATIENCE_S, Hearing
 from strongroom.store.rounds import DAY_S, META_NAME, Damage, Round, Rounds, encode_rounds, read_rounds
 
 log = logging.getLogger(__name__)
@@ -118,7 +121,12 @@ class BackgroundCheck:
         under_way = self._round()
         within_s = under_way.started_s + self._period_s - self._clock()
         orders = Orders(
-            str(self._archive.home.root), SERVE_LOG, under_way.after, within_s, self._settings.max_bytes_per_s
+            str(self._archive.home.root),
+            SERVE_LOG,
+            under_way.after,
+            within_s,
+            self._settings.max_bytes_per_s,
+            self._archive.config,
         )
         try:
             for word in self._words(orders):
@@ -189,13 +197,26 @@ class BackgroundCheck:
         with self._lock:  # from here on `stop` finds it, and closes what it reads
             if self._stop.is_set():
                 return
-            self._process = process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            heard, told = os.pipe()
+            try:
+                self._process = process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(told,)
+                )
+            except BaseException:
+                os.close(heard)
+                raise
+            finally:
+                os.close(told)
             assert process.stdin is not None
             assert process.stdout is not None
             with suppress(BrokenPipeError):  # it ended before it had begun; so do its words
-                process.stdin.write(msgspec.json.encode(orders) + b"\n")
+                process.stdin.write(msgspec.json.encode(replace(orders, pulse_fd=told)) + b"\n")
                 process.stdin.flush()
         try:
+            attend = threading.Thread(
+                target=self._attend, args=(process, Hearing(heard)), name="check-pulse", daemon=True
+            )
+            attend.start()
             decode = msgspec.json.Decoder(Word).decode
             for line in process.stdout:
                 yield decode(line)
@@ -210,3 +231,10 @@ class BackgroundCheck:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _attend(self, process: subprocess.Popen[bytes], hearing: Hearing) -> None:
+        """End a process that hangs: what it says then ends as well."""
+        if hearing.is_lost(self._stop, MAX_PATIENCE_S, MAX_PATIENCE_S):
+            log.error("the background check hangs, and is killed")
+            process.kill()
+        hearing.close()

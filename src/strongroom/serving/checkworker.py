@@ -19,10 +19,11 @@ from pathlib import Path
 import msgspec
 
 from strongroom.app import Archive
-from strongroom.config import Home
+from strongroom.config import Config, Home
 from strongroom.errors import StrongroomError
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.pulse import keep_beating
 from strongroom.store.check import Findings
 from strongroom.store.examine import Examiner
 from strongroom.store.heldcheck import HeldCheck
@@ -50,6 +51,10 @@ class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: int
     within_s: float
     max_bytes_per_s: int
+    config: Config | None = None
+    """What `serve` was started with."""
+    pulse_fd: int = -1
+    """An inherited descriptor."""
 
 
 class Planned(msgspec.Struct, frozen=True, tag="planned"):
@@ -150,7 +155,7 @@ def _walk_held(archive: Archive, after: int, say: Say, pace: Pace) -> None:
 
 def run(orders: Orders, say: Say, stopped: threading.Event) -> int:
     """Walk once over an archive; returns the exit code."""
-    archive = Archive(Home(Path(orders.home)), orders.log)
+    archive = Archive(Home(Path(orders.home)), orders.log, orders.config)
     log_to_stderr(archive.config.log.format)
     try:
         walk(archive, orders, say, lambda rate: Pace(rate, time.monotonic, stopped.wait))
@@ -180,6 +185,7 @@ def main() -> int:
 
     orders = msgspec.json.decode(read_orders(), type=Orders)
     follow_parent(stopped.set, LAST_MOMENT_S)
+    keep_beating(orders.pulse_fd)
     try:
         return run(orders, say, stopped)
     except StrongroomError as error:

@@ -12,13 +12,12 @@ from strongroom.archive.access import narrowed_to_person
 from strongroom.archive.commitment import CommitmentLimits, Commitments
 from strongroom.archive.constraint import QueryLimits
 from strongroom.archive.peers import Peer
-from strongroom.archive.people import Person
 from strongroom.config import Config
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.dimse import CFindRq, CGetRq, ChannelLimits, CMoveRq, NActionRq, NEventReportRsp
 from strongroom.door import new_memory
 from strongroom.errors import Denied
-from strongroom.net.acceptor import Gate, VerifyUser
+from strongroom.net.acceptor import Gate
 from strongroom.net.associations import AssociationLimits, Associations
 from strongroom.net.commitment_scp import CommitmentScp
 from strongroom.net.connection import Timeouts
@@ -29,9 +28,8 @@ from strongroom.net.places import PlaceLimits
 from strongroom.net.retrieve_scp import MoveScp, get
 from strongroom.net.scp import Services
 from strongroom.net.scu import ScuTimeouts
-from strongroom.store.accounts import Accounts
+from strongroom.people.calling import CallingPeople
 from strongroom.store.commitments import CommitmentLedger
-from strongroom.store.people import PeopleTable
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.types import Principal, Uid
 from strongroom.ul import UlLimits
@@ -55,7 +53,7 @@ class DicomParts:
             with database.reading() as cursor:
                 return registry.peers(cursor)
 
-        self._people = PeopleTable(archive.backend.dialect)
+        self._people = CallingPeople(database, time.time)
         self._identity = self._identity_digest()
         material, config = archive.tls(), archive.config
         authority_pem = material.authority.certificate_pem.decode()
@@ -67,7 +65,7 @@ class DicomParts:
         """What serves the associations of this process; ``wake_reports`` tells that a commitment report is due."""
         archive, config, find_peer = self._archive, self._archive.config, self.directory.find
         private = tuple(Uid.parse(uid) for uid in config.dicom.private_storage_classes)
-        gate = Gate(archive.aet, private, find_peer, self._verifier())
+        gate = Gate(archive.aet, private, find_peer, self._people.verify)
         services = Services(
             archive.reader,
             archive.new_ingest,
@@ -80,20 +78,6 @@ class DicomParts:
         services.handlers.update({CFindRq: find, CGetRq: get, CMoveRq: MoveScp(self.caller)})
         services.handlers.update({NActionRq: commitment.request, NEventReportRsp: commitment.answered})
         return Associations(gate, services, _association_limits(config))
-
-    def _person(self, name: str) -> Person | None:
-        with self._archive.index.database.reading() as cursor:
-            return self._people.person(cursor, name)
-
-    def _verifier(self) -> VerifyUser:
-        """Whose passcode it is."""
-
-        def account(name: str) -> tuple[str, bool] | None:
-            person = self._person(name)
-            return (person.passcode_hash, not person.disabled_us) if person else None
-
-        accounts = Accounts(account)
-        return lambda name, passcode: self._person(name) if accounts.verify(name, passcode) else None
 
     def use_new_identity(self) -> None:
         """Present the archive's own certificate as it is now, whichever process has renewed it."""
@@ -112,7 +96,7 @@ class DicomParts:
             return "peer-revoked"
         now = replace(principal, rights=peer.rights, scope=peer.scope)
         if principal.user:
-            person = self._person(principal.user)
+            person = self._people.person(principal.user)
             if person is None or person.disabled_us:
                 return "user-disabled"
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from typing import Final
 import msgspec
 
 from strongroom.app import Archive
-from strongroom.config import Home, load
+from strongroom.config import Config, Home
 from strongroom.errors import StrongroomError
 from strongroom.metrics.tally import Tally
 from strongroom.net.associations import LAST_MOMENT_S as ASSOCIATIONS_LAST_MOMENT_S
@@ -33,6 +34,7 @@ from strongroom.serving.board import Board
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import DicomParts
 from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.pulse import PULSE_INTERVAL_S, Pulse
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.store.remote import RemoteWriter
 
@@ -52,9 +54,11 @@ LAST_MOMENT_S: Final = ASSOCIATIONS_LAST_MOMENT_S + 5.0
 
 
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the parent writes: descriptors are numbers of inherited ones; ``place`` is on the board of ``places``."""
+    """What the parent writes: descriptors are numbers of inherited ones; ``config`` is what `serve` was started with,
+    ``place`` is on the board of ``places``."""
 
     home: str
+    config: Config
     log: str
     control_fd: int
     ready_fd: int
@@ -75,8 +79,8 @@ class Handed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, control: socket.socket, reporter: Reporter) -> None:
-        self._archive, self._reporter = archive, reporter
+    def __init__(self, archive: Archive, control: socket.socket, reporter: Reporter, pulse: Pulse) -> None:
+        self._archive, self._reporter, self._pulse = archive, reporter, pulse
         self._control = control
         archive.index.writer = RemoteWriter(self._new_link)
         archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
@@ -100,7 +104,12 @@ class Worker:
     def take_connections(self) -> None:
         """Serve what the parent hands over, until it is gone."""
         self._say(READY)
+        comes = select.poll()
+        comes.register(self._control, select.POLLIN)
         while True:
+            self._pulse.beat()
+            if not comes.poll(PULSE_INTERVAL_S * 1000):
+                continue
             try:
                 handed, descriptors, *_ = socket.recv_fds(self._control, MAX_WORD_BYTES, 2)
             except OSError:
@@ -133,6 +142,7 @@ class Worker:
         )
         self._reporter.report(is_ready=True)
         while not stopped.wait(WATCH_INTERVAL_S):
+            self._pulse.came_by()
             is_current = True
             for work in works:
                 try:
@@ -148,12 +158,13 @@ class Worker:
 
 def serve(orders: Orders, stopped: threading.Event) -> None:
     """Serve until ``stopped``, and let requests under way end. Raises ConfigError, StorageUnavailable."""
-    archive = Archive(Home(Path(orders.home)), orders.log)
+    archive = Archive(Home(Path(orders.home)), orders.log, orders.config)
     log_to_stderr(archive.config.log.format)
     board = Board(orders.board_fd, orders.places)
     reporter = Reporter(board, orders.place, orders.log, Tally())
+    pulse = Pulse(orders.ready_fd)
     try:
-        worker = Worker(archive, socket.socket(fileno=orders.control_fd), reporter)
+        worker = Worker(archive, socket.socket(fileno=orders.control_fd), reporter, pulse)
 
         def take() -> None:
             try:
@@ -164,9 +175,7 @@ def serve(orders: Orders, stopped: threading.Event) -> None:
         threading.Thread(target=take, name="connections", daemon=True).start()
         watch = threading.Thread(target=worker.watch, args=(stopped,), name="watch", daemon=True)
         watch.start()
-        with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
-            os.write(orders.ready_fd, b"ready\n")
-        os.close(orders.ready_fd)
+        pulse.ready()
         stopped.wait()
         worker.associations.stop(archive.config.dicom.drain_timeout_s)
         watch.join(WATCH_INTERVAL_S)
@@ -185,8 +194,7 @@ def main() -> int:
     orders = msgspec.json.decode(read_orders(), type=Orders)
     stopped = threading.Event()
     try:
-        drain_timeout_s = load(Home(Path(orders.home))).dicom.drain_timeout_s
-        follow_parent(stopped.set, drain_timeout_s + LAST_MOMENT_S)
+        follow_parent(stopped.set, orders.config.dicom.drain_timeout_s + LAST_MOMENT_S)
         serve(orders, stopped)
     except StrongroomError as error:
         log.error("a DICOM worker ended: %s", error)

@@ -52,8 +52,8 @@ class _Worker(KeptWorker):
 
     @property
     def load(self) -> tuple[bool, int]:
-        """Whether its process is still to say that it takes connections, and how many it has."""
-        return self._ready is not self._control, len(self._links)
+        """Whether its process is still to say that it takes connections, or may hang, and how many it has."""
+        return self._ready is not self._control or self.is_silent, len(self._links)
 
     def inherited(self) -> tuple[int]:
         for end in self._ends:  # of a process that is gone, or that never was
@@ -67,8 +67,9 @@ class _Worker(KeptWorker):
             self._start(f"{self.name}-words", self._listen, control)
             # Not before: what is handed to a process that cannot be told to take it would wait for ever.
             self._control = control
-            home, board = str(self._archive.home.root), self._reporter.board
-            return Orders(home, self.name, theirs.fileno(), ready_fd, board.fd, board.count, self._place)
+            archive, board = self._archive, self._reporter.board
+            home, control_fd = str(archive.home.root), theirs.fileno()
+            return Orders(home, archive.config, self.name, control_fd, ready_fd, board.fd, board.count, self._place)
 
     def _start(self, name: str, work: Callable[[socket.socket], None], link: socket.socket) -> None:
         """Do something in a thread that `await_threads` waits for. Raises RuntimeError if there is none to be had."""

@@ -1,4 +1,4 @@
-"""The process that computes digests, as ``serve`` sees it: started, started again when it dies, ended."""
+"""The process that computes digests, as ``serve`` sees it: started, started again when it dies or hangs, ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import sys
 import threading
 from contextlib import suppress
 
-from strongroom.config import Home
+import msgspec
+
+from strongroom.config import Config, Home
+from strongroom.serving.digestworker import Orders
+from strongroom.serving.pulse import MAX_PATIENCE_S, Hearing
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +25,8 @@ LAST_MOMENT_S = 30.0
 class DigestService:
     """Keeps one process going. ``start`` and ``stop`` are called once."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, config: Config) -> None:
+        self._home, self._config = home, config
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,8 +46,8 @@ class DigestService:
 
     def _keep(self) -> None:
         pause_s = PAUSE_S
-        while (process := self._spawned()) is not None:
-            status = self._status_of(process)
+        while (started := self._spawned()) is not None:
+            status = self._status_of(*started)
             with self._lock:
                 self._let_go()
             if self._stopping.is_set():
@@ -52,27 +56,39 @@ class DigestService:
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _spawned(self) -> subprocess.Popen[bytes] | None:
+    def _spawned(self) -> tuple[subprocess.Popen[bytes], Hearing] | None:
         with self._lock:  # from here on `stop` finds it
             if self._stopping.is_set():
                 return None
             # -P: a folder of our name, wherever we were started, is not our code.
             command = [sys.executable, "-P", "-m", "strongroom.serving.digestworker"]
-            self._process = process = subprocess.Popen(command, stdin=subprocess.PIPE)
+            heard, told = os.pipe()
+            try:
+                self._process = process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(told,))
+            except BaseException:
+                os.close(heard)
+                raise
+            finally:
+                os.close(told)
             assert process.stdin is not None
             with suppress(BrokenPipeError):
-                process.stdin.write(os.fsencode(self._home.root) + b"\n")
+                orders = Orders(str(self._home.root), self._config, told)
+                process.stdin.write(msgspec.json.encode(orders) + b"\n")
                 process.stdin.flush()
-            return process
+            return process, Hearing(heard)
 
-    def _status_of(self, process: subprocess.Popen[bytes]) -> int:
+    def _status_of(self, process: subprocess.Popen[bytes], hearing: Hearing) -> int:
+        is_lost = hearing.is_lost(self._stopping, MAX_PATIENCE_S, MAX_PATIENCE_S)
+        hearing.close()
+        if is_lost:
+            log.error("the process that computes digests hangs, and is killed")
+            process.kill()
         while True:
             try:
                 return process.wait(LAST_MOMENT_S)
             except subprocess.TimeoutExpired:
-                if self._stopping.is_set():
-                    log.error("the process that computes digests did not end in time and was killed")
-                    process.kill()
+                log.error("the process that computes digests did not end in time and was killed")
+                process.kill()
 
     def _let_go(self) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -1,7 +1,7 @@
 """The process that computes the digests of what is stored, with the least priority, while others work.
 
-``python -P -m strongroom.serving.digestworker`` is started by ``digestservice`` and by nobody else. The first line of
-its standard input names the archive; that it stays open says that the parent lives.
+``python -P -m strongroom.serving.digestworker`` is started by ``digestservice`` and by nobody else. Its standard input
+is one line that says what to do, and stays open as long as the parent lives.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from strongroom.app import Archive
-from strongroom.config import Home
+from strongroom.config import Config, Home
 from strongroom.digesting import BATCH
 from strongroom.errors import StrongroomError
 from strongroom.serving.announcing import Announcer
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.logs import log_to_stderr, log_uncaught
+from strongroom.serving.pulse import keep_beating
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,14 @@ IDLE_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
 """While objects arrive; then what came is done all the same, to the end."""
 NICENESS: Final = 19
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parent writes: ``config`` is what `serve` was started with, ``pulse_fd`` an inherited descriptor."""
+
+    home: str
+    config: Config
+    pulse_fd: int
 
 
 class Patience:
@@ -79,11 +90,12 @@ def main() -> int:
     log_uncaught()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when
-    home = Home(Path(os.fsdecode(read_orders())))
+    orders = msgspec.json.decode(read_orders(), type=Orders)
     _be_last()
     stopped = threading.Event()
     follow_parent(stopped.set)
-    archive = Archive(home, LOG_NAME)
+    keep_beating(orders.pulse_fd)
+    archive = Archive(Home(Path(orders.home)), LOG_NAME, orders.config)
     log_to_stderr(archive.config.log.format)
     archive.index.announce = Announcer(time.monotonic)
     try:

@@ -1,4 +1,4 @@
-"""Worker processes as the serving process sees them: started, started again when they die, ended.
+"""Worker processes as the serving process sees them: started, started again when they die or hang, ended.
 
 They are started anew, never forked: no lock, thread or key of this process is in them but what they open themselves.
 """
@@ -20,6 +20,7 @@ import msgspec
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.serving.pulse import MAX_SILENCE_S, Hearing
 from strongroom.serving.reporting import Reporter
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 """Before a worker that died is started again; doubled each time, unless it lived for longer than the longest."""
+SILENT_S = 3.0
+"""A worker that has said nothing for so long may hang: others come first."""
 
 
 class KeptWorker(ABC):
@@ -43,6 +46,7 @@ class KeptWorker(ABC):
         self._archive, self._stopping, self._reporter = archive, stopping, reporter
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._hearing: Hearing | None = None
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
     @abstractmethod
@@ -51,15 +55,23 @@ class KeptWorker(ABC):
 
     @abstractmethod
     def orders(self, ready_fd: int) -> msgspec.Struct:
-        """What a process that has just been started is told on its standard input; it writes ``ready`` to ``ready_fd``.
+        """What a process that has just been started is told on its standard input; ``ready_fd`` is for its pulse.
 
         It has by now what it inherits.
         """
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether its process has not been heard of lately."""
+        return self._hearing is not None and self._hearing.silence_s >= SILENT_S
+
     def start(self, deadline: float) -> None:
         """Return when it accepts. Raises ConfigError if it does not."""
         try:
-            is_ready = _is_told(self._spawn(), deadline)
+            self._hearing = hearing = Hearing(self._spawn())
+            is_ready = hearing.is_ready(deadline)
+            if not is_ready:
+                hearing.close()
         except (OSError, RuntimeError) as error:
             log.error("%s cannot be started: %s", self.name, error)
             is_ready = False
@@ -68,7 +80,7 @@ class KeptWorker(ABC):
         self._thread.start()
 
     def _spawn(self) -> int:
-        """Start a process; returns the descriptor on which it says that it accepts.
+        """Start a process; returns the descriptor on which it says that it accepts, and goes on.
 
         Raises OSError or RuntimeError, and no process is left, if there is no memory, descriptor or thread for it.
         """
@@ -106,32 +118,52 @@ class KeptWorker(ABC):
         pause_s = FIRST_PAUSE_S
         while True:
             began = time.monotonic()
-            assert self._process is not None
-            status = self._process.wait()
+            status, hung = self._attend()
             if self._stopping.is_set():
                 return
             lived_s = time.monotonic() - began
             pause_s = FIRST_PAUSE_S if lived_s > LONGEST_PAUSE_S else min(pause_s * 2, LONGEST_PAUSE_S)
             log.error("%s ended with status %d after %.0f s: it is started again", self.name, status, lived_s)
-            self._record(status)
+            self._record(status, hung=hung)
             self._reporter.tally.add("worker_restarts_total", self.name)
             while not self._is_started_after(pause_s):
                 if self._stopping.is_set():
                     return
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
+    def _attend(self) -> tuple[int, bool]:
+        """Return the status with which the process has ended, and whether it hung: then it is killed."""
+        hearing, process = self._hearing, self._process
+        assert hearing is not None
+        assert process is not None
+        try:
+            hung = hearing.is_lost(self._stopping, START_TIMEOUT_S, MAX_SILENCE_S)
+        finally:
+            hearing.close()
+        if hung:
+            log.error("%s hangs: it has shown no sign of life for %.0f s, and is killed", self.name, hearing.silence_s)
+            self._reporter.tally.add("worker_hangs_total", self.name)
+            process.kill()
+        while True:
+            try:
+                return process.wait(START_TIMEOUT_S), hung
+            except subprocess.TimeoutExpired:
+                if not self._stopping.is_set():  # else `wait` says when
+                    process.kill()
+
     def _is_started_after(self, pause_s: float) -> bool:
         if self._stopping.wait(pause_s):
             return False
         try:
-            os.close(self._spawn())
+            self._hearing = Hearing(self._spawn())
         except (OSError, RuntimeError) as error:  # no memory, descriptor or thread: then later
             log.error("%s cannot be started: %s", self.name, error)
             return False
         return True
 
-    def _record(self, status: int) -> None:
-        details: dict[str, Detail] = {"what": f"{self.kind.lower()} worker ended", "log": self.name, "status": status}
+    def _record(self, status: int, *, hung: bool) -> None:
+        what = f"{self.kind.lower()} worker {'hung' if hung else 'ended'}"
+        details: dict[str, Detail] = {"what": what, "log": self.name, "status": status}
         try:
             self._archive.record(Action.SERVICE_STOP, details, Outcome.FAILED)
         except StrongroomError as error:
@@ -174,17 +206,3 @@ def _gather(start: Callable[[float], None], deadline: float, problems: list[Stro
         start(deadline)
     except StrongroomError as error:
         problems.append(error)
-
-
-def _is_told(ready: int, deadline: float) -> bool:
-    """Whether something is written to a pipe before its other end is closed, or the time is over."""
-    told = threading.Event()
-    said: list[bytes] = []
-
-    def read() -> None:
-        said.append(os.read(ready, 16))
-        os.close(ready)
-        told.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    return told.wait(max(0.0, deadline - time.monotonic())) and said == [b"ready\n"]

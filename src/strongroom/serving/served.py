@@ -34,7 +34,7 @@ class Served:
         reporter = Reporter(self._board, SERVE_PLACE, "serve", Tally())
         self._dicom = DicomService(archive, reporter)
         self._web = WebService(archive, reporter)
-        self._check, self._digests = BackgroundCheck(archive), DigestService(archive.home)
+        self._check, self._digests = BackgroundCheck(archive), DigestService(archive.home, archive.config)
         self._gauges = Gauges(archive, self._dicom, reporter)
         self._self_report = SelfReport(archive, self._board)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from strongroom.config import Config
+
 LAST_MOMENT_S = 5.0
 """After the time for draining: a worker that has not ended by then ends at once."""
 
@@ -11,9 +13,11 @@ LAST_MOMENT_S = 5.0
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the parent writes to a worker's standard input: descriptors are numbers of inherited ones.
 
-    ``place`` is its place on the board of that many; without a board (-1) it counts for nobody."""
+    ``config`` is what `serve` was started with, ``place`` its place on the board of that many; without a board (-1) it
+    counts for nobody."""
 
     home: str
+    config: Config
     log: str
     listener_fd: int
     ready_fd: int

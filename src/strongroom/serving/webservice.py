@@ -42,8 +42,9 @@ class _Worker(KeptWorker):
         return (self._listener.fileno(),)
 
     def orders(self, ready_fd: int) -> Orders:
-        home, listener_fd, board = str(self._archive.home.root), self._listener.fileno(), self._reporter.board
-        return Orders(home, self.name, listener_fd, ready_fd, board.fd, board.count, self._number)
+        archive, listener_fd, board = self._archive, self._listener.fileno(), self._reporter.board
+        home = str(archive.home.root)
+        return Orders(home, archive.config, self.name, listener_fd, ready_fd, board.fd, board.count, self._number)
 
 
 class WebService:

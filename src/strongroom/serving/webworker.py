@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
@@ -17,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +27,7 @@ import uvloop
 from strongroom.admin.console import Console
 from strongroom.admin.deciding import Decisions
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
-from strongroom.config import Home, load
+from strongroom.config import Home
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
 from strongroom.errors import Busy, StrongroomError
@@ -41,6 +39,7 @@ from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import query_limits
 from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.oversight import Oversight
+from strongroom.serving.pulse import PULSE_INTERVAL_S, Pulse
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
 from strongroom.serving.weborders import LAST_MOMENT_S, Orders
@@ -124,9 +123,9 @@ class _Queue:
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, callers: Callers, reporter: Reporter) -> None:
+    def __init__(self, archive: Archive, callers: Callers, reporter: Reporter, pulse: Pulse) -> None:
         config = archive.config
-        self._archive, self._callers, self._reporter = archive, callers, reporter
+        self._archive, self._callers, self._reporter, self._pulse = archive, callers, reporter, pulse
         self._is_current = False
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
@@ -196,15 +195,16 @@ class Worker:
         self._reporter.tally.add("https_requests_total", operation, str(status))
         self._reporter.tally.add("https_request_seconds_total", operation, by=seconds)
 
-    async def serve(self, listener: socket.socket, stop: asyncio.Event, is_ready: Callable[[], object]) -> None:
+    async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Answer until ``stop``, then finish what is under way."""
-        refreshing = asyncio.create_task(self._refresh())
+        refreshing, beating = asyncio.create_task(self._refresh()), asyncio.create_task(self._beat())
         serving = asyncio.create_task(self._server.serve(listener, stop, self._archive.config.https.drain_timeout_s))
         self._pixels.prestart()
         self._report(is_current=True)
-        is_ready()
+        self._pulse.ready()
         await serving
         refreshing.cancel()
+        beating.cancel()
         queues = (self._drawing, self._signing_in, self._asking)
         for pool in (self._pool, self._storing, *(each.threads for each in queues)):
             pool.shutdown(wait=True, cancel_futures=True)
@@ -228,28 +228,36 @@ class Worker:
                     log.error("what has changed could not be read or kept: %s", error)
                     is_current = False
             self._report(is_current=is_current)
+            self._pulse.came_by()
             try:
                 await self._app.end_revoked()
             except Exception:
                 log.exception("answers under way could not be held against what has changed")
 
+    async def _beat(self) -> None:
+        while True:
+            self._pulse.beat()
+            await asyncio.sleep(PULSE_INTERVAL_S)
+
 
 def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     """Serve until ``stopped``. Raises ConfigError, StorageUnavailable if the archive cannot be opened."""
-    archive = Archive(home, orders.log)
+    archive = Archive(home, orders.log, orders.config)
     log_to_stderr(archive.config.log.format)
     board = Board(orders.board_fd, orders.places) if orders.places else Board.new(1)
     reporter = Reporter(board, orders.place, orders.log, Tally())
     archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
+    pulse = Pulse(orders.ready_fd)
     try:
         callers = Callers(archive)
-        worker = Worker(archive, callers, reporter)
+        worker = Worker(archive, callers, reporter, pulse)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
         callers.close()
     finally:
         archive.close()
         board.close()
+        pulse.close()
 
 
 async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> None:
@@ -263,12 +271,7 @@ async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> No
 
     threading.Thread(target=wait, name="stop", daemon=True).start()
 
-    def say_ready() -> None:
-        with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
-            os.write(orders.ready_fd, b"ready\n")
-        os.close(orders.ready_fd)
-
-    await worker.serve(listener, stop, say_ready)
+    await worker.serve(listener, stop)
 
 
 def main() -> int:
@@ -281,7 +284,7 @@ def main() -> int:
     orders = msgspec.json.decode(read_orders(), type=Orders)
     home = Home(Path(orders.home))
     try:
-        follow_parent(stopped.set, load(home).https.drain_timeout_s + LAST_MOMENT_S)
+        follow_parent(stopped.set, orders.config.https.drain_timeout_s + LAST_MOMENT_S)
         serve(home, orders, stopped)
     except StrongroomError as error:
         log.error("an HTTPS worker ended: %s", error)

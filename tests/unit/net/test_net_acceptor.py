@@ -112,8 +112,10 @@ class Rejected:
     ) -> Event:
         kind, body = answer
         assert (kind, tuple(body[1:])) == (A_ASSOCIATE_RJ, self.pdu)
-        event = archive.wait_for_refusal(self.why, since)
-        assert (event.action, event.principal.aet, event.principal.address) == (Action.ASSOCIATION, "", "127.0.0.1")
+        event = archive.wait_for_event(
+            lambda event: event.action is Action.ASSOCIATION and event.details.get("reason") == self.why, since
+        )
+        assert (event.outcome, event.principal.aet, event.principal.address) == (Outcome.REFUSED, "", "127.0.0.1")
         assert event.principal.fingerprint == (fingerprint_of(credentials) if credentials else "")
         return event
 

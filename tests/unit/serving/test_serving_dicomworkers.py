@@ -47,6 +47,7 @@ from strongroom.serving import dicomworkers
 from strongroom.serving.dicomparts import DicomParts
 from strongroom.serving.dicomworker import READY, WRITER, Handed, Worker
 from strongroom.serving.dicomworkers import DicomWorkers
+from strongroom.serving.pulse import Pulse
 from strongroom.store.remote import RemoteWriter
 from strongroom.types import Principal
 
@@ -393,7 +394,8 @@ def test_what_is_no_connection_costs_a_worker_nothing(tmp_path: Path, caplog: py
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     begun: list[Visitor] = []
     with opened(new_home(tmp_path / "home")) as archive, theirs, ExitStack() as stack:
-        worker = Worker(archive, control, new_reporter(archive))
+        heard, told = os.pipe()
+        worker = Worker(archive, control, new_reporter(archive), Pulse(told))
         worker.associations.begin = begun.append  # type: ignore[method-assign]
         taking = threading.Thread(target=worker.take_connections)
         taking.start()
@@ -406,5 +408,8 @@ def test_what_is_no_connection_costs_a_worker_nothing(tmp_path: Path, caplog: py
             taking.join(TIMEOUT_S)
         begun[0].raw.close()
         begun[0].place.leave()
+    assert os.read(heard, 1) == b".", "it goes on"
+    os.close(heard)
+    os.close(told)
     assert [visitor.plaintext_peer for visitor in begun] == ["OLD"]
     assert "a bug ended a connection" in caplog.text

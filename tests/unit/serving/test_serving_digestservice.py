@@ -40,7 +40,7 @@ def workers() -> list[int]:
 def test_it_computes_and_is_started_again(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     with opened(home) as archive:
-        service = DigestService(home)
+        service = DigestService(home, archive.config)
         service.start()
         try:
             store(archive, Sample(1))
