@@ -121,28 +121,37 @@ def parse_since(text: str, now: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def alerts(archive: Archive, since: datetime | None = None) -> Iterator[Alert]:
-    """Yield every alert of the trail from ``since`` on, in the order of their times. Raises StorageUnavailable.
+def parse_place(text: str) -> tuple[str, int]:
+    """The log and the number of an alert, as the list names it: ``serve:17``. Raises ConfigError."""
+    log, _, number = text.rpartition(":")
+    if not log or not (number.isascii() and number.isdecimal() and len(number) < 16):
+        raise ConfigError("an alert is named by its log and its number, as `strongroom alerts` has it: serve:17")
+    return log, int(number)
 
-    A record that cannot be read is passed over: `strongroom trail verify` names it.
+
+def alerts(archive: Archive, since: datetime | None = None) -> Iterator[tuple[Alert, Seen | None]]:
+    """Yield every alert of the trail from ``since`` on, in the order of their times, and who has seen to it.
+
+    Raises StorageUnavailable. A record that cannot be read is passed over: `strongroom trail verify` names it.
     """
     start_s = 0.0 if since is None else since.timestamp()
     with snapshot(archive.index.database) as cursor:
         logs = [_alerts_of(archive, cursor, log, start_s) for log in archive.trail_reader.logs(cursor)]
-        for record in heapq.merge(*logs, key=lambda record: record.time):
-            yield _explained(record)
+        for record, seen in heapq.merge(*logs, key=lambda each: each[0].time):
+            yield _explained(record), seen
 
 
-def _alerts_of(archive: Archive, cursor: Any, log: str, start_s: float) -> Iterator[Record]:
-    reader = archive.trail_reader
+def _alerts_of(archive: Archive, cursor: Any, log: str, start_s: float) -> Iterator[tuple[Record, Seen | None]]:
+    reader, table = archive.trail_reader, SeenAlerts(archive.backend.dialect)
     seq = first_since(archive, cursor, log, start_s - _BEFORE_S) if start_s else 0
     while rows := reader.read(cursor, log, seq, MAX_PAGE):
+        seen = table.between(cursor, log, rows[0].seq, rows[-1].seq)
         for row in rows:
             if row.raw.startswith(ALERT_START):
                 with contextlib.suppress(IntegrityError, LimitExceeded):
                     record = parse_record(row.raw)
                     if record.time.timestamp() >= start_s:
-                        yield record
+                        yield record, seen.get(row.seq)
         seq = rows[-1].seq + 1
 
 

@@ -7,7 +7,6 @@ meanwhile; last the manifest, and the name that makes it a backup.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import os
 import time
@@ -271,8 +270,3 @@ def last_backup(archive: Archive) -> tuple[str, float]:
     with snapshot(archive.index.database) as cursor:
         name, _, taken = archive.index.registry.get_meta(cursor, LAST_BACKUP).partition(" ")
     return (name, float(taken)) if taken.isdecimal() else ("", 0.0)
-
-
-def taken_at(manifest: Manifest) -> dt.datetime:
-    """When the index of a backup was copied."""
-    return dt.datetime.fromtimestamp(manifest.taken_s, dt.UTC)

@@ -22,7 +22,7 @@ from strongroom.admin.restore import restore as run_restore
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.cli import BAD_NEWS, new_group
 from strongroom.cli.check import finding_line
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, minute_text, time_text
 from strongroom.cli.progress import counted, duration, phases, printable, size
 from strongroom.config import environment
 from strongroom.errors import ConfigError, IntegrityError
@@ -186,7 +186,7 @@ def _contents(manifest: Manifest) -> str:
     held = f", {counts['held']} in quarantine" if counts["held"] else ""
     missing = f", {len(manifest.missing)} objects MISSING" if manifest.missing else ""
     return (
-        f"taken {administration.taken_at(manifest).isoformat(timespec='seconds')}, {counts['studies']} studies, "
+        f"taken {minute_text(round(manifest.taken_s * 1e6))}, {counts['studies']} studies, "
         f"{counted(counts['instances'], 'object')} ({size(counts['data_bytes'])}){held}, "
         f"{sum(manifest.records.values())} trail records{missing}"
     )
@@ -225,7 +225,7 @@ def _verdict(restored: Restored, root: Path) -> str:
             f"{root} is NOT an archive yet: look at the findings, then run the same again, with --accept-findings if "
             "there is no better backup"
         )
-    made = administration.taken_at(restored.manifest).isoformat(timespec="seconds")
+    made = minute_text(round(restored.manifest.taken_s * 1e6))
     return f"{root} is the archive as it was at {made}; what came later is not in it. Next: strongroom serve"
 
 
@@ -246,7 +246,7 @@ def _manifest_json(manifest: Manifest) -> dict[str, object]:
     return {
         "backup": manifest.name,
         "archive": manifest.archive_id,
-        "taken": administration.taken_at(manifest).isoformat(),
+        "taken": time_text(round(manifest.taken_s * 1e6)),
         "counts": manifest.counts,
         "trail_records": manifest.records,
         "master_keys": list(manifest.masters),

@@ -12,7 +12,7 @@ import typer
 
 from strongroom.admin import check as administration
 from strongroom.cli import BAD_NEWS
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, minute_text, time_text
 from strongroom.cli.progress import counted, duration, phases, printable, size
 from strongroom.store.check import Finding
 from strongroom.store.rounds import Round
@@ -56,13 +56,17 @@ def _say_last(found: administration.LastRounds, output: Format) -> None:
                 print(line)
         if rounds.last is None:
             print("no round of the background check has ended yet")
-        print(f"next round not before {_when(found.next_s)}" if found.next_s else "check.every_days is 0: never")
+        print(f"next round not before {_minute(found.next_s)}" if found.next_s else "check.every_days is 0: never")
     if damaged:
         raise typer.Exit(BAD_NEWS)
 
 
 def _when(time_s: float) -> str | None:
     return time_text(round(time_s * 1e6))
+
+
+def _minute(time_s: float) -> str:
+    return minute_text(round(time_s * 1e6))
 
 
 def _round_json(done: Round | None) -> dict[str, object] | None:
@@ -78,9 +82,9 @@ def _round_words(done: Round) -> Iterator[str]:
         yield finding_line(Finding(each.kind, each.what, each.study_uid, each.series_uid, each.sop_uid, each.object_id))
     if done.damaged > len(done.listed):
         yield f"and {done.damaged - len(done.listed)} more findings"
-    state = f"ended {_when(done.ended_s)}" if done.ended_s else "is under way"
+    state = f"ended {_minute(done.ended_s)}" if done.ended_s else "is under way"
     yield (
-        f"round {done.number} of the background check, begun {_when(done.started_s)}, {state}: "
+        f"round {done.number} of the background check, begun {_minute(done.started_s)}, {state}: "
         f"{counted(done.objects, 'object')} ({size(done.data_bytes)}) read, "
         + (f"{done.damaged} DAMAGED" if done.damaged else "none damaged")
     )

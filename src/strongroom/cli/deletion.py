@@ -16,7 +16,16 @@ from strongroom.admin.two_people import authenticated, now_us
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.proposals import Matter, Proposal
 from strongroom.cli import BAD_NEWS
-from strongroom.cli.options import ByOption, Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
+from strongroom.cli.options import (
+    ByOption,
+    Format,
+    FormatOption,
+    HomeOption,
+    asked_passcode,
+    home_of,
+    minute_text,
+    time_text,
+)
 from strongroom.cli.progress import State, Work, counted, size
 from strongroom.cli.unsafe import REFUSALS
 from strongroom.errors import Denied, StrongroomError
@@ -83,7 +92,7 @@ def _write_receipt(reserved: ReservedFile | None, deletion: Deletion) -> list[st
 def _proposed_text(proposal: Proposal) -> str:
     return (
         f"proposed       study {proposal.subject}: somebody else has to run the same command, or agree on the page\n"
-        f"lapses         {time_text(proposal.lapses_us)}"
+        f"lapses         {minute_text(proposal.lapses_us)}"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from strongroom.admin.jobs import jobs as read_jobs
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.oversight import Job
-from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, home_of, minute_text
 from strongroom.cli.progress import printable
 
 
@@ -28,6 +28,6 @@ def jobs(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
 
 def _line(job: Job) -> str:
     far = f"{job.done} of {job.total} {job.unit}" if job.total else ""
-    since = f"since {time_text(job.started_us)} by {job.person or 'the archive'}" if job.started_us else ""
+    since = f"since {minute_text(job.started_us)} by {job.person or 'the archive'}" if job.started_us else ""
     words = [f"{job.kind:<20} {job.state:<8}", far, since, job.result, f"last: {job.last}" if job.last else ""]
     return "  ".join(filter(None, words))

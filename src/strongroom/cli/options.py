@@ -7,7 +7,7 @@ import getpass
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -42,6 +42,14 @@ ByOption = Annotated[
 ]
 
 
+WHO_MAY_NOT: Final = {
+    "user-disabled": "your account is disabled",
+    "role-may-not": "your role may not: this takes a security-officer or an administrator",
+    "user-or-passcode-wrong": "no such account, or not its passcode: `strongroom user list` has the accounts",
+}
+"""Why somebody may do nothing in his own name, in words, by the reason of the refusal."""
+
+
 def asked_passcode() -> str:
     """The passcode of whoever runs a command in his own name. Raises ConfigError if there is nobody to ask."""
     given = environment("STRONGROOM_PASSCODE")
@@ -61,10 +69,11 @@ def home_of(path: Path | None) -> Home:
 
 
 def minute_text(microseconds: int) -> str:
-    """A time (microseconds since 1970) to the minute, as people read it: ``2026-11-22 15:22 UTC``."""
+    """A time (microseconds since 1970) to the minute, as every text for people has it: ``2026-11-22 15:22 UTC``."""
     return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def time_text(microseconds: int) -> str | None:
-    """A time (microseconds since 1970) as ISO 8601 in UTC; None for 0, which stands for never."""
-    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).isoformat() if microseconds else None
+    """A time (microseconds since 1970) to the second as programs read it, ISO 8601 in UTC; None for 0, never."""
+    time = dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC)
+    return time.isoformat(timespec="seconds") if microseconds else None

@@ -17,7 +17,16 @@ from strongroom.admin.two_people import Order, now_us, verified
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.reasons import parse_reason
 from strongroom.cli import BAD_NEWS, COULD_NOT_RUN, new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
+from strongroom.cli.options import (
+    WHO_MAY_NOT,
+    Format,
+    FormatOption,
+    HomeOption,
+    asked_passcode,
+    home_of,
+    minute_text,
+    time_text,
+)
 from strongroom.cli.progress import counted, printable, size
 from strongroom.errors import ConfigError, Denied, IntegrityError, NotFound, Refused, StrongroomError
 from strongroom.store.quarantine import Entry, What, parse_quarantine_id, quarantine_id
@@ -51,7 +60,7 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     for entry in entries:
         asked = "".join(f"  {request.what.value} asked by {request.user}" for request in entry.requests)
         line = (
-            f"{entry.id:<8} {time_text(entry.received_us)}  {_sender(entry)}  {entry.severity or '-':<8} "
+            f"{entry.id:<8} {minute_text(entry.received_us)}  {_sender(entry)}  {entry.severity or '-':<8} "
             f"{entry.reason}  {size(entry.data_bytes)}  {class_name(entry)}{asked}"
         )
         print(printable(line))
@@ -171,12 +180,9 @@ def _carry_out(archive: Archive, orders: list[Order], act: Callable[[Archive, Or
         raise typer.Exit(COULD_NOT_RUN if unknown == len(orders) else BAD_NEWS)
 
 
-_REFUSALS = {
+_REFUSALS = WHO_MAY_NOT | {
     "same-person": "you have asked for this yourself; it takes another person to do it",
     "request-lapsed": "the request lapsed, or was withdrawn with its account, meanwhile: ask again",
-    "user-disabled": "your account is disabled",
-    "role-may-not": "your role may not: this takes a security-officer or an administrator",
-    "user-or-passcode-wrong": "no such account, or not its passcode: `strongroom user list` has the accounts",
 }
 
 
@@ -191,7 +197,7 @@ def _as_text(done: Done, what: What) -> list[str]:
     if done.step is Step.ASKED:
         return [
             f"{done.id} {what.value} asked for: another person has to run the same command",
-            f"          the request lapses {time_text(done.lapses_us)}",
+            f"          the request lapses {minute_text(done.lapses_us)}",
         ]
     verdict = f", {done.verdict}" if done.verdict else ""
     lines = [f"{done.id} {done.step.value}{verdict}; asked for by {done.asked_by}"]
@@ -253,7 +259,7 @@ def _lines(entry: Entry) -> list[str]:
     conflict = administration.conflict_of(entry.reason)
     lines = [
         f"{entry.id}: {entry.reason}, {entry.severity or 'no'} severity" + (f": {conflict}" if conflict else ""),
-        f"received        {time_text(entry.received_us)}, {counted(entry.times, 'time')}",
+        f"received        {minute_text(entry.received_us)}, {counted(entry.times, 'time')}",
         f"from            {_sender(entry)}" + (f", by {entry.sender.via}" if entry.sender.via else ""),
         f"SOP class       {class_name(entry)}",
         f"SOP instance    {entry.sop_uid}",
@@ -265,7 +271,7 @@ def _lines(entry: Entry) -> list[str]:
     ]
     for request in entry.requests:
         lines.append(
-            f"{request.what.value:<15} asked by {request.user}, {time_text(request.asked_us)}: {request.reason}"
+            f"{request.what.value:<15} asked by {request.user}, {minute_text(request.asked_us)}: {request.reason}"
         )
     return lines
 

@@ -14,18 +14,24 @@ from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.emergencies import Opening
 from strongroom.archive.sharing import Share
 from strongroom.cli import BAD_NEWS, new_group
-from strongroom.cli.options import ByOption, Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
+from strongroom.cli.options import (
+    WHO_MAY_NOT,
+    ByOption,
+    Format,
+    FormatOption,
+    HomeOption,
+    asked_passcode,
+    home_of,
+    minute_text,
+    time_text,
+)
 from strongroom.cli.progress import counted, printable
 from strongroom.errors import Denied, StrongroomError
 
 shares = new_group("Studies shown to people without an account.")
 emergencies = new_group("Patients seen outside a scope in an emergency.")
 
-_REFUSALS = {
-    "same-person": "it was you: somebody else has to look at it",
-    "user-or-passcode-wrong": "no such account, or not its passcode: `strongroom user list` has the accounts",
-    "role-may-not": "your role may not: this takes a security-officer or an administrator",
-}
+_REFUSALS = WHO_MAY_NOT | {"same-person": "it was you: somebody else has to look at it"}
 
 
 @shares.command("list")
@@ -45,7 +51,7 @@ def list_shares(home: HomeOption = None, output: FormatOption = Format.TEXT) -> 
         standing = each.standing(now_us).value
         print(
             printable(
-                f"{each.number:<6} {standing:<8} until {time_text(each.expires_us)}  by {each.maker}  "
+                f"{each.number:<6} {standing:<8} until {minute_text(each.expires_us)}  by {each.maker}  "
                 f"for {each.recipient}  {opened}  study {each.study_uid}  {each.reason}"
             )
         )
@@ -130,7 +136,7 @@ def _state(each: Opening, now_us: int) -> str:
 
 
 def _opening_line(each: Opening, now_us: int) -> str:
-    times = f"{time_text(each.opened_us)} until {time_text(each.ends_us)}"
+    times = f"{minute_text(each.opened_us)} until {minute_text(each.ends_us)}"
     return f"{each.number:<6} {times}  {each.person}: {each.reason}  {_state(each, now_us)}"
 
 

@@ -15,7 +15,7 @@ from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.access import scope_terms
 from strongroom.archive.tokens import Token, parse_token_rights, rights_in_words
 from strongroom.cli import new_group
-from strongroom.cli.options import Format, FormatOption, HomeOption, ScopeOption, home_of, time_text
+from strongroom.cli.options import Format, FormatOption, HomeOption, ScopeOption, home_of, minute_text, time_text
 from strongroom.cli.progress import printable
 
 group = new_group("Access tokens for HTTPS.")
@@ -41,7 +41,7 @@ def add(
     # The secret alone is the output, so that a shell can keep it: TOKEN=$(strongroom token add ...).
     told = f"token {token.name} may {', '.join(rights_in_words(token.rights))} within {_scope(token)}"
     print(printable(told), file=sys.stderr)
-    print(f"until {time_text(token.expires_us)}; shown this once, only its hash is kept:", file=sys.stderr)
+    print(f"until {minute_text(token.expires_us)}; shown this once, only its hash is kept:", file=sys.stderr)
     print(secret)
 
 
@@ -59,7 +59,7 @@ def list_(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
     if not tokens:
         print("no tokens")
     for token in tokens:
-        until = (time_text(token.expires_us) or "")[:10]
+        until = minute_text(token.expires_us)
         print(printable(f"{token.name:<24} {_state(token):<8} {until} {_rights(token):<24} {_scope(token)}"))
 
 

@@ -12,17 +12,25 @@ from strongroom.admin.two_people import authenticated, now_us
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.proposals import Stage
 from strongroom.cli import BAD_NEWS, new_group
-from strongroom.cli.options import ByOption, Format, FormatOption, HomeOption, asked_passcode, home_of, time_text
+from strongroom.cli.options import (
+    WHO_MAY_NOT,
+    ByOption,
+    Format,
+    FormatOption,
+    HomeOption,
+    asked_passcode,
+    home_of,
+    minute_text,
+)
 from strongroom.cli.progress import counted, printable
 from strongroom.errors import Denied, StrongroomError
 
 group = new_group("Exceptions in config.toml that weaken the archive: two administrators agree to each.")
 
-REFUSALS = {
+REFUSALS = WHO_MAY_NOT | {
     "same-person": "you have proposed this yourself; it takes another person to do it",
     "request-lapsed": "what was proposed lapsed, or was decided, meanwhile: propose it again",
     "role-may-not": "your role may not",
-    "user-or-passcode-wrong": "no such account, or not its passcode: `strongroom user list` has the accounts",
 }
 
 
@@ -72,7 +80,7 @@ def approve_(
         print(f"{proposal.subject[:16]} agreed to by {proposal.proposer} and {proposal.decided_by}: restart the server")
         return
     print(f"{proposal.subject[:16]} proposed: another administrator has to run the same command")
-    print(f"{'':<16} it lapses {time_text(proposal.lapses_us)}")
+    print(f"{'':<16} it lapses {minute_text(proposal.lapses_us)}")
 
 
 def _state(each: Exceptional, now: int) -> str:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.archives import new_home, opened
+from harness.archives import new_home, opened, trail_events
 from harness.ingesting import Sample, arrival_of, store
-from harness.quarantines import infected
+from harness.quarantines import PASSCODE, infected
 from harness.shell import Shell, shell
+from strongroom.admin import users
 from strongroom.admin.alerts import parse_since
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.roles import Role
 from strongroom.config import Home
 from strongroom.errors import ConfigError, Refused
 from strongroom.types import Principal
@@ -61,8 +63,8 @@ def test_each_says_when_what_whence_which_and_what_to_do(run: Shell, home: Home)
     ran = run("alerts", "--home", home.root)
     assert ran.code == BAD_NEWS
     hidden, altered, total = ran.out.split("\n\n")
-    assert hidden.splitlines()[0].startswith(f"{datetime.now(UTC):%Y-%m-%dT}")
-    assert hidden.splitlines()[0].endswith("Z  critical  screening")
+    assert hidden.splitlines()[0].startswith(f"{datetime.now(UTC):%Y-%m-%d} ")
+    assert hidden.splitlines()[0].endswith(" UTC  critical  screening")
     for word in ("SR-PE-001", "CT1, 192.0.2.7, certificate abababababababab", SAMPLE.sop_uid, SAMPLE.study_uid):
         assert word in hidden
     assert "strongroom quarantine show Q1" in hidden
@@ -83,6 +85,46 @@ def test_as_json(run: Shell, home: Home) -> None:
     assert (hidden["details"]["sop_uid"], hidden["details"]["quarantine"]) == (SAMPLE.sop_uid, "Q1")
     assert hidden["time"] < altered["time"]
     assert hidden["time"].endswith("Z")
+
+
+def test_one_is_acknowledged_by_who_may_and_is_not_about_it(
+    run: Shell, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home) as archive:
+        for name, role in (("ann", Role.ADMINISTRATOR), ("bob", Role.SECURITY_OFFICER), ("jdoe", Role.PHYSICIAN)):
+            users.add(archive, name, PASSCODE, role)
+        told = {"what": "break-glass", "reason": "break-glass", "severity": "high"}
+        archive.index.record(Event(Action.ALERT, Outcome.WARNING, Principal("Bob", "", "Bob", "192.0.2.7"), told))
+    monkeypatch.setenv("STRONGROOM_PASSCODE", PASSCODE)
+    command = ["alerts", "--home", home.root]
+    first, second, own = [f"{each['log']}:{each['seq']}" for each in json.loads(run(*command, "--format", "json").out)]
+    assert f"--acknowledge {first}" in run(*command).out
+
+    def acknowledged(place: str, by: str = "bob", *remark: str) -> str:
+        """What the command complains of."""
+        ran = run(*command, "--acknowledge", place, "--by", by, *(remark or ("--remark", "a test file")))
+        assert (ran.code == GOOD) == (not ran.err)
+        return ran.err
+
+    assert "role" in acknowledged(first, "jdoe")
+    assert "yourself" in acknowledged(own)
+    assert "--remark" in acknowledged(first, "bob", "--remark", "")
+    for nothing in ("local:0", "nowhere:1", f"{first}0000", "x", ":1", "local:-1"):
+        assert acknowledged(nothing), nothing
+    assert acknowledged(first) == ""
+    assert "already" in acknowledged(first)
+    text = run(*command)
+    assert text.code == BAD_NEWS
+    assert "seen    by bob, " in text.out
+    assert text.out.endswith("3 alerts: 2 critical, 1 high; 1 seen to\n")
+    seen, still_open, _ = json.loads(run(*command, "--format", "json").out)
+    assert (seen["seen"]["by"], seen["seen"]["remark"], still_open["seen"]) == ("bob", "a test file", None)
+    assert acknowledged(second) == ""
+    assert acknowledged(own, "ann") == ""
+    assert run(*command).code == run(*command, "--format", "json").code == GOOD
+    with opened(home) as archive:
+        by = [event.details for event in trail_events(archive) if event.action is Action.ALERT_SEEN]
+    assert [f"{each['log']}:{each['seq']}" for each in by] == [first, second, own]
 
 
 def test_since_leaves_out_what_came_before(run: Shell, home: Home) -> None:

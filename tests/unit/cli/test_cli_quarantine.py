@@ -74,7 +74,7 @@ def test_the_list_says_what_when_from_whom_and_why(run: Shell, home: Home, as_us
     ran = run("quarantine", "list", "--home", home.root)
     assert ran.code == GOOD
     first, second, total = ran.out.splitlines()
-    for word in ("Q1", "CT1", "192.0.2.7", "critical", "screening", "CT Image Storage", "2027-01-15T08:00:00"):
+    for word in ("Q1", "CT1", "192.0.2.7", "critical", "screening", "CT Image Storage", "2027-01-15 08:00 UTC"):
         assert word in first
     assert "web-upload" in second
     assert "2001:db8::7" in second
