@@ -221,7 +221,8 @@ class Worker:
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             is_current = True
-            for work in (self._tls.refresh, self._archive.forget_deleted, self._callers.keep_used):
+            archive = self._archive
+            for work in (self._tls.refresh, archive.forget_deleted, archive.index.catch_up, self._callers.keep_used):
                 try:
                     await self._run_blocking(work)
                 except StrongroomError as error:

@@ -462,3 +462,15 @@ def open_sqlcipher(path: Path, key: bytes, *, cache_mib: int) -> Backend:
     )
     wal = path.with_name(path.name + "-wal")
     return Backend(engine.dialect, connect, driver.Error, engine, lambda cursor: cursor.connection.total_changes, wal)
+
+
+def open_in_memory() -> Any:
+    """A connection to a database that is in no file and that nobody else has; what is deleted in it is overwritten.
+
+    Whichever thread may use it, one at a time.
+    """
+    import sqlcipher3.dbapi2 as driver
+
+    connection = driver.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.cursor().execute("PRAGMA secure_delete = ON").fetchone()
+    return connection

@@ -38,7 +38,8 @@ from strongroom.store.schema.tables import (
     STUDY,
 )
 from strongroom.store.scope import is_study_visible
-from strongroom.store.transaction import GENERATION, Transaction
+from strongroom.store.texts import note_gone
+from strongroom.store.transaction import Transaction
 from strongroom.types import Scope
 
 CLEAR_WAIT_S = 30.0
@@ -120,7 +121,7 @@ class StudyDeletion:
             self._patient.run(cursor, a=patient)
         for key_id in key_ids:
             self._destroyed.run(cursor, key_id=key_id)
-        self._registry.touch(cursor, GENERATION)
+        note_gone(cursor, self._registry, study)
         return DeletedStudy(objects, key_ids)
 
 

@@ -40,6 +40,7 @@ from strongroom.store.scope import (
     visible,
 )
 from strongroom.store.search import count, search
+from strongroom.store.texts import StudyTexts
 from strongroom.store.totals import Totals
 from strongroom.store.transaction import Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.store.turns import Turns
@@ -94,6 +95,7 @@ class Index:
         self._dialect = backend.dialect
         self.registry = Registry(backend.dialect)
         self._totals = Totals(backend.dialect, self.registry)
+        self.texts = StudyTexts(backend.dialect)
         self._digested = Sql(select(func.count()).select_from(DIGEST), self._dialect)
         self._small_object = Sql(
             select(SMALL_OBJECT.c.sealed).where(SMALL_OBJECT.c.id == bindparam("a")), self._dialect
@@ -251,7 +253,15 @@ class Index:
     def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
         """One page of the list of studies in scope."""
         with self.database.read() as cursor:
-            return list_studies(cursor, self._dialect, wanted, scope)
+            return list_studies(cursor, self._dialect, wanted, scope, self.texts)
+
+    def catch_up(self) -> None:
+        """Have what lists of studies search in memory, and nothing of what was deleted; for `serve`, once a second.
+
+        Before anybody has searched it does nothing. Raises StorageUnavailable.
+        """
+        with self.database.reading() as cursor:
+            self.texts.catch_up(cursor)
 
     def condition(self, sop_uid: str) -> Condition:
         """What is known of an instance beside what it says."""

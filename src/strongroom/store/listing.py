@@ -1,7 +1,8 @@
 """The list of studies as SQL: one index in its order, walked until a page is full.
 
 ``study_listed`` has all that is looked at: the order, and the text that is searched. No record is opened that is not
-shown, and a word is compared once a study.
+shown, and a word is compared once a study. Where this process has the texts in memory (`store.texts`), the studies that
+have the words are found there, and the same is asked of them alone.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from strongroom.store.narrowing import narrowed, narrowing
 from strongroom.store.schema.tables import PATIENT, SERIES, STUDY
 from strongroom.store.scope import ScopeShape, computed, joined, shape_of, values_of, visible, visible_series
 from strongroom.store.search import COMPUTED
+from strongroom.store.texts import DIALECT, StudyTexts
 from strongroom.types import Scope
 
 FETCHED: Final = 64
 """Records in one SELECT."""
+AMONG: Final = (64, 256)
+"""Studies found in memory that one SELECT looks at: the fewest that will do, so that there are few statements."""
 
+_IN_MEMORY: Final = frozenset(("first_date", "last_date", "start"))
+"""What is asked beside words and can be told by the texts in memory."""
 _SHOWN: Final = (0x00080061, 0x00201206, 0x00201208)
 _OF_MODALITY: Final = SERIES.alias("series_of_modality")
 
@@ -40,9 +46,11 @@ class ListShape(NamedTuple):
     scope: ScopeShape | None
     institutions: int = 0
     """How many names of institutions are asked for."""
+    among: int = 0
+    """The studies that are looked at; 0 are all."""
 
 
-def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope | None) -> StudyPage:
+def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope | None, texts: StudyTexts) -> StudyPage:
     """One page; from the beginning if the study that it goes on from is not here any more."""
     values = _values(wanted) | values_of(scope)
     start = wanted.older_than or wanted.newer_than
@@ -61,13 +69,37 @@ def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope 
     asked = (len(wanted.words), terms | narrow.terms, bool(wanted.newer_than))
     shape = ListShape(*asked, shape_of(scope), narrow.institutions)
     values["row_limit"] = wanted.limit + 1
-    rows = _statement(dialect, shape).run(cursor, **values).fetchall()
-    numbers = [row[0] for row in rows]
+    numbers = _numbers(cursor, dialect, shape, values, texts)
     there_are_more = len(numbers) > wanted.limit
     shown = _records(cursor, dialect, numbers[: wanted.limit], scope)
     if wanted.newer_than:
         return StudyPage(shown[::-1], has_newer=there_are_more, has_older=True)
     return StudyPage(shown, has_newer=bool(start), has_older=there_are_more)
+
+
+def _numbers(cursor: Any, dialect: Dialect, shape: ListShape, values: dict[str, Any], texts: StudyTexts) -> list[int]:
+    """The numbers of the studies of one page and of one more, those nearest to where it begins first."""
+    limit = values["row_limit"]
+    if shape.words:
+        # All of them are shown, if nothing is asked that memory does not know.
+        most = min(limit, AMONG[-1]) if shape.scope is None and shape.terms <= _IN_MEMORY else AMONG[-1]
+        in_memory = _statement(DIALECT, ListShape(shape.words, shape.terms & _IN_MEMORY, shape.is_backwards, None))
+        some = texts.find(cursor, in_memory, values | {"row_limit": most})
+        if some is not None:
+            found = _those(cursor, dialect, shape, values, some)
+            if len(some) < most or len(found) == limit:
+                return found
+    return [row[0] for row in _statement(dialect, shape).run(cursor, **values).fetchall()]
+
+
+def _those(cursor: Any, dialect: Dialect, shape: ListShape, values: dict[str, Any], some: Sequence[int]) -> list[int]:
+    """The same of these studies alone."""
+    if not some:
+        return []
+    among = next(most for most in AMONG if len(some) <= most)
+    named = {f"study_{number}": each for number, each in enumerate([*some, *[0] * among][:among])}
+    statement = _statement(dialect, shape._replace(among=among))
+    return [row[0] for row in statement.run(cursor, **values, **named).fetchall()]
 
 
 def _records(cursor: Any, dialect: Dialect, numbers: Sequence[int], scope: Scope | None) -> list[SearchRow]:
@@ -123,6 +155,8 @@ def _statement(dialect: Dialect, shape: ListShape) -> Sql:
     if shape.scope is not None:
         found = found.select_from(joined(Level.STUDY)).where(visible(shape.scope, Level.STUDY))
     words: list[Any] = [bindparam(f"word_{number}") for number in range(shape.words)]
+    if shape.among:
+        found = found.where(STUDY.c.id.in_([bindparam(f"study_{number}") for number in range(shape.among)]))
     found = found.where(*(STUDY.c.search_text.like(word, escape=LIKE_ESCAPE) for word in words))
     return Sql(found.order_by(*_nearest_first(shape)).limit(bindparam("row_limit")), dialect)
 
