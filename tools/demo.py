@@ -22,6 +22,7 @@ FIRST_LINK = "first sign-in as "
 NEXT = "\n    "
 ADMINISTRATOR = (
     "    adds people and peers, and looks after the archive; sets up an authenticator app, and sees no images\n"
+    "    its page Posture is red at first: samples that contradict each other raise alerts, and there is no backup\n"
 )
 FATES = {
     "stored": "stored",

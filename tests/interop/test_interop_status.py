@@ -21,7 +21,8 @@ from strongroom.admin.agreeing import Agreement, Wish
 from strongroom.admin.exceptions import approve, exceptions
 from strongroom.admin.posture import posture
 from strongroom.app import now_utc
-from strongroom.archive.posture import Line, Standing, State
+from strongroom.archive.facts import Standing
+from strongroom.archive.posture import Line, State
 from strongroom.archive.proposals import Matter
 from strongroom.archive.roles import Role
 from strongroom.config import Home

@@ -26,9 +26,10 @@ from strongroom.archive.administration import (
     Registered,
     User,
 )
+from strongroom.archive.facts import IS_OPEN
 from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import Peer
-from strongroom.archive.posture import IS_OPEN, Line
+from strongroom.archive.posture import Line
 from strongroom.archive.roles import Role
 from strongroom.archive.tokens import Token
 from strongroom.errors import Denied

@@ -10,7 +10,7 @@ import msgspec
 
 from strongroom.admin.agreeing import Agreement, Wish
 from strongroom.app import Archive, now_utc
-from strongroom.archive.posture import Standing
+from strongroom.archive.facts import Standing
 from strongroom.archive.proposals import Matter, Proposal, Stage, exception_digest
 from strongroom.config import UnsafePlaintext
 from strongroom.errors import NotFound

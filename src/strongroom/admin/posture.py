@@ -23,9 +23,7 @@ from strongroom.admin.trail import LAST_VERIFIED, time_s
 from strongroom.admin.users import users
 from strongroom.app import AUTHORITY_SECRET, SERVER_SECRET, Archive
 from strongroom.archive.administration import User
-from strongroom.archive.model import Level
-from strongroom.archive.peers import Binding
-from strongroom.archive.posture import (
+from strongroom.archive.facts import (
     Certificate,
     CheckpointFolder,
     Data,
@@ -33,12 +31,13 @@ from strongroom.archive.posture import (
     Doors,
     Facts,
     Keys,
-    Line,
     PlaintextException,
     Serving,
     Trail,
-    judge,
 )
+from strongroom.archive.model import Level
+from strongroom.archive.peers import Binding
+from strongroom.archive.posture import Line, judge
 from strongroom.archive.roles import Role
 from strongroom.checkpoints import LATEST_NAME, STAMP_SUFFIX
 from strongroom.net.certificates import read_certificate
@@ -132,6 +131,7 @@ def _trail(archive: Archive) -> Trail:
         heads = [reader.head(cursor, name) for name in logs]
         unsigned = [made_s for name in logs if (made_s := _unsigned_s(reader, cursor, name))]
         verified = archive.index.registry.get_meta(cursor, LAST_VERIFIED).split()
+    open_alerts = [alert for alert, _ in newest(archive, "", count=MAX_ALERTS)[0]]
     return Trail(
         records=sum(head.size for head in heads if head is not None),
         logs=len(heads),
@@ -148,7 +148,8 @@ def _trail(archive: Archive) -> Trail:
         ),
         interval_s=settings.checkpoint_interval_s,
         stamp_interval_s=settings.timestamp_interval_s if settings.timestamp_url else 0.0,
-        alerts=len(newest(archive, "", count=MAX_ALERTS)[0]),
+        alerts=len(open_alerts),
+        alert_kinds=tuple(alert.kind for alert in open_alerts),
         unsigned_s=min(unsigned, default=0.0),
     )
 

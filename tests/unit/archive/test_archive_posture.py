@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.archive.posture import (
-    DAY_S,
+from strongroom.archive.facts import (
     IS_OPEN,
-    SILENT_S,
     Certificate,
     CheckpointFolder,
     Data,
@@ -17,16 +15,12 @@ from strongroom.archive.posture import (
     Doors,
     Facts,
     Keys,
-    Line,
     PlaintextException,
     Serving,
     Standing,
-    State,
     Trail,
-    full_in_days,
-    judge,
-    worst_of,
 )
+from strongroom.archive.posture import DAY_S, SILENT_S, Line, State, full_in_days, judge, worst_of
 
 NOW = 1_800_000_000.0
 GIB = 2**30
@@ -167,6 +161,12 @@ def test_an_archive_that_does_not_run_listens_nowhere() -> None:
     (line,) = [line for line in judge(serving(is_held=False)) if line.about == "Listening"]
     assert line.says.startswith("nothing")
     assert not any(line.about in ("DICOM", "HTTPS") for line in judge(serving(is_held=False)))
+
+
+def test_open_alerts_are_told_by_what_they_are_about() -> None:
+    kinds = ("sop-instance-altered", "screening", "sop-instance-altered")
+    (line,) = [line for line in judge(trail(alerts=3, alert_kinds=kinds)) if line.about == "Alerts"]
+    assert line.says == "3 open: 2 sop-instance-altered, 1 screening"
 
 
 def test_an_exception_is_told_with_whom_where_why_and_until_when() -> None:
