@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from harness.archives import RunningArchive
 from harness.opened import emergencies, proposals, shares
-from harness.people import looked_into
+from harness.people import add_person, looked_into
 from harness.walking import AT_CODE, NOBODY, SCOPED, SETTING_UP, Prepare
 from harness.watching import watched
+from strongroom.admin import groups
+from strongroom.archive.access import parse_scope
 from strongroom.archive.people import Passkey
 from strongroom.archive.roles import RIGHTS_OF, Role
 from strongroom.store.passkeys import PasskeyTable
@@ -119,6 +121,10 @@ CASES: Mapping[str, Case] = {
     "pageNewPerson": at("/people/new"),
     "pageDisablePerson": at("/people/disable?name=physician"),
     "pageResetPerson": at("/people/reset?name=physician"),
+    "pageGroups": at("/groups"),
+    "pageGroup": at("/groups/group?name=Radiology+Nord", own="/groups/group?name=Everybody"),
+    "pageNewGroup": at("/groups/new"),
+    "pageRemoveGroup": at("/groups/remove?name=Radiology+Nord"),
     "pageSessions": at("/sessions"),
     "pageEndSessions": at("/sessions/end-all", one="?name=physician"),
     "pageTokens": at("/tokens"),
@@ -150,7 +156,19 @@ def _peers(running: RunningArchive) -> Mapping[str, str]:
     return {}
 
 
-PREPARED: tuple[Prepare, ...] = (_peers, shares, emergencies, proposals, watched, passkey_of_viewer)
+def _groups(running: RunningArchive) -> Mapping[str, str]:
+    """One of somebody, and one of the administrator who looks."""
+    members = {"Radiology Nord": ("nurse", Role.VIEWER), "Everybody": (Role.ADMINISTRATOR.value, Role.ADMINISTRATOR)}
+    for name, role in members.values():
+        add_person(running, name, role, scope=("none",))
+    with looked_into(running) as archive:
+        for group, (name, _) in members.items():
+            groups.add(archive, group, parse_scope(("institution=St. Mary's & Sons", "modality=CT,MR")))
+            groups.join(archive, group, [name])
+    return {}
+
+
+PREPARED: tuple[Prepare, ...] = (_peers, _groups, shares, emergencies, proposals, watched, passkey_of_viewer)
 """What puts into the archive what a page shows, and says by which words paths name it."""
 
 PAGES = {each.name: each for each in OPERATIONS if each.is_page and each.method == "GET"}

@@ -195,6 +195,50 @@ def test_somebody_is_added_changes_roles_in_another_window_and_is_disabled(
     assert sorted(whats) == ["add", "change", "disable", "passcode set by a sign-in link", "sign-in link"]
 
 
+def test_a_group_is_made_shared_and_removed_and_holds_at_once(served: RunningArchive, window: Open) -> None:
+    client = web.client_of(served, served.add_token("group-loader", "store"))
+    headers, body = web.multipart([("application/dicom", sample("MR_small.dcm").read_bytes())])
+    assert client.request("POST", "/studies", headers, body).status == 200
+    member = signed_in(served, "grouped", Role.VIEWER, scope=("none",))
+    add_person(served, "everything", Role.VIEWER)
+    seen = window()
+    page = seen.page
+    seen.go("/groups")
+    page.get_by_role("link", name="Make a group").click()
+    page.get_by_label("Name").fill("Ward & 9")
+    page.get_by_label("The part").fill("modality=nonsense=")
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert page.get_by_label("Name").input_value() == "Ward & 9"
+    page.get_by_label("The part").fill("modality=CT")
+    page.get_by_role("button", name="Make it").click()
+    page.wait_for_url("**/groups/group?name=Ward+%26+9")
+    assert "everything" not in page.get_by_label("Put somebody in").inner_text()
+    page.get_by_label("Put somebody in").select_option("grouped")
+    page.get_by_role("button", name="Put in").click()
+    expect(page.locator("tbody tr")).to_contain_text("grouped")
+    nothing = b"no study that you may see"
+    assert nothing in member.page("/studies").content
+    page.get_by_label("The part").fill("modality=CT,MR")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("The part")).to_have_value("modality=CT,MR")
+    assert nothing not in member.page("/studies").content
+    seen.go("/groups")
+    expect(page.locator("tr", has_text="Ward & 9")).to_contain_text("modality=CT,MR")
+    page.get_by_role("link", name="Ward & 9").click()
+    page.get_by_role("button", name="Take out").click()
+    expect(page.get_by_text("Nobody.")).to_be_visible()
+    assert nothing in member.page("/studies").content
+    page.get_by_role("link", name="Remove this group").click()
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url("**/groups")
+    assert page.locator("tr", has_text="Ward & 9").count() == 0
+    changes = [each for each in served.events() if each.action is Action.GROUP_CHANGE]
+    assert sorted(each.details["what"] for each in changes) == ["add", "change", "join", "leave", "remove"]
+    assert {each.principal.user for each in changes} == {ROOT}
+    seen.complaints = [each for each in seen.complaints if "400" not in each]  # the answer to the form that was wrong
+
+
 def test_a_token_works_until_it_is_revoked(served: RunningArchive, window: Open) -> None:
     seen = window()
     seen.go("/tokens/new")
@@ -237,12 +281,12 @@ def test_nobody_changes_his_own_account(served: RunningArchive, window: Open) ->
 def test_no_other_role_gets_in_or_sees_a_link(served: RunningArchive, window: Open) -> None:
     for role in (role for role in Role if role is not Role.ADMINISTRATOR):
         client = signed_in(served, f"a-{role}", role)
-        for path in ("/posture", "/peers", "/people", "/sessions", "/tokens", "/peers/new", "/people/new"):
+        for path in ("/posture", "/peers", "/people", "/groups", "/sessions", "/tokens", "/peers/new", "/people/new"):
             assert client.page(path).status == 403, (role, path)
         answer = client.page("/people/new", {"name": "mallory", "role-administrator": "on"})
         assert answer.status == 403
         account = client.page("/account").content.decode()
-        assert not re.search(r'href="/(?:posture|peers|people|sessions|tokens)"', account), role
+        assert not re.search(r'href="/(?:posture|peers|people|groups|sessions|tokens)"', account), role
     add_person(served, "still-there", Role.VIEWER)
     seen = window()
     seen.go("/people")

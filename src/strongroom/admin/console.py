@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from strongroom.admin import accounts, peers, tokens, users
+from strongroom.admin import accounts, groups, peers, tokens, users
 from strongroom.admin.credentials import packed
 from strongroom.admin.exceptions import standing
 from strongroom.admin.posture import listening, posture
 from strongroom.app import Archive
 from strongroom.archive.access import require
 from strongroom.archive.administration import (
+    GroupShown,
     NewLink,
     NewPeer,
     NewToken,
@@ -97,6 +98,36 @@ class Console:
         """Take passcode, second factors and sessions from somebody else, and give him a link for a new start."""
         with self._recording(by, Action.USER_CHANGE):
             return users.reset(self._archive, name, by)
+
+    def groups(self, by: Principal) -> list[GroupShown]:
+        """Every group, by name, and who is in it."""
+        require(by, _RIGHT)
+        return groups.groups(self._archive)
+
+    def add_group(self, by: Principal, name: str, scope: Scope | None) -> None:
+        """Make a group, which nobody is in."""
+        with self._recording(by, Action.GROUP_CHANGE):
+            groups.add(self._archive, name, scope, by)
+
+    def change_group(self, by: Principal, name: str, scope: Scope | None) -> None:
+        """Give a group another scope; not one that he is in."""
+        with self._recording(by, Action.GROUP_CHANGE):
+            groups.change(self._archive, name, scope, by)
+
+    def remove_group(self, by: Principal, name: str) -> None:
+        """Remove a group; not one that he is in."""
+        with self._recording(by, Action.GROUP_CHANGE):
+            groups.remove(self._archive, name, by)
+
+    def join_group(self, by: Principal, name: str, person: str) -> None:
+        """Put somebody else into a group."""
+        with self._recording(by, Action.GROUP_CHANGE):
+            groups.join(self._archive, name, [person], by)
+
+    def leave_group(self, by: Principal, name: str, person: str) -> None:
+        """Take somebody else out of a group."""
+        with self._recording(by, Action.GROUP_CHANGE):
+            groups.leave(self._archive, name, [person], by)
 
     def sessions(self, by: Principal) -> list[OpenSession]:
         """The open sessions of everybody, those that were used last first."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from strongroom.archive.federation import is_of_provider
+from strongroom.archive.groups import Group
 from strongroom.archive.peers import Peer
 from strongroom.archive.posture import Line
 from strongroom.archive.roles import Role
@@ -110,6 +111,14 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupShown:
+    """A group, and the names of who is in it."""
+
+    group: Group
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewLink:
     """A sign-in link: the path to open at the archive's address. Who has it has the account, once.
 
@@ -180,6 +189,24 @@ class Administration(Protocol):
 
     def reset(self, by: Principal, name: str) -> NewLink:
         """Take passcode, second factors and sessions from somebody else, and give him a link for a new start."""
+
+    def groups(self, by: Principal) -> list[GroupShown]:
+        """Every group, by name."""
+
+    def add_group(self, by: Principal, name: str, scope: Scope | None) -> None:
+        """Make a group, which nobody is in."""
+
+    def change_group(self, by: Principal, name: str, scope: Scope | None) -> None:
+        """Give a group another scope; not one that he is in."""
+
+    def remove_group(self, by: Principal, name: str) -> None:
+        """Remove a group; not one that he is in."""
+
+    def join_group(self, by: Principal, name: str, person: str) -> None:
+        """Put somebody else into a group."""
+
+    def leave_group(self, by: Principal, name: str, person: str) -> None:
+        """Take somebody else out of a group."""
 
     def sessions(self, by: Principal) -> list[OpenSession]:
         """The open sessions of everybody, those that were used last first."""

@@ -60,13 +60,18 @@ CHANGES: dict[str, Callable[[Console, Principal], object]] = {
     "disable": lambda console, by: console.disable(by, "bert"),
     "enable": lambda console, by: console.enable(by, "bert"),
     "reset": lambda console, by: console.reset(by, "bert"),
+    "add group": lambda console, by: console.add_group(by, "Heart", parse_scope(["modality=US"])),
+    "change group": lambda console, by: console.change_group(by, "Lung", parse_scope(["modality=US"])),
+    "remove group": lambda console, by: console.remove_group(by, "Lung"),
+    "join group": lambda console, by: console.join_group(by, "Lung", "bert"),
+    "leave group": lambda console, by: console.leave_group(by, "Lung", "bert"),
     "end sessions": lambda console, by: console.end_sessions(by, ""),
     "end session": lambda console, by: console.end_session(by, "0"),
     "add token": lambda console, by: console.add_token(by, NewToken("t", frozenset({Right.FIND}))),
     "revoke token": lambda console, by: console.revoke_token(by, "there"),
 }
 LOOKS: tuple[Callable[[Console, Principal], object], ...] = (
-    Console.posture, Console.peers, Console.people, Console.sessions, Console.tokens,
+    Console.posture, Console.peers, Console.people, Console.sessions, Console.tokens, Console.groups,
 )  # fmt: skip
 
 
@@ -100,6 +105,23 @@ def test_nobody_does_it_to_himself_by_whatever_spelling(archive: Archive, consol
     with pytest.raises(Denied, match="own-account"):
         CHANGES[what](console, BERT)
     assert last_event(archive).details["reason"] == "own-account"
+
+
+@pytest.mark.parametrize("what", ["change group", "remove group", "join group", "leave group"])
+def test_nobody_changes_what_he_sees_by_a_group(archive: Archive, console: Console, what: str) -> None:
+    users.add(archive, "bert", PASSCODE, Role.ADMINISTRATOR, scope=NOTHING)
+    console.add_group(ANNA, "Lung", parse_scope(["modality=CT"]))
+    if what != "join group":
+        console.join_group(ANNA, "Lung", "bert")
+    before = console.groups(ANNA)
+    with pytest.raises(Denied, match="own-account"):
+        CHANGES[what](console, BERT)
+    assert last_event(archive).details["reason"] == "own-account"
+    assert console.groups(ANNA) == before
+    CHANGES[what](console, ANNA)
+    event = last_event(archive)
+    assert (event.action, event.principal.user) == (Action.GROUP_CHANGE, "anna")
+    assert console.groups(ANNA) != before
 
 
 def test_an_account_that_is_there_is_not_invited_again(archive: Archive, console: Console) -> None:

@@ -36,6 +36,7 @@ AREAS: Final = (
     ("/posture", "Posture", Right.ADMINISTER),
     ("/peers", "Peers", Right.ADMINISTER),
     ("/people", "People", Right.ADMINISTER),
+    ("/groups", "Groups", Right.ADMINISTER),
     ("/sessions", "Sessions", Right.ADMINISTER),
     ("/tokens", "Tokens", Right.ADMINISTER),
     ("/alerts", "Alerts", Right.REVIEW),
