@@ -117,32 +117,58 @@ def test_a_dicom_worker_hangs_while_four_send(tmp_path: Path) -> None:
         assert_sound(archive, acknowledged)
 
 
-def test_an_https_worker_hangs(tmp_path: Path) -> None:
-    home = new_home(tmp_path / "home", {"https": {"workers": 2}})
+def test_all_else_that_serve_has_started_hangs(tmp_path: Path) -> None:
+    """A worker for HTTPS while the other answers, what computes digests, and what checks by itself."""
+    home = new_home(
+        tmp_path / "home",
+        {
+            "https": {"workers": 2},
+            "dicom": {"workers": 0},
+            "screening": {"digests": True},
+            "check": {"every_days": 0.0001, "max_bytes_per_s": 1},
+        },
+    )
+    with opened(home) as archive:
+        store(archive, Sample(1))
+
+    def digests() -> int:
+        with opened(home) as archive:
+            return sum(event.action is Action.DIGEST for event in trail_events(archive))
+
     with impatient(home) as running:
+        until(lambda: digests() == 1, "digests are not computed")
+        until(lambda: bool(processes(running, b"checkworker")), "nothing is checked")
         victim, survivor = processes(running, b"webworker")
-        watcher = client_of(running, running.add_token("watcher", "metrics"))
-        os.kill(victim, signal.SIGSTOP)
-
-        def answers(client: WebClient) -> bool:
-            try:
-                return client.get("/health").content == b"ok\n"
-            except OSError:
-                return False
-
+        (digest,), (checks, *_) = processes(running, b"digestworker"), processes(running, b"checkworker")
+        for each in (victim, digest, checks):
+            os.kill(each, signal.SIGSTOP)
         until(lambda: answers(client_of(running)), "the other answers")
         until(lambda: len(set(processes(running, b"webworker")) - {victim}) == 2, "no worker took its place")
         assert survivor in processes(running, b"webworker")
         assert running.wait_for_event(is_hang).details["what"] == "https worker hung"
-
-        def counted() -> bool:
-            text = watcher.get("/metrics").content.decode()
-            return any(
-                line.startswith("strongroom_worker_hangs_total{") and line.endswith(" 1") for line in text.splitlines()
-            )
-
-        until(counted, "it is counted")
+        watcher = client_of(running, running.add_token("watcher", "metrics"))
+        until(lambda: hangs(watcher) == 1, "it is not counted")
+        with opened(home) as archive:
+            store(archive, Sample(2))
+        until(lambda: digests() == 2, "nobody took the place of what computes digests")
+        assert "the process that computes digests hangs, and is killed" in running.output
+        until(lambda: "the background check hangs, and is killed" in running.output, "it is not noticed")
+        until(lambda: checks not in processes(running, b"checkworker"), "it is still there")
         assert running.stop() == 0
+
+
+def answers(client: WebClient) -> bool:
+    try:
+        return client.get("/health").content == b"ok\n"
+    except OSError:  # it came to the one that hangs
+        return False
+
+
+def hangs(watcher: WebClient) -> int:
+    """How many workers have hung, as Prometheus reads it."""
+    lines = watcher.get("/metrics").content.decode().splitlines()
+    counted = [line.rpartition(" ")[2] for line in lines if line.startswith("strongroom_worker_hangs_total{")]
+    return sum(map(int, counted))
 
 
 def test_a_worker_that_hangs_when_the_server_is_stopped_ends_with_it(tmp_path: Path) -> None:
@@ -152,38 +178,6 @@ def test_a_worker_that_hangs_when_the_server_is_stopped_ends_with_it(tmp_path: P
         os.kill(victim, signal.SIGSTOP)
         assert running.stop() == 0
         assert not Path(f"/proc/{victim}").exists()
-
-
-def test_what_computes_digests_hangs(tmp_path: Path) -> None:
-    home = new_home(tmp_path / "home", {"screening": {"digests": True}, "dicom": {"workers": 0}})
-
-    def digests() -> int:
-        with opened(home) as archive:
-            return sum(event.action is Action.DIGEST for event in trail_events(archive))
-
-    with impatient(home) as running:
-        until(lambda: bool(processes(running, b"digestworker")), "it is not started")
-        (victim,) = processes(running, b"digestworker")
-        os.kill(victim, signal.SIGSTOP)
-        with opened(home) as archive:
-            store(archive, Sample(1))
-        until(lambda: digests() == 1, "nobody took its place")
-        assert "the process that computes digests hangs, and is killed" in running.output
-        assert running.stop() == 0
-
-
-def test_the_background_check_hangs(tmp_path: Path) -> None:
-    slow = {"check": {"every_days": 0.0001, "max_bytes_per_s": 1}, "dicom": {"workers": 0}}
-    home = new_home(tmp_path / "home", slow)
-    with opened(home) as archive:
-        store(archive, Sample(1))
-    with impatient(home) as running:
-        until(lambda: bool(processes(running, b"checkworker")), "it is not started")
-        (victim,) = processes(running, b"checkworker")
-        os.kill(victim, signal.SIGSTOP)
-        until(lambda: "the background check hangs, and is killed" in running.output, "it is not noticed")
-        until(lambda: victim not in processes(running, b"checkworker"), "it is still there")
-        assert running.stop() == 0
 
 
 def test_a_worker_that_takes_the_place_of_another_is_configured_as_that_was(tmp_path: Path) -> None:
