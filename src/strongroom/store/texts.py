@@ -12,9 +12,10 @@ on, and is noted by its id; an id that SQLite gives again is higher than all tha
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
@@ -62,8 +63,14 @@ class StudyTexts:
         self._is_wanted = self._is_too_large = False
         meta = select(META.c.name, META.c.value).where(META.c.name.in_([bindparam("a"), bindparam("b")]))
         self._meta = Sql(meta, dialect)
-        more = select(STUDY.c.study_date, STUDY.c.id, STUDY.c.search_text).where(STUDY.c.id > bindparam("after"))
-        self._more = Sql(more.order_by(STUDY.c.id).limit(bindparam("row_limit")), dialect)
+        self._newest = Sql(select(func.max(STUDY.c.id)), dialect)
+        some: Any = bindparam("row_limit")
+        rows = select(STUDY.c.study_date, STUDY.c.id, STUDY.c.search_text)
+        self._more = Sql(rows.where(STUDY.c.id > bindparam("after")).order_by(STUDY.c.id).limit(some), dialect)
+        # In the order of the one index that has all of it, so that no record is read.
+        place = tuple_(STUDY.c.study_date, STUDY.c.id)
+        rows = rows.where(place > tuple_(bindparam("date"), bindparam("after")), STUDY.c.id <= bindparam("newest"))
+        self._all = Sql(rows.order_by(STUDY.c.study_date, STUDY.c.id).limit(some), dialect)
         gone: list[Any] = [bindparam(f"gone_{number}") for number in range(MAX_GONE)]
         self._drop = Sql(delete(STUDY).where(STUDY.c.id.in_(gone)), DIALECT)
 
@@ -73,7 +80,7 @@ class StudyTexts:
         if not self._lock.acquire(timeout=PATIENCE_S):
             return None
         try:
-            if self._table is None or not self._follow(cursor) or self._read_more(cursor) or self._is_too_large:
+            if not self._follow(cursor) or self._read_more(cursor) or self._table is None:
                 return None
             return [row[0] for row in statement.run(self._table, **values).fetchall()]
         finally:
@@ -81,22 +88,42 @@ class StudyTexts:
 
     def catch_up(self, cursor: Any) -> None:
         """Take in what has come and forget what has gone, as the cursor's transaction sees it, if anybody searches."""
-        is_more = self._is_wanted and not self._is_too_large
-        while is_more:
-            with self._lock:  # anew for each step: a search does not wait for all of them
-                if self._table is None:
-                    self._table = open_in_memory().cursor()
-                    self._table.execute(_TABLE)
-                is_more = self._follow(cursor) and self._read_more(cursor)
+        if not self._is_wanted or self._is_too_large:
+            return
+        with self._lock:
+            while self._follow(cursor) and self._read_more(cursor):
+                pass
+        if self._table is None:
+            self._fill(cursor)
+
+    def _fill(self, cursor: Any) -> None:
+        """Read everything; searches ask the index meanwhile."""
+        table, date, after = open_in_memory().cursor(), "", 0
+        table.execute(_TABLE)
+        generation, _ = self._state(cursor)
+        newest = self._newest.run(cursor).fetchone()[0] or 0
+        asked = {"newest": newest, "row_limit": STEP_STUDIES}
+        while rows := self._all.run(cursor, date=date, after=after, **asked).fetchall():
+            if not self._keep(table, rows):
+                return
+            date, after, _ = rows[-1]
+        with self._lock:
+            self._table, self._generation, self._last = table, generation, newest
+
+    def _state(self, cursor: Any) -> tuple[int, str]:
+        """The generation of the index, and which studies went with the last ones."""
+        found = dict(self._meta.run(cursor, a=GENERATION, b=_GONE).fetchall())
+        return int(found.get(GENERATION) or "0"), found.get(_GONE, "")
 
     def _follow(self, cursor: Any) -> bool:
-        """Forget what has gone; False if the transaction is from before something went that is forgotten here."""
-        found = dict(self._meta.run(cursor, a=GENERATION, b=_GONE).fetchall())
-        generation = int(found.get(GENERATION) or "0")
+        """Forget what has gone; False if nothing is here, or if the transaction is from before something went."""
+        if self._table is None:
+            return False
+        generation, noted = self._state(cursor)
         if generation > self._generation:
-            self._forget(range(self._generation + 1, generation + 1), found.get(_GONE, ""))
+            self._forget(range(self._generation + 1, generation + 1), noted)
             self._generation = generation
-        return generation == self._generation
+        return self._table is not None and generation == self._generation
 
     def _forget(self, generations: range, noted: str) -> None:
         """Forget the studies whose deletion began these generations, or all if it is not noted which those were."""
@@ -104,9 +131,10 @@ class StudyTexts:
         gone = [by_generation.get(str(generation)) for generation in generations]
         if None in gone:
             self._table.execute("DELETE FROM study")
-        else:
-            named = [*gone, *[0] * MAX_GONE][:MAX_GONE]
-            self._drop.run(self._table, **{f"gone_{number}": each for number, each in enumerate(named)})
+            self._table = None
+            return
+        named = [*gone, *[0] * MAX_GONE][:MAX_GONE]
+        self._drop.run(self._table, **{f"gone_{number}": each for number, each in enumerate(named)})
         self._last = self._table.execute("SELECT coalesce(max(id), 0) FROM study").fetchone()[0]
 
     def _read_more(self, cursor: Any) -> bool:
@@ -114,9 +142,16 @@ class StudyTexts:
         rows = self._more.run(cursor, after=self._last, row_limit=STEP_STUDIES).fetchall()
         if not rows:
             return False
-        self._table.executemany("INSERT OR REPLACE INTO study VALUES (?, ?, ?)", rows)
+        if not self._keep(self._table, rows):
+            self._table = None
+            return False
         self._last = rows[-1][1]
-        if self._table.execute(_SIZE).fetchone()[0] > self._max_bytes:
-            self._table.execute("DELETE FROM study")
-            self._table, self._is_too_large = None, True
-        return self._table is not None and len(rows) == STEP_STUDIES
+        return len(rows) == STEP_STUDIES
+
+    def _keep(self, table: Any, rows: Sequence[Any]) -> bool:
+        """Add to a table; False, with nothing left in it, if it takes more memory than it may."""
+        table.executemany("INSERT OR REPLACE INTO study VALUES (?, ?, ?)", rows)
+        if table.execute(_SIZE).fetchone()[0] > self._max_bytes:
+            table.execute("DELETE FROM study")
+            self._is_too_large = True
+        return not self._is_too_large

@@ -129,6 +129,8 @@ def test_more_deletions_than_are_noted_have_everything_read_again(shelf: Shelf) 
     for number in range(1, MAX_GONE + 2):
         other.delete(number)
     assert process.search("stay") == []
+    assert process.texts() == []
+    process.index.catch_up()
     assert process.texts() == ["berg^anna\np0\n\n"]
 
 
@@ -140,6 +142,8 @@ def test_an_index_that_notes_no_deletions_has_everything_read_again(shelf: Shelf
     other.delete(2)
     other.index.set_meta("gone_studies", "")
     assert process.search("stay") == []
+    assert process.texts() == []
+    process.index.catch_up()
     assert process.texts() == ["berg^anna\np1\n\n"]
 
 
