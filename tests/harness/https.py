@@ -110,7 +110,7 @@ def serving_https(home: Home) -> Iterator[RunningHttps]:
     thread = threading.Thread(target=serve, args=(home, orders, stopped))
     thread.start()
     try:
-        assert os.read(ready, 16) == b"ready\n"
+        assert os.read(ready, 6) == b"ready\n"  # and then its pulse
         with archives.opened(home) as archive:
             yield RunningHttps(port, archive)
     finally:
