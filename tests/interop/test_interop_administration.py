@@ -6,14 +6,14 @@ from __future__ import annotations
 import re
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness import archives, web
 from harness.archives import AET, RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import Open, Window, sync_api, windows
 from harness.people import PASSCODE, add_person, signed_in
 from harness.samples import sample
 from strongroom.app import now_utc
@@ -35,34 +35,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(served: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), served.home.root / "ca.pem") as running:
-        yield running
-
-
-Open = Callable[..., Window]
-
-
 @pytest.fixture
 def window(served: RunningArchive, chromium: sync_api.Browser) -> Iterator[Open]:
     """Opens windows, of the administrator unless another secret is given; none may have complained in the end."""
-    opened: list[Window] = []
+    with windows(chromium, f"https://localhost:{served.https_port}") as opener:
+        yield lambda secret=None: opener(administrator(served) if secret is None else secret)
 
-    def open_window(secret: str | None = None) -> Window:
-        secret = signed_in(served, ROOT, Role.ADMINISTRATOR).session if secret is None else secret
-        context = chromium.new_context()
-        if secret:
-            cookie = {"name": "__Host-session", "value": secret, "domain": "localhost", "path": "/"}
-            context.add_cookies([{**cookie, "secure": True, "httpOnly": True, "sameSite": "Strict"}])
-        opened.append(Window(context.new_page(), f"https://localhost:{served.https_port}"))
-        return opened[-1]
 
-    yield open_window
-    complaints = [complaint for each in opened for complaint in each.complaints]
-    for each in opened:
-        each.page.context.close()
-    assert complaints == []
+def administrator(served: RunningArchive) -> str:
+    return signed_in(served, ROOT, Role.ADMINISTRATOR).session
 
 
 def store(served: RunningArchive, folder: Path, passphrase: str, aet: str = "CT_1") -> int:

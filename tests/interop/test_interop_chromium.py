@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from harness import archives
 from harness.archives import RunningArchive
+from harness.chromium import installed
 
 pytestmark = pytest.mark.interop
 
@@ -28,10 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = shutil.which("chromium")
-    if found is None or shutil.which("certutil") is None:
-        pytest.skip("Chromium or certutil is not installed")
-    return found
+    return installed()
 
 
 @pytest.fixture

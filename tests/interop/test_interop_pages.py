@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness import axe
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import NARROW, WIDE, Window, browser, session_cookie, sync_api
 from harness.pages import CASES, PAGES, PREPARED, ROLES, SEEN, TO_SIGN_IN, expected, may, onlooker
 from harness.people import looked_into
 from harness.walking import NOBODY, Walked, walked
@@ -27,7 +27,6 @@ from strongroom.archive.roles import Role
 pytestmark = pytest.mark.interop
 expect = sync_api.expect
 
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MAX_PICTURE_PIXELS = 3000
 """Of a page's height: what is further down looks like what is above it."""
 
@@ -56,17 +55,11 @@ class Windows:
             context = self.browser.new_context(viewport=WIDE, reduced_motion="reduce")
             self.stack.callback(context.close)
             if secret := self.world.visitors[visitor].session:
-                context.add_cookies([_cookie(self.world.origin, secret)])
+                context.add_cookies([session_cookie(self.world.origin, secret)])
             self.opened[visitor] = Window(context.new_page(), self.world.origin)
         window = self.opened[visitor]
         window.complaints.clear()
         return window
-
-
-def _cookie(origin: str, secret: str) -> sync_api.SetCookieParam:
-    host = origin.removeprefix("https://").partition(":")[0]
-    cookie = {"name": "__Host-session", "value": secret, "domain": host, "path": "/"}
-    return {**cookie, "secure": True, "httpOnly": True, "sameSite": "Strict"}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from harness import archives, web
 from harness.archives import RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import Window, sync_api, windows
 from harness.people import PASSCODE, add_person, looked_into, signed_in
 from harness.web import FORM
 from strongroom.admin import users
@@ -30,7 +30,6 @@ from strongroom.archive.totp import STEP_S, code_at
 pytestmark = pytest.mark.interop
 expect = sync_api.expect
 
-WIDE = {"width": 1280, "height": 800}
 INTERNAL = {
     "protocol": "ctap2",
     "transport": "internal",
@@ -110,32 +109,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(served: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), served.home.root / "ca.pem") as running:
-        yield running
-
-
 Sit = Callable[..., Seat]
 
 
 @pytest.fixture
 def sit(served: RunningArchive, chromium: sync_api.Browser) -> Iterator[Sit]:
     """Gives somebody a browser that nobody has used; none of them may have complained of anything in the end."""
-    seats: list[Seat] = []
-
-    def take_seat() -> Seat:
-        context = chromium.new_context(viewport=WIDE)
-        page = context.new_page()
-        seats.append(Seat(Window(page, f"https://localhost:{served.https_port}"), *plugged_in(page)))
-        return seats[-1]
-
-    yield take_seat
     # A refusal is an answer with a status of its own, which the browser notes.
-    complaints = [each for seat in seats for each in seat.window.complaints if "the server responded with" not in each]
-    for seat in seats:
-        seat.page.context.close()
-    assert complaints == []
+    origin = f"https://localhost:{served.https_port}"
+    with windows(chromium, origin, lambda said: "the server responded with" in said) as opener:
+
+        def take_seat() -> Seat:
+            window = opener()
+            return Seat(window, *plugged_in(window.page))
+
+        yield take_seat
 
 
 def shown_by(served: RunningArchive, name: str) -> list[object]:

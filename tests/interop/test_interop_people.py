@@ -10,7 +10,7 @@ import os
 import re
 import time
 from base64 import b32decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -18,7 +18,7 @@ import pytest
 
 from harness import archives, web
 from harness.archives import RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import NARROW, Open, Window, sync_api, windows
 from harness.people import PASSCODE, add_person
 from harness.samples import sample
 from strongroom.archive.model import Action
@@ -30,7 +30,6 @@ expect = sync_api.expect
 
 HOSTILE = "Mallory<script>alert(1)</script>\u202eXX^@SUM(1+1)"
 SLICES = 4
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 def slices() -> list[bytes]:
@@ -70,30 +69,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(served: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), served.home.root / "ca.pem") as running:
-        yield running
-
-
-Open = Callable[..., Window]
-
-
 @pytest.fixture
 def window(served: RunningArchive, chromium: sync_api.Browser) -> Iterator[Open]:
     """Opens windows of a browser that nobody has used; none of them may have complained of anything in the end."""
-    opened: list[Window] = []
-
-    def open_window(**more: object) -> Window:
-        context = chromium.new_context(viewport=more.pop("viewport", WIDE), **more)
-        opened.append(Window(context.new_page(), f"https://localhost:{served.https_port}"))
-        return opened[-1]
-
-    yield open_window
-    complaints = [complaint for each in opened for complaint in each.complaints]
-    for each in opened:
-        each.page.context.close()
-    assert complaints == []
+    with windows(chromium, f"https://localhost:{served.https_port}") as opener:
+        yield opener
 
 
 def kept(window: Window, name: str) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from harness import web
 from harness.archives import RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import Open, Window, sync_api, windows
 from harness.people import looked_into, signed_in
 from harness.walking import NAMES, SCOPED, STUDY, Walked, walked
-from harness.web import DICOM_JSON, WebClient
+from harness.web import DICOM_JSON
 from strongroom.admin.alerts import alerts
 from strongroom.archive.model import EMERGENCY, Action
 from strongroom.archive.roles import Role
@@ -33,30 +33,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
 
 
 @pytest.fixture(scope="module")
-def chromium(world: Walked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), world.running.home.root / "ca.pem") as running:
-        yield running
-
-
-Open = Callable[..., Window]
+def served(world: Walked) -> RunningArchive:
+    return world.running
 
 
 @pytest.fixture
 def window(world: Walked, chromium: sync_api.Browser) -> Iterator[Open]:
     """Opens windows of browsers that share nothing; with the session of a visitor, or of nobody."""
-    opened: list[Window] = []
-
-    def open_window(visitor: WebClient | None = None, **more: object) -> Window:
-        context = chromium.new_context(viewport={"width": 1280, "height": 800}, **more)
-        if visitor is not None:
-            cookie = {"name": "__Host-session", "value": visitor.session, "domain": "localhost", "path": "/"}
-            context.add_cookies([{**cookie, "secure": True, "httpOnly": True, "sameSite": "Strict"}])
-        opened.append(Window(context.new_page(), world.origin))
-        return opened[-1]
-
-    yield open_window
-    for each in opened:
-        each.page.context.close()
+    with windows(chromium, world.origin, lambda _: True) as opener:
+        yield lambda visitor=None, **more: opener(visitor.session if visitor else "", **more)
 
 
 def events(running: RunningArchive, action: Action) -> list[object]:

@@ -11,8 +11,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -20,7 +19,7 @@ import pytest
 
 from harness import archives, web
 from harness.archives import RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import NARROW, WIDE, Open, Window, sync_api, windows
 from harness.payloads import elf
 from harness.people import signed_in
 from harness.samples import sample
@@ -31,7 +30,6 @@ from strongroom.archive.roles import Role
 pytestmark = pytest.mark.interop
 expect = sync_api.expect
 
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 STUDY, SERIES = "2.25.46", "2.25.46.1"
 SLICES = 5
 STUDIES = 60
@@ -110,29 +108,15 @@ def unscreened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArch
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(served: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), served.home.root / "ca.pem") as running:
-        yield running
-
-
-Open = Callable[..., Window]
-
-
 @pytest.fixture
 def window(served: RunningArchive, chromium: sync_api.Browser) -> Iterator[Open]:
     """Opens windows of people who have signed in."""
-    with ExitStack() as stack:
+    with windows(chromium, "", lambda _: True) as opener:
 
         def open_window(
             name: str = "jdoe", role: Role = Role.PHYSICIAN, running: RunningArchive = served, **more: object
         ) -> Window:
-            client = signed_in(running, name, role)
-            context = chromium.new_context(viewport=more.pop("viewport", WIDE), **more)
-            stack.callback(context.close)
-            cookie = {"name": "__Host-session", "value": client.session, "domain": "localhost", "path": "/"}
-            context.add_cookies([{**cookie, "secure": True, "httpOnly": True, "sameSite": "Strict"}])
-            return Window(context.new_page(), f"https://localhost:{running.https_port}")
+            return opener(signed_in(running, name, role).session, f"https://localhost:{running.https_port}", **more)
 
         yield open_window
 

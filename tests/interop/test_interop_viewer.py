@@ -10,7 +10,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -18,7 +18,7 @@ import pytest
 
 from harness import archives, web
 from harness.archives import RunningArchive
-from harness.chromium import Window, browser, sync_api
+from harness.chromium import NARROW, Open, Window, sync_api, windows
 from harness.people import PASSCODE, add_person, signed_in
 from harness.samples import sample
 from harness.viewer import installed_viewer
@@ -42,7 +42,6 @@ COMPRESSED = {
 }
 """What is decoded in the browser, and what it is."""
 
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 SHOWN_MS = 60_000
 """For an image to be there: codecs are loaded and compiled first, on whatever machine tests have."""
 
@@ -104,30 +103,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(served: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
-    with browser(tmp_path_factory.mktemp("chromium"), served.home.root / "ca.pem") as running:
-        yield running
-
-
-Open = Callable[..., Window]
-
-
 @pytest.fixture
 def window(served: RunningArchive, chromium: sync_api.Browser) -> Iterator[Open]:
     """Opens windows; none of them may have complained, or asked for anything elsewhere, in the end."""
-    opened: list[Window] = []
-
-    def open_window(**more: object) -> Window:
-        context = chromium.new_context(viewport=more.pop("viewport", WIDE), **more)
-        opened.append(Window(context.new_page(), f"https://localhost:{served.https_port}"))
-        return opened[-1]
-
-    yield open_window
-    complaints = [complaint for each in opened for complaint in each.complaints]
-    for each in opened:
-        each.page.context.close()
-    assert complaints == []
+    with windows(chromium, f"https://localhost:{served.https_port}") as opener:
+        yield opener
 
 
 def kept(window: Window, name: str) -> None:
