@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from strongroom.admin.manifest import manifest_sha256
 from strongroom.admin.media import DICOMDIR
+from strongroom.admin.telling import telling
 from strongroom.app import Archive
 from strongroom.archive.attributes import STUDY_INSTANCE_UID
 from strongroom.archive.constraint import Key, Single
@@ -82,7 +83,14 @@ def export_study(archive: Archive, study_uid: str, out: Path, watch: Watch) -> E
     common: dict[str, Detail] = {"study": str(uid)}
     archive.record(Action.EXPORT, common | {"phase": "begin", "objects": len(objects)})
     try:
-        exported = _write(medium, uid, objects, watch)
+        with telling(archive, "export", "objects") as told:
+
+            def say(done: int, total: int, done_bytes: int, total_bytes: int) -> None:
+                watch(done, total, done_bytes, total_bytes)
+                told.say(done, total)
+
+            exported = _write(medium, uid, objects, say)
+            told.result = f"{exported.objects} objects, {len(exported.damaged) or 'none'} damaged"
     except BaseException:
         medium.remove()
         archive.record(Action.EXPORT, common | {"phase": "end"}, Outcome.FAILED)

@@ -124,8 +124,21 @@ class Index(Protocol):
         """How many rows in scope meet the conditions, whatever the query's limit and offset."""
 
 
+class Progress(Protocol):
+    """Something that may take its time, as others see it among the jobs once it does. Blocks for a write at most."""
+
+    def say(self, done: int) -> None:
+        """So many are done."""
+
+    def end(self, result: str, *, is_good: bool) -> None:
+        """That it is over, and how, in words without anything of a patient."""
+
+
 class ListedIndex(Index, Protocol):
     """The index for who reads: it has the list that people go through besides."""
+
+    def under_way(self, kind: str, person: str, total: int) -> Progress:
+        """Something that somebody has begun with so many objects."""
 
     def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
         """One page of the list of studies in scope, from the beginning if the study that it goes on from is gone."""

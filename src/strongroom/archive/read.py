@@ -14,7 +14,7 @@ from strongroom.archive.attributes import decode_attributes
 from strongroom.archive.listing import MAX_LISTED, StudyList, StudyPage
 from strongroom.archive.matching import compile_matcher
 from strongroom.archive.model import Action, Condition, Detail, Event, Level, Outcome, SearchRow, StoredObject
-from strongroom.archive.ports import BlobReader, BlobStore, Index, ListedIndex
+from strongroom.archive.ports import BlobReader, BlobStore, Index, ListedIndex, Progress
 from strongroom.archive.prefilter import Prefilter, sql_conditions
 from strongroom.archive.query import Query, Retrieval
 from strongroom.errors import IntegrityError
@@ -160,6 +160,10 @@ class Reader:
         """Record that a search or retrieval was refused, by the kind of reason only."""
         reason = getattr(error, "reason", None) or getattr(error, "limit_name", None) or type(error).__name__
         self._index.record(Event(action, Outcome.REFUSED, principal, {"reason": str(reason)}))
+
+    def under_way(self, principal: Principal, kind: str, total: int) -> Progress:
+        """What others are to see among the jobs of a retrieval of ``total`` objects, if it takes its time."""
+        return self._index.under_way(kind, principal.user or principal.aet, total)
 
     def ended(self, principal: Principal, action: Action, outcome: Outcome, details: Mapping[str, Detail]) -> None:
         """Record how a retrieval ended."""

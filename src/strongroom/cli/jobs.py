@@ -13,7 +13,7 @@ from strongroom.cli.progress import printable
 
 
 def jobs(home: HomeOption = None, output: FormatOption = Format.TEXT) -> None:
-    """Show what runs and what ran: checks, digests, imports, backups, key rotations, reports that are owed."""
+    """Show what runs and what ran: checks, digests, imports, exports, backups, key rotations, moves, reports owed."""
     archive = Archive(home_of(home), LOCAL_LOG)
     try:
         found = read_jobs(archive)

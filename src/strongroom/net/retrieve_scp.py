@@ -13,6 +13,7 @@ from strongroom.archive.access import require
 from strongroom.archive.model import Action, Detail, Event, Outcome, StoredObject
 from strongroom.archive.outgoing import Chunks, opened
 from strongroom.archive.peers import Peer
+from strongroom.archive.ports import Progress
 from strongroom.archive.query import ExtendedNegotiation, Retrieval
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of
@@ -164,11 +165,13 @@ class _Exchange:
         Raises AssociationOver or RemoteProtocolError when the peer is gone: the end is in the trail by then.
         """
         session, counts = self._session, self._counts
+        progress = self._progress(more)
         cancelled, end = False, "bug"
         try:
             with closing(results):
                 for sent in results:
                     counts.add(sent)
+                    progress.say(counts.completed + counts.failed + counts.warning)
                     if sent.sent_bytes:
                         self._respond(Status.PENDING)
                         session.connection.flush()
@@ -189,9 +192,15 @@ class _Exchange:
         finally:
             outcome = {"complete": counts.outcome, "cancelled": Outcome.WARNING}.get(end, Outcome.FAILED)
             details = counts.details | {"end": end} | dict(more)
+            progress.end(end, is_good=outcome is Outcome.SUCCESS)
             session.services.reader.ended(session.principal, _action_of(self._request), outcome, details)
         self._respond(counts.final_status(cancelled=cancelled))
         session.connection.end_message()
+
+    def _progress(self, more: Mapping[str, Detail]) -> Progress:
+        """What others see of it if it takes its time."""
+        kind = f"C-MOVE to {more['destination']}" if "destination" in more else "C-GET"
+        return self._session.services.reader.under_way(self._session.principal, kind, self._counts.remaining)
 
     def _respond(self, status: int) -> None:
         counts, request = self._counts, self._request

@@ -15,6 +15,7 @@ from strongroom.archive.access import OUTSIDE_SCOPE
 from strongroom.archive.constraint import Single, UidList
 from strongroom.archive.listing import StudyList, StudyPage
 from strongroom.archive.model import Added, Condition, DataKey, Event, Level, NewInstance, SearchRow, StoredObject
+from strongroom.archive.oversight import Job
 from strongroom.archive.ports import Clock
 from strongroom.archive.prefilter import Prefilter
 from strongroom.archive.query import Query, Retrieval
@@ -44,6 +45,7 @@ from strongroom.store.texts import StudyTexts
 from strongroom.store.totals import Totals
 from strongroom.store.transaction import Shared, TrailAppender, Transaction, WriteStatements
 from strongroom.store.turns import Turns
+from strongroom.store.underway import UnderWay
 from strongroom.types import Scope
 
 FETCH_ROWS = 256
@@ -249,6 +251,10 @@ class Index:
             rows, make = search(cursor, self._dialect, query, narrowed, limit, scope)
             while some := rows.fetchmany(FETCH_ROWS):
                 yield from map(make, some)
+
+    def under_way(self, kind: str, person: str, total: int) -> UnderWay:
+        """Something that somebody has begun with so many objects."""
+        return UnderWay(self.database, Job(kind, "running", person, total=total, unit="objects"))
 
     def list_studies(self, wanted: StudyList, scope: Scope | None) -> StudyPage:
         """One page of the list of studies in scope."""

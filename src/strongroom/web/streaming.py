@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from strongroom.archive.model import Action, Detail, Outcome
+from strongroom.archive.ports import Progress
 from strongroom.archive.read import Reader
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.types import Principal
@@ -49,12 +50,15 @@ class Delivery:
     sent_bytes: int = 0
     more: dict[str, Detail] = field(default_factory=dict)
     action: Action = Action.RETRIEVE
+    progress: Progress | None = None
     _made_bytes: int = 0
     _ends: list[int] = field(default_factory=list)
 
     def object_done(self) -> None:
         """All bytes of another object have been made."""
         self._ends.append(self._made_bytes)
+        if self.progress is not None:
+            self.progress.say(len(self._ends))
 
     def made(self, count: int) -> None:
         """``count`` more bytes have been made."""
@@ -68,6 +72,8 @@ class Delivery:
             details["remaining"] = self.objects - completed
         if reason:
             details["reason"] = reason
+        if self.progress is not None:
+            self.progress.end(reason, is_good=outcome is Outcome.SUCCESS)
         self.reader.ended(self.principal, self.action, outcome, details)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.archives import new_home, opened
@@ -9,11 +11,24 @@ from harness.ingesting import Sample, store
 from strongroom.admin import keys, telling
 from strongroom.admin.backup import create
 from strongroom.admin.check import check_home
+from strongroom.admin.exporting import export_study
 from strongroom.admin.importing import Import
 from strongroom.admin.jobs import SILENT_US, jobs
+from strongroom.archive.model import Action, Outcome
+from strongroom.archive.oversight import Job
+from strongroom.dimse import CMoveRq, Status
 from strongroom.errors import ConfigError, StorageUnavailable
+from strongroom.net.forward import Sent
+from strongroom.net.retrieve_scp import _Exchange
+from strongroom.store import underway
 from strongroom.store.jobs import KEPT_JOBS, JobTable
 from strongroom.store.rounds import META_NAME, Rounds, encode_rounds
+from strongroom.store.underway import UnderWay
+from strongroom.types import Principal, Right, Uid
+from strongroom.ul.negotiation import PresentationContext
+from strongroom.web.streaming import Delivery
+
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 
 
 @pytest.fixture
@@ -69,6 +84,74 @@ def test_who_cannot_say_it_goes_on_working(archive, monkeypatch):
     assert of_kind(archive, "import") == []
 
 
+SOMEBODY = Principal("jdoe", user="jdoe", rights=frozenset({Right.GET, Right.MOVE}))
+
+
+def test_what_is_over_soon_is_not_told_of(archive):
+    progress = archive.reader.under_way(SOMEBODY, "ZIP archive", 2)
+    progress.say(1)
+    progress.end("", is_good=True)
+    assert of_kind(archive, "ZIP archive") == []
+
+
+def test_what_takes_its_time_is_written_now_and_then(archive):
+    now = [100.0]
+    job = Job("C-MOVE to CT_1", "running", "jdoe", total=1000, unit="objects")
+    progress = UnderWay(archive.index.database, job, lambda: now[0])
+    seen = []
+    for done in range(1, 1001):
+        now[0] += 0.02
+        progress.say(done)
+        seen += [each.done for each in of_kind(archive, "C-MOVE to CT_1")] if done % 50 == 0 else []
+    assert len(set(seen)) == 3, "a write every five seconds"
+    assert seen == sorted(seen)
+    progress.end("association over", is_good=False)
+    (job,) = of_kind(archive, "C-MOVE to CT_1")
+    assert (job.state, job.person, job.done, job.total) == ("failed", "jdoe", 1000, 1000)
+    assert job.result == "association over"
+
+
+def test_a_move_is_seen_as_it_goes_on_and_as_it_ended(archive, home, monkeypatch):
+    monkeypatch.setattr(underway, "AFTER_S", 0.0)
+    monkeypatch.setattr(underway, "SAY_INTERVAL_S", 0.0)
+    samples = [Sample(number) for number in range(3)]
+    for sample in samples:
+        store(archive, sample)
+    seen = []
+
+    def sending():
+        with opened(home, "https-1") as other:
+            for sample in samples:
+                yield Sent(archive.index.find_object(sample.sop_uid), Status.SUCCESS, "", 100)
+                seen.extend((job.state, job.done, job.total) for job in of_kind(other, "C-MOVE to CT_1"))
+
+    session = SimpleNamespace(
+        services=SimpleNamespace(reader=archive.reader),
+        principal=SOMEBODY,
+        connection=SimpleNamespace(flush=lambda: None, end_message=lambda: None),
+        respond=lambda *_: None,
+    )
+    context = PresentationContext(1, Uid(STUDY_ROOT_MOVE), Uid("1.2.840.10008.1.2.1"))
+    exchange = _Exchange(session, context, CMoveRq(1, Uid(STUDY_ROOT_MOVE), move_destination="CT_1"), len(samples))
+    exchange.run(sending(), lambda: False, {"destination": "CT_1"})
+    assert seen == [("running", 1, 3), ("running", 2, 3), ("running", 3, 3)]
+    (job,) = of_kind(archive, "C-MOVE to CT_1")
+    assert (job.state, job.person, job.result) == ("done", "jdoe", "complete")
+
+
+@pytest.mark.parametrize(("outcome", "state"), [(Outcome.SUCCESS, "done"), (Outcome.FAILED, "failed")])
+def test_a_download_is_seen_as_it_goes_on_and_as_it_ended(archive, monkeypatch, outcome, state):
+    monkeypatch.setattr(underway, "AFTER_S", 0.0)
+    progress = archive.reader.under_way(SOMEBODY, "ZIP archive", 2)
+    delivery = Delivery(archive.reader, SOMEBODY, 2, action=Action.EXPORT, progress=progress)
+    delivery.object_done()
+    (job,) = of_kind(archive, "ZIP archive")
+    assert (job.state, job.done, job.total, job.person) == ("running", 1, 2, "jdoe")
+    delivery.end(outcome, "" if state == "done" else "client-gone")
+    (job,) = of_kind(archive, "ZIP archive")
+    assert (job.state, job.result) == (state, "" if state == "done" else "client-gone")
+
+
 def test_only_the_last_ones_are_kept(archive):
     for _ in range(KEPT_JOBS + 5):
         with telling.telling(archive, "import", "files"):
@@ -80,13 +163,15 @@ def test_only_the_last_ones_are_kept(archive):
 def test_commands_say_what_they_do(archive, home, tmp_path):
     store(archive, Sample(1))
     Import(archive, lambda *_: None).run([home.config])
+    export_study(archive, Sample(1).study_uid, tmp_path / "out", lambda *_: None)
     create(archive, tmp_path / "medium", lambda *_: None)
     keys.rotate(archive, "", lambda *_: None)
     check_home(home, lambda *_: None)
     found = {job.kind: job for job in jobs(archive)}
-    assert {found[kind].state for kind in ("import", "backup", "key rotation", "check")} == {"done"}
+    assert {found[kind].state for kind in ("import", "export", "backup", "key rotation", "check")} == {"done"}
     assert found["check"].result == "1 objects, no findings"
     assert found["import"].result == "1 not dicom"
+    assert (found["export"].result, found["export"].total) == ("1 objects, none damaged", 1)
     assert "UTC" in found["last backup"].result
     assert found["last drill"].state == "waiting"
 

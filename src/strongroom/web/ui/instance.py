@@ -94,8 +94,9 @@ async def save_zip(call: Call) -> Response:
 
 def _zip(call: Call) -> Delivered:
     retrieved = retrieve(call, "zip", action=Action.EXPORT)
-    study = str(call.uids["study"])
-    with recorded(retrieved.delivery):
+    study, delivery = str(call.uids["study"]), retrieved.delivery
+    delivery.progress = call.services.reader.under_way(call.principal, "ZIP archive", delivery.objects)
+    with recorded(delivery):
         return deliver_zip(call, retrieved, str(call.uids.get("series", study)), f"{study}/")
 
 
