@@ -20,9 +20,9 @@ MAX_SILENCE_S: Final = 20.0
 up after 30 s, and is to get it before."""
 MAX_PATIENCE_S: Final = 120.0
 """The same for a process that works only while nobody else does: on a busy machine it is silent for a while."""
-MAX_ROUND_S: Final = 300.0
-"""A thread that is to come by every second and has not for so long waits for something that does not come: whatever one
-such round waits for, a lock of another process or a database, has deadlines that are less together."""
+MAX_ROUND_S: Final = 600.0
+"""A thread that is to come by every second and has not for so long waits for something that does not come. What a round
+of it waits for, the turn or a database that is away, has deadlines that are far less together."""
 _BEAT, _READY = b".", b"ready\n"
 _CHUNK = 4096
 

@@ -128,6 +128,7 @@ class Worker:
         self._archive, self._callers, self._reporter, self._pulse = archive, callers, reporter, pulse
         self._is_current = False
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
+        self._refreshing = ThreadPoolExecutor(1, "https-refresh")  # which is late when it hangs, not when others work
         self._storing = ThreadPoolExecutor(2 * config.https.threads, "https-store")  # most of them wait for syncs
         self._pixels = archive.pixels
         # One for whoever waits, too: else an answer under way would find no thread to go on with, and keep its worker.
@@ -206,7 +207,7 @@ class Worker:
         refreshing.cancel()
         beating.cancel()
         queues = (self._drawing, self._signing_in, self._asking)
-        for pool in (self._pool, self._storing, *(each.threads for each in queues)):
+        for pool in (self._pool, self._storing, self._refreshing, *(each.threads for each in queues)):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _report(self, *, is_current: bool) -> None:
@@ -218,18 +219,22 @@ class Worker:
         self._reporter.report(is_ready=self._is_ready())
 
     async def _refresh(self) -> None:
+        run = asyncio.get_running_loop().run_in_executor
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             is_current = True
             archive = self._archive
             for work in (self._tls.refresh, archive.forget_deleted, archive.index.catch_up, self._callers.keep_used):
                 try:
-                    await self._run_blocking(work)
+                    await run(self._refreshing, work)
                 except StrongroomError as error:
                     log.error("what has changed could not be read or kept: %s", error)
                     is_current = False
+                except Exception:
+                    log.exception("what has changed could not be read or kept")
+                    is_current = False
+                self._pulse.came_by()
             self._report(is_current=is_current)
-            self._pulse.came_by()
             try:
                 await self._app.end_revoked()
             except Exception:
