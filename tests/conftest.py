@@ -7,10 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness import archives, postgres
 from harness.archives import RunningArchive, Settings
 from strongroom.config import Home
+
+# How long examples take says something of the machine, and of what else it does.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 HomeFactory = Callable[..., Home]
 ArchiveFactory = Callable[..., RunningArchive]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,7 @@ from strongroom.archive.model import Action, Event, Outcome
 from strongroom.archive.peers import parse_rights
 from strongroom.archive.proposals import Matter, Proposal, Stage
 from strongroom.archive.tokens import parse_token_rights
-from strongroom.config import Home, load, parse
+from strongroom.config import Config, Home, load, parse
 from strongroom.metrics.tally import Tally
 from strongroom.serving.board import Board
 from strongroom.serving.dicomservice import DicomService
@@ -109,14 +113,49 @@ def config_text(settings: Settings) -> str:
 
 
 def new_home(root: Path, settings: Settings | None = None) -> Home:
-    """Initialise an archive in ``root``."""
+    """An archive in ``root``, as ``initialise`` makes it.
+
+    One that is called ``home`` is a copy with keys that all of this process have, for to make it takes longer than most
+    tests do. What is to be told from it, and what is about how it is made, has another name.
+    """
+    text, home = config_text(settings or {}), Home(root)
+    is_new = not (home.root.exists() or home.default_keys.exists())
+    if root.name == "home" and is_new and _is_made_alike(parse(text), template := _template()):
+        shutil.copytree(template.root, home.root)
+        shutil.copytree(template.default_keys, home.default_keys)
+        home.config.write_text(text, encoding="utf-8")
+    else:
+        _made_home(root, text)
+    agree_to_exceptions(home)
+    return home
+
+
+def _made_home(root: Path, text: str) -> Home:
     home = Home(root)
-    text = config_text(settings or {})
     for folder in parse(text).trail.checkpoint_dirs:
         Path(folder).mkdir(parents=True, exist_ok=True)
     app.initialise(home, text, parse(text))
-    agree_to_exceptions(home)
     return home
+
+
+@cache
+def _template() -> Home:
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return _made_home(folder / "home", config_text({}))
+
+
+def _is_made_alike(config: Config, template: Home) -> bool:
+    """Whether a configuration says what that of the template does, of what ``initialise`` reads or needs to open it."""
+    mine, other = (
+        (
+            (each.archive, each.keys, each.index.url, each.trail, each.signatures),
+            app.own_addresses(each),
+            (each.screening.yara_rules, each.screening.clamd),
+        )
+        for each in (config, load(template))
+    )
+    return mine == other
 
 
 def agree_to_exceptions(home: Home) -> None:

@@ -57,7 +57,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_whatever_init_writes_is_durable_before_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = Synced(monkeypatch)
-    home = new_home(tmp_path / "home")
+    home = new_home(tmp_path / "new")
     for name in ("config.toml", "ca.pem", "trail-public-key.pem"):
         assert synced.times(home.root / name) == 1, name
     assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
