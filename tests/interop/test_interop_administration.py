@@ -191,7 +191,7 @@ def test_a_group_is_made_shared_and_removed_and_holds_at_once(served: RunningArc
     page.get_by_role("button", name="Make it").click()
     expect(page.get_by_role("alert")).to_be_visible()
     assert page.get_by_label("Name").input_value() == "Ward & 9"
-    page.get_by_label("The part").fill("modality=CT")
+    page.get_by_label("The part").fill("modality=US")
     page.get_by_role("button", name="Make it").click()
     page.wait_for_url("**/groups/group?name=Ward+%26+9")
     assert "everything" not in page.get_by_label("Put somebody in").inner_text()
@@ -200,12 +200,12 @@ def test_a_group_is_made_shared_and_removed_and_holds_at_once(served: RunningArc
     expect(page.locator("tbody tr")).to_contain_text("grouped")
     nothing = b"no study that you may see"
     assert nothing in member.page("/studies").content
-    page.get_by_label("The part").fill("modality=CT,MR")
+    page.get_by_label("The part").fill("modality=US,MR")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_label("The part")).to_have_value("modality=CT,MR")
+    expect(page.get_by_label("The part")).to_have_value("modality=US,MR")
     assert nothing not in member.page("/studies").content
     seen.go("/groups")
-    expect(page.locator("tr", has_text="Ward & 9")).to_contain_text("modality=CT,MR")
+    expect(page.locator("tr", has_text="Ward & 9")).to_contain_text("modality=US,MR")
     page.get_by_role("link", name="Ward & 9").click()
     page.get_by_role("button", name="Take out").click()
     expect(page.get_by_text("Nobody.")).to_be_visible()
