@@ -62,6 +62,10 @@ class HeldBytes:
         """Yield all bytes from ``offset`` on."""
         yield self._data[offset:]
 
+    def pieces(self, before: bytes = b"") -> Iterator[memoryview]:
+        """Yield ``before`` and all bytes."""
+        yield memoryview(before + self._data)
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -116,6 +116,18 @@ class TestOnDisk:
             list(reader.chunks())
         reader.close()
 
+    def test_pieces_of_what_was_cut_or_changed(self, stored: tuple[SealedBlobStore, list[bytes], Path]) -> None:
+        store, (one, other), _ = stored
+        os.truncate(store.path(one), 2 * seal.SEGMENT_BYTES)
+        with open(store.path(other), "r+b") as file:
+            file.seek(3 * seal.SEGMENT_BYTES + 5)
+            file.write(b"damage")
+        for each in (one, other):
+            reader = store.open(each, KEY)
+            with pytest.raises(IntegrityError):
+                next(reader.pieces())
+            reader.close()
+
     def test_an_object_replaced_by_an_empty_one(self, stored: tuple[SealedBlobStore, list[bytes], Path]) -> None:
         store, (one, _), _ = stored
         with open(store.path(one), "r+b") as file:
@@ -124,6 +136,8 @@ class TestOnDisk:
         assert reader.size == 0
         with pytest.raises(IntegrityError):
             list(reader.chunks())
+        with pytest.raises(IntegrityError):
+            list(reader.pieces(b"before"))
         with pytest.raises(IntegrityError):
             reader.read(0, 1)
         reader.close()

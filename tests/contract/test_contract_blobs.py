@@ -93,6 +93,18 @@ def test_what_was_written_is_read(store: BlobStore, size: int) -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("before", [b"", b"--boundary\r\n\r\n"])
+@pytest.mark.parametrize("size", SIZES)
+def test_pieces_are_the_whole_of_it_behind_what_stands_before(store: BlobStore, size: int, before: bytes) -> None:
+    plain = random.Random(size).randbytes(size)
+    put(store, plain, new_id())
+    reader = store.open(new_id(), KEY)
+    pieces = list(reader.pieces(before))  # all are held: none may lie where the next one is put
+    assert b"".join(pieces) == before + plain
+    assert max(map(len, pieces)) <= blobs.STAGING_BYTES + len(before)
+    reader.close()
+
+
 def test_the_file_is_the_sealed_object_and_nothing_else(tmp_path: Path) -> None:
     store = SealedBlobStore(tmp_path)
     for number, size in enumerate(SIZES):

@@ -264,10 +264,11 @@ TOUCHED_BY: dict[str, set[str]] = {
         "serving.webworker",
         "store.remote",
         "web.server",
+        "web.transport",
     },
     "sqlalchemy": {"store", "trail.log"},
     "sqlcipher3": {"store.database"},
-    "ssl": {"net.tls"},
+    "ssl": {"net.tls", "web.transport"},
     "starlette": {"web"},
     "subprocess": {
         "admin.viewer",

@@ -48,6 +48,10 @@ class BlobReader(Protocol):
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
         """Yield the plain bytes from ``offset`` to the end, a segment at a time, each authenticated first."""
 
+    def pieces(self, before: bytes = b"") -> Iterator[memoryview]:
+        """Yield ``before`` and all plain bytes, a MiB or so at a time, each in memory of its own, authenticated first:
+        for who sends the whole object, and something in front of it."""
+
     def close(self) -> None:
         """Close the file."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Self
+from typing import Literal
 
 from strongroom.errors import ConfigError
 
@@ -61,30 +61,7 @@ def web_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile
     context = server_context(identity, trusted_pem, profile)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
-    context.sslobject_class = _Telling
     return context
-
-
-class _Telling(ssl.SSLObject):
-    """Keeps the alert that a failed handshake ends with: event loops close the connection and leave it unsent."""
-
-    _outgoing: ssl.MemoryBIO
-
-    @classmethod
-    def _create(cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> Self:
-        made: Self = super()._create(incoming, outgoing, *more, **named)  # type: ignore[misc]  # how ssl makes them
-        made._outgoing = outgoing
-        return made
-
-    def do_handshake(self) -> None:
-        """The same; an error that ends the handshake has the alert as ``alert``."""
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            error.alert = self._outgoing.read()  # type: ignore[attr-defined]  # for whoever has the socket
-            raise
 
 
 def client_context(identity: Identity, trusted_pem: Sequence[str], profile: Profile = "bcp195") -> ssl.SSLContext:

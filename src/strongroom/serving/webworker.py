@@ -181,13 +181,12 @@ class Worker:
             viewer=InstalledViewer(archive.home.viewer_folder(config.https.viewer_dir), read_pin()),
         )
 
-    async def _run_blocking(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call = partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+    def _run_blocking(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        # No coroutine: that would only begin when the event loop is free again, and encrypt first what is ready.
+        return asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
 
-    async def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call = partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._storing, call)
+    def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._storing, partial(work, *args, **kwargs))
 
     def _is_ready(self) -> bool:
         return self._is_current and not self._server.is_draining

@@ -195,6 +195,18 @@ class Opener:
         except InvalidTag:
             raise IntegrityError(f"segment {number} of {self.segments} does not open") from None
 
+    def open_into(self, number: int, sealed: memoryview, plain: memoryview) -> None:
+        """Put the plain bytes of segment ``number`` into ``plain``, which is as long as they are.
+
+        Raises:
+            IntegrityError: as `open_segment`; what is in ``plain`` then must not be used.
+        """
+        nonce = self._prefix + _POSITION.pack(number, number == self.segments - 1)
+        try:
+            self._cipher.decrypt_into(nonce, sealed, None, plain)
+        except InvalidTag:
+            raise IntegrityError(f"segment {number} of {self.segments} does not open") from None
+
 
 def seal(key: bytes, bound_to: bytes, random: bytes, plain: bytes, segment_bytes: int = SEGMENT_BYTES) -> bytes:
     """Return ``plain`` sealed in one call; see `Sealer` for the arguments."""

@@ -24,6 +24,10 @@ class SmallObjectReader:
         if offset < self.size:
             yield self._plain[offset:]
 
+    def pieces(self, before: bytes = b"") -> Iterator[memoryview]:
+        """Yield ``before`` and all plain bytes."""
+        yield memoryview(before + self._plain)
+
     def close(self) -> None:
         """Forget the plain bytes."""
         self._plain = b""

@@ -27,6 +27,9 @@ CERTIFICATE: Final = "strongroom.certificate"
 MAX_BUFFERED_BODY_BYTES: Final = 262_144
 """Of a request's body, held until the handler takes it; then reading stops."""
 
+MAX_COPIED_BYTES: Final = 16_384
+"""Of a body, copied to leave in one record with the head."""
+
 _NOT_IN_HEADER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -40,8 +43,8 @@ class ClientGone(OSError):
 class Wire(Protocol):
     """The connection, as an exchange sees it."""
 
-    def write(self, data: bytes) -> None:
-        """Send ``data``, or keep it until it can be."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``, or keep it, unchanged, until it can be."""
 
     async def drained(self) -> None:
         """Return once the client has taken most of what was written. Raises ClientGone."""
@@ -176,7 +179,7 @@ class Exchange:
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)
 
-    def _write_body(self, body: bytes, *, is_last: bool) -> None:
+    def _write_body(self, body: bytes | memoryview, *, is_last: bool) -> None:
         head, self._head = self._head, b""
         if self.scope["method"] == "HEAD":
             self._wire.write(head)
@@ -184,7 +187,7 @@ class Exchange:
             return
         self.complete = is_last
         if self._chunked:
-            parts = [head]
+            parts: list[bytes | memoryview] = [head]
             if body:
                 parts += (b"%x\r\n" % len(body), body, b"\r\n")
             if is_last:
@@ -196,4 +199,8 @@ class Exchange:
             if self._left < 0 or (is_last and self._left):
                 self.complete = False
                 raise ValueError("an answer is not as long as its header says")
-        self._wire.write(head + body if head else body)
+        if head and len(body) < MAX_COPIED_BYTES:
+            body = b"".join((head, body))
+        elif head:
+            self._wire.write(head)
+        self._wire.write(body)

@@ -22,6 +22,7 @@ from strongroom.web.problem import encode_problem
 
 if TYPE_CHECKING:
     from strongroom.web.server import WebServer
+    from strongroom.web.transport import TlsTransport
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._address = address
         self.is_made = False
         self._certificate = b""
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._transport: TlsTransport = cast("TlsTransport", None)
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._current: Exchange | None = None
@@ -65,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
         self._in_head = False
         self._silent_bytes = 0
-        self._received = self._written = 0
+        self._received = 0
         self._window = (self._since, 0, 0)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -80,7 +81,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
         self.is_made = True
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("TlsTransport", transport)
         tls = transport.get_extra_info("ssl_object")
         self._certificate = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
         self._since = self._loop.time()
@@ -97,8 +98,8 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self.resume_writing()
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes of the client."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Bytes of the client; they are not kept."""
         if self._is_closing:
             return
         self._received += len(data)
@@ -197,9 +198,8 @@ class Connection(asyncio.Protocol):
 
     # What an exchange calls.
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send, or keep until it can be."""
-        self._written += len(data)
         self._transport.write(data)
 
     async def drained(self) -> None:
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
         """Read on."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
-            self._window = (self._loop.time(), self._received, self._sent())
+            self._window = (self._loop.time(), self._received, self._transport.taken_bytes())
             self._transport.resume_reading()
 
     def date(self) -> bytes:
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
         elif self._writable is not None or (self._current and not self._current.body_ended and self._is_reading):
             self._check_rates(now)
         elif self._current is not None:
-            self._window = (now, self._received, self._sent())
+            self._window = (now, self._received, self._transport.taken_bytes())
         elif self._in_head:
             if now - self._since > limits.http_header_timeout_s:
                 self._refuse(_Unfit(408, "The request did not come in time", "http_header_timeout_s"))
@@ -266,9 +266,9 @@ class Connection(asyncio.Protocol):
         seconds = now - since
         if seconds < CHECKED_EVERY_S:
             return
-        self._window = (now, self._received, self._sent())
+        self._window = (now, self._received, self._transport.taken_bytes())
         if self._writable is not None:
-            if self._sent() - sent < self._limits.min_send_bytes_per_s * seconds:
+            if self._transport.taken_bytes() - sent < self._limits.min_send_bytes_per_s * seconds:
                 self.broken()
         elif self._received - received < self._limits.min_receive_bytes_per_s * seconds:
             self._refuse(_Unfit(408, "The body came too slowly", "min_receive_bytes_per_s"))
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
-        self._window = (self._loop.time(), self._received, self._sent())
+        self._window = (self._loop.time(), self._received, self._transport.taken_bytes())
         exchange.task = task = self._loop.create_task(exchange.run())
         self._server.answering.add(task)
         task.add_done_callback(self._server.answering.discard)
@@ -300,9 +300,6 @@ class Connection(asyncio.Protocol):
             self._refuse(unfit)
         else:
             self.take_more()
-
-    def _sent(self) -> int:
-        return self._written - self._transport.get_write_buffer_size()
 
     def _pause_reading(self) -> None:
         if self._is_reading:

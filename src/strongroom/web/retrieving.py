@@ -22,7 +22,7 @@ from strongroom.web.conditional import (
     strong_tag,
 )
 from strongroom.web.operation import Parameter
-from strongroom.web.streaming import Delivered, Delivery
+from strongroom.web.streaming import Chunk, Delivered, Delivery
 
 VARY: Final = "Accept, Authorization"
 """What an answer depends on beside its path."""
@@ -114,7 +114,7 @@ def not_sent(call: Call, delivery: Delivery, tag: str) -> Delivered | None:
 
 
 def deliver(
-    call: Call, delivery: Delivery, said: Mapping[str, str], body: Iterable[bytes], *, by_worker: bool = False
+    call: Call, delivery: Delivery, said: Mapping[str, str], body: Iterable[Chunk], *, by_worker: bool = False
 ) -> Delivered:
     """Answer in full, with the headers ``said``, an ETag among them, unless the conditions do not hold. On a thread.
 

@@ -10,13 +10,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from strongroom.config import LimitsSection
 from strongroom.web.exchange import App
 from strongroom.web.http1 import Connection
+from strongroom.web.transport import READ_BYTES, TlsTransport, accept_tls
 
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
@@ -32,13 +32,6 @@ ACCEPT_TURN_S: Final = 0.001
 
 LAST_WORDS_S: Final = 3.0
 """For answers that were cut at the end of draining to say in the trail what they had sent."""
-
-ALERT_S: Final = 1.0
-ALERT_READS: Final = 4
-"""How long, and how much, a client that failed its handshake is listened to, so that it gets to know why."""
-
-WRITE_BUFFER_BYTES: Final = 1 << 20
-"""Of one connection, held until the client takes them: with more, its handler waits."""
 
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 
@@ -66,6 +59,7 @@ class WebServer:
         self.address: tuple[str, int] = ("", 0)
         self._by_address: Counter[str] = Counter()
         self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._buffer = memoryview(bytearray(READ_BYTES))
 
     def is_own_host(self, host: bytes) -> bool:
         """Whether a Host header names this archive.
@@ -134,40 +128,16 @@ class WebServer:
 
     async def _begin(self, connection: socket.socket, address: str) -> None:
         """Do the TLS handshake; what fails in it is the caller's."""
-        loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        begun = Connection(self._app, self, self._limits, address)
-        line = connection.dup()  # for the last word, if the handshake fails: the loop closes its own at once
         try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: begun,
-                connection,
-                ssl=self._tls(),
-                ssl_handshake_timeout=self._limits.tls_handshake_timeout_s,
-                ssl_shutdown_timeout=1.0,
-            )
-            transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+            line = await accept_tls(connection, self._tls(), self._limits.tls_handshake_timeout_s)
         except BaseException as error:
-            if not begun.is_made:
-                self.left(address)
+            self.left(address)
             if not isinstance(error, Exception):  # cancelled, for a newer one or at the end
                 raise
             log.debug("a handshake failed: %s", type(error).__name__)
-            if alert := getattr(error, "alert", b""):
-                await self._tell(line, alert)
-        finally:
-            line.close()
-
-    async def _tell(self, line: socket.socket, alert: bytes) -> None:
-        """Send the TLS alert that says why a handshake failed, and let the client read it before the end."""
-        loop = asyncio.get_running_loop()
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(ALERT_S):
-                await loop.sock_sendall(line, alert)
-                line.shutdown(socket.SHUT_WR)
-                for _ in range(ALERT_READS):  # what is left unread would take the alert away again
-                    if not await loop.sock_recv(line, 65_536):
-                        break
+            return
+        TlsTransport(line, Connection(self._app, self, self._limits, address), self._buffer)
 
     def _tick(self) -> None:
         self.date = formatdate(time.time(), usegmt=True).encode("ascii")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -35,8 +35,14 @@ PIECE_BYTES: Final = 1024 * 1024
 MAX_PARTS_OF_PIECE: Final = 4096
 """Of tiny chunks, so that a piece does not take for ever to fill."""
 
+JOINED_BYTES: Final = 16_384
+"""Chunks below this are sent together: each that is sent alone is a TLS record of its own at least."""
+
+Chunk = bytes | memoryview
+"""Of a body that is being made; it belongs to who takes it."""
+
 Body = Generator[bytes, None, None]
-"""Makes a body in order. Each chunk belongs to who takes it."""
+"""Makes a body in order."""
 
 
 @dataclass(slots=True)
@@ -86,7 +92,7 @@ class Delivered(Response):
         run_blocking: RunBlocking,
         status: int,
         headers: Mapping[str, str],
-        body: Iterable[bytes] = (),
+        body: Iterable[Chunk] = (),
     ) -> None:
         """``body`` may be a generator, which is closed at the end. Without Content-Length it leaves in chunks."""
         self.status_code = status
@@ -95,7 +101,7 @@ class Delivered(Response):
         self.run_blocking = run_blocking
         self.is_begun = False
         self._body = iter(body)
-        self._first = b""
+        self._first: Sequence[Chunk] = ()
         self._is_over = False
         self.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
@@ -119,9 +125,9 @@ class Delivered(Response):
             raise
         return self
 
-    def _next(self) -> bytes:
+    def _next(self) -> Sequence[Chunk]:
         """Make the next piece, PIECE_BYTES or a little more, less only at the end. Runs on a thread."""
-        held, chunks = 0, []
+        held, chunks = 0, list[Chunk]()
         for chunk in self._body:
             chunks.append(chunk)
             held += len(chunk)
@@ -130,7 +136,7 @@ class Delivered(Response):
                 break
         else:
             self._is_over = True
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return list(_joined(chunks))
 
     def _close(self) -> None:
         close: Callable[[], None] | None = getattr(self._body, "close", None)
@@ -151,22 +157,39 @@ class Delivered(Response):
             await asyncio.shield(asyncio.ensure_future(self.run_blocking(self._finish, outcome, reason)))
 
     async def _send_body(self, send: Send) -> None:
-        piece, self._first = self._first, b""
+        piece, self._first = self._first, ()
         while not self._is_over:
             following = asyncio.ensure_future(self.run_blocking(self._next))
             try:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                self._delivery.sent_bytes += len(piece)
+                for chunk in piece:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    self._delivery.sent_bytes += len(chunk)
             finally:
                 # Also when the client is gone: the body must not be closed while it is being made.
                 await asyncio.wait((following,))
             piece = following.result()
-        await send({"type": "http.response.body", "body": piece, "more_body": False})
-        self._delivery.sent_bytes += len(piece)
+        for number, chunk in enumerate(piece or (b"",), 1):
+            await send({"type": "http.response.body", "body": chunk, "more_body": number < len(piece)})
+            self._delivery.sent_bytes += len(chunk)
 
     def _finish(self, outcome: Outcome, reason: str) -> None:
         self._close()
         self._delivery.end(outcome, reason)
+
+
+def _joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield the same bytes, small chunks together."""
+    small: list[Chunk] = []
+    for chunk in chunks:
+        if len(chunk) < JOINED_BYTES:
+            small.append(chunk)
+            continue
+        if small:
+            yield b"".join(small)
+            small = []
+        yield chunk
+    if small:
+        yield b"".join(small)
 
 
 def _reason(error: BaseException) -> str:

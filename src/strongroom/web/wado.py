@@ -43,7 +43,7 @@ from strongroom.web.retrieving import (
     recorded,
     retrieve,
 )
-from strongroom.web.streaming import PIECE_BYTES, Body, Delivered, Delivery
+from strongroom.web.streaming import PIECE_BYTES, Body, Chunk, Delivered, Delivery
 from strongroom.web.zipping import zip_chunks
 
 DICOM: Final = "application/dicom"
@@ -152,17 +152,16 @@ def part_of(stored: StoredObject, transfer_syntax: str) -> Part:
     return Part(stored, transfer_syntax, encode_file_meta(*meta))
 
 
-def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
-    """The file of an instance. Raises what opening or converting it raises, at the first chunk if the object is small
-    or has to be converted."""
+def part_bytes(call: Call, part: Part, before: bytes = b"") -> Iterator[Chunk]:
+    """``before``, and the file of an instance. Raises what opening or converting it raises, at the first chunk if the
+    object is small or has to be converted."""
     stored, services = part.stored, call.services
     if part.is_as_stored:
         with closing(open_whole(services.reader, stored)) as blob:
-            yield part.head
-            yield from blob.chunks()
+            yield from blob.pieces(before + part.head)
     elif not part.needs_codec:
         with opened(services.reader, stored, part.transfer_syntax) as converted:
-            yield part.head
+            yield before + part.head
             yield from converted
     else:
         if services.pixels is None:
@@ -171,7 +170,7 @@ def part_bytes(call: Call, part: Part) -> Iterator[bytes]:
             transcoded = services.pixels.transcode(blob, stored.transfer_syntax, part.transfer_syntax)
             with closing(cast("Body", transcoded)):
                 first = _gathered(transcoded)
-                yield part.head
+                yield before + part.head
                 yield first
                 yield from transcoded
 
@@ -204,7 +203,7 @@ def _single(call: Call, delivery: Delivery, part: Part) -> Delivered:
 def deliver_file(call: Call, delivery: Delivery, part: Part, more: Mapping[str, str]) -> Delivered:
     """The whole file of one instance, made as it leaves; ``more`` are further headers. Runs on a thread."""
 
-    def body() -> Body:
+    def body() -> Iterator[Chunk]:
         yield from part_bytes(call, part)
         delivery.object_done()
 
@@ -238,10 +237,9 @@ def _multipart(call: Call, delivery: Delivery, parts: Sequence[Part]) -> Deliver
     heads = [writer.part(each.content_type, _location(call, each.stored)) for each in parts]
     end = writer.end()
 
-    def body() -> Body:
+    def body() -> Iterator[Chunk]:
         for head, part in zip(heads, parts, strict=True):
-            yield head
-            yield from part_bytes(call, part)
+            yield from part_bytes(call, part, head)
             delivery.object_done()
         yield end
 

@@ -31,7 +31,9 @@ class _Sink:
         return b"".join(chunks)
 
 
-def zip_chunks(files: Iterable[tuple[str, Iterable[bytes]]], done: Callable[[], None]) -> Generator[bytes, None, None]:
+def zip_chunks(
+    files: Iterable[tuple[str, Iterable[bytes | memoryview]]], done: Callable[[], None]
+) -> Generator[bytes, None, None]:
     """Yield a ZIP archive of ``files``, names and contents; says ``done`` behind each. Sizes are of 64 bits."""
     sink = _Sink()
     with ZipFile(cast("io.BytesIO", sink), "w", ZIP_STORED) as archive:
