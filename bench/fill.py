@@ -48,8 +48,7 @@ def filled(name: str, filling: Filling, *, refill: bool, web: bool = False) -> I
     with servers.running(name, directory, keep=True, web=web) as server:
         if not record.exists():
             record.write_text(json.dumps(asdict(_fill(server, filling))))
-        if name.startswith("strongroom"):
-            servers.wait_for_digests(directory)
+        servers.wait_for_digests(server)
         known = json.loads(record.read_text())
         yield server, Filled(filling, known["run"], known["sent"], known["rates"])
 

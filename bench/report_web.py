@@ -108,9 +108,10 @@ def _qido(section: Row) -> Iterator[str]:
 def _wado(section: Row) -> Iterator[str]:
     yield from ("## A CT series of 500 over WADO-RS", "")
     yield (
-        "500 images of 512x512, stored by C-STORE; then its metadata (DICOM JSON), and all of it as "
-        "multipart/related application/dicom in the stored transfer syntax, by one client and by four at once, "
-        "each a process with a connection of its own; the servers in turns, medians."
+        "500 images of 512x512, stored by C-STORE, and what Strongroom does with them afterwards at the least priority "
+        "(digests) done; then its metadata (DICOM JSON), and all of it as multipart/related "
+        "application/dicom in the stored transfer syntax, by one client and by four at once, each a process with a "
+        "connection of its own; the servers in turns, medians."
     )
     yield ""
     yield from _latencies(section["metadata"], "what", "metadata of the series")

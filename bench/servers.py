@@ -28,7 +28,7 @@ PEERS_BIN = OUT_DIR / "peers-venv" / "bin"
 CALLING = "BENCH"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
-DIGESTS_POLL_S = 10.0
+DIGESTS_POLL_S = 5.0
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ORTHANC_PASSWORD = "bench"
 
@@ -312,14 +312,14 @@ def _agree(directory: Path) -> None:
             _strongroom_says(directory, "unsafe", "approve", exception["digest"], "--by", name, **passcode)
 
 
-def wait_for_digests(directory: Path) -> None:
-    """Wait until a running Strongroom of ``directory`` has made the digests of all that it holds, at its own pace.
+def wait_for_digests(server: Server) -> None:
+    """Wait until a running Strongroom has made the digests of all that it holds, at its own pace; others make none.
 
-    They are made at the least priority in the hours after a filling; whoever searches an archive of some age does so
+    They are made at the least priority after a filling; whoever searches or reads an archive of some age does so
     without them.
     """
-    while True:
-        jobs = json.loads(_strongroom_says(directory, "jobs", "--format", "json"))
+    while server.name.startswith("strongroom"):
+        jobs = json.loads(_strongroom_says(server.directory, "jobs", "--format", "json"))
         digests = next((job for job in jobs if job["kind"] == "digests"), None)
         if digests is None or digests["done"] >= digests["total"]:
             return

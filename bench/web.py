@@ -149,6 +149,7 @@ def measure_series(names: Sequence[str], runs: int) -> dict[str, list[Row]]:
     with _fresh(names, "series") as running:
         for server in running.values():
             load.run(load.Load(server.endpoint, CT_SIZE, 1, SERIES_INSTANCES, 0, run=run, layout=SERIES))
+            servers.wait_for_digests(server)
         servers.settle()
         for name in (*names, *_turns(names, runs)):
             metadata[name].append(_metadata_s(running[name], path))

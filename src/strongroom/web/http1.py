@@ -52,7 +52,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, app: App, server: WebServer, limits: LimitsSection, address: str) -> None:
         self._app, self._server, self._limits = app, server, limits
         self._address = address
-        self.is_made = False
         self._certificate = b""
         self._transport: TlsTransport = cast("TlsTransport", None)
         self._parser = httptools.HttpRequestParser(self)
@@ -80,7 +79,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
-        self.is_made = True
         self._transport = cast("TlsTransport", transport)
         tls = transport.get_extra_info("ssl_object")
         self._certificate = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
