@@ -128,7 +128,7 @@ def test_what_comes_is_taken_also_from_behind_a_pause_and_the_end_is_answered() 
 def test_how_much_a_client_has_taken_is_known_within_one_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL says nothing of a slice before all of it is sent: who reads slowly must not be taken for idle."""
     monkeypatch.setattr(transport, "SLICE_BYTES", 64 << 20)
-    may_read = threading.Event()
+    may_read, may_end = threading.Event(), threading.Event()
     taken: list[int] = []
 
     def read(line: ssl.SSLSocket) -> None:
@@ -136,6 +136,7 @@ def test_how_much_a_client_has_taken_is_known_within_one_slice(monkeypatch: pyte
         got = 0
         while got < 20 << 20:
             got += len(line.recv(1 << 20))
+        assert may_end.wait(TIMEOUT_S)  # of a connection that is over nothing is known
 
     async def send(made: TlsTransport, _protocol: Recorded) -> None:
         made.write(bytes(64 << 20))
@@ -145,6 +146,7 @@ def test_how_much_a_client_has_taken_is_known_within_one_slice(monkeypatch: pyte
         while made.taken_bytes() < taken[0] + (4 << 20):
             await a_turn()
         taken.append(made.taken_bytes())
+        may_end.set()
 
     connected(read, send)
     assert len(taken) == 2
