@@ -15,6 +15,8 @@ import wire
 
 SEED = 61
 PAGE_STUDIES = 50
+TEXTS_S = 10.0
+"""After a worker has shown its first list: until then it reads the texts that are searched, and is busy with that."""
 HTML = {"Accept": "text/html"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true", "Sec-Fetch-Site": "same-origin"}
 
@@ -65,6 +67,8 @@ def measure(studies: int, queries: int, *, refill: bool) -> list[Row]:
         assert server.web is not None
         with webclient.Connection(replace(server.web, root="")) as connection:
             rows = []
+            _measured(connection, state, KINDS[0], 1)
+            time.sleep(TEXTS_S)
             for kind in KINDS:
                 before_s = server.cpu_s()
                 row = _measured(connection, state, kind, queries)

@@ -52,6 +52,7 @@ class ListShape(NamedTuple):
 
 def list_studies(cursor: Any, dialect: Dialect, wanted: StudyList, scope: Scope | None, texts: StudyTexts) -> StudyPage:
     """One page; from the beginning if the study that it goes on from is not here any more."""
+    texts.want()
     values = _values(wanted) | values_of(scope)
     start = wanted.older_than or wanted.newer_than
     if start:

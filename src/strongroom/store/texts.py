@@ -53,7 +53,7 @@ def note_gone(cursor: Any, registry: Registry, study: int) -> None:
 
 
 class StudyTexts:
-    """What this process has of them: nothing before the first search, and before `catch_up` was called. Thread-safe."""
+    """What this process has of them: nothing before `want` and then `catch_up` were called. Thread-safe."""
 
     def __init__(self, dialect: Dialect, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -74,9 +74,12 @@ class StudyTexts:
         gone: list[Any] = [bindparam(f"gone_{number}") for number in range(MAX_GONE)]
         self._drop = Sql(delete(STUDY).where(STUDY.c.id.in_(gone)), DIALECT)
 
+    def want(self) -> None:
+        """Somebody looks at a list, and may be about to type: the next `catch_up` reads them."""
+        self._is_wanted = True
+
     def find(self, cursor: Any, statement: Sql, values: dict[str, Any]) -> list[int] | None:
         """The ids that ``statement`` selects of what the cursor's transaction sees; None if they are not known here."""
-        self._is_wanted = True
         if not self._lock.acquire(timeout=PATIENCE_S):
             return None
         try:
@@ -87,7 +90,7 @@ class StudyTexts:
             self._lock.release()
 
     def catch_up(self, cursor: Any) -> None:
-        """Take in what has come and forget what has gone, as the cursor's transaction sees it, if anybody searches."""
+        """If anybody looks at lists, take in what has come and forget what has gone, as the transaction sees it."""
         if not self._is_wanted or self._is_too_large:
             return
         with self._lock:

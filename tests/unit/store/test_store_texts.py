@@ -73,7 +73,7 @@ def searching(shelf: Shelf) -> Process:
     return process
 
 
-def test_nothing_lies_in_memory_before_somebody_has_searched(shelf: Shelf) -> None:
+def test_nothing_lies_in_memory_before_somebody_has_looked_at_a_list(shelf: Shelf) -> None:
     process = Process(shelf.index())
     process.add(1, "Berg^Anna")
     process.index.catch_up()
@@ -83,6 +83,15 @@ def test_nothing_lies_in_memory_before_somebody_has_searched(shelf: Shelf) -> No
     process.index.catch_up()
     assert process.search("anna") == ["1.2.1"]
     assert process.found == [None, [1]]
+
+
+def test_whoever_has_seen_a_list_finds_in_memory_what_he_types_then(shelf: Shelf) -> None:
+    process = Process(shelf.index())
+    process.add(1, "Berg^Anna")
+    assert len(process.index.list_studies(StudyList(()), None).rows) == 1
+    process.index.catch_up()
+    assert process.search("anna") == ["1.2.1"]
+    assert process.found == [[1]]
 
 
 def test_a_study_of_another_process_is_found_at_once(shelf: Shelf) -> None:
