@@ -49,7 +49,7 @@ REFUSED = {
 KNOWN_TO_FILE = {
     "pe-arm64": "Aarch64, for MS Windows",
     "pe-tiny": "PE32 executable",
-    "pip-t32": "PE32 executable",
+    "launcher-t32": "PE32 executable",
     "elf-s390x": "IBM S/390",
     "elf-static": "ELF 64-bit LSB executable, x86-64",
     "macho-32-be": "Mach-O ppc",

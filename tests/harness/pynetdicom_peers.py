@@ -90,6 +90,30 @@ def image(study: int, series: int, number: int, **values: Any) -> Dataset:
     return dataset
 
 
+class _Checkpoint(threading.Event):
+    """Where the thread of a pynetdicom association stands while another one asks.
+
+    pynetdicom takes a flag for the proof that it stands, which is up too while it passes: on a busy machine it then
+    reads the answer that somebody waits for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stands = threading.Event()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is None
+        while not super().wait(0.005):
+            self._stands.set()
+        self._stands.clear()
+        return True
+
+    def clear(self) -> None:
+        super().clear()
+        self._stands.wait(WAIT_S)
+
+
 @contextmanager
 def associated(archive: RunningArchive, peer: Peer | None = None, aet: str = "SCU", **contexts: Any) -> Iterator[Any]:
     """pynetdicom's association. ``get`` are storage classes to take as SCP, ``syntaxes`` theirs, ``more`` others;
@@ -118,6 +142,7 @@ def associated(archive: RunningArchive, peer: Peer | None = None, aet: str = "SC
         evt_handlers=peer.handlers if peer else [],
     )  # fmt: skip
     assert association.is_established
+    association._reactor_checkpoint = _Checkpoint()
     try:
         yield association
     finally:

@@ -113,9 +113,9 @@ def shortcut() -> bytes:
     return head + text + bytes(4)
 
 
-def pip_program(name: str) -> bytes:
-    """A launcher that pip brings for Windows: a real program, of Microsoft's linker."""
-    spec = find_spec("pip._vendor.distlib")
+def launcher(name: str) -> bytes:
+    """A launcher that distlib brings for Windows: a real program, of Microsoft's linker."""
+    spec = find_spec("distlib")
     assert spec is not None
     assert spec.origin is not None
     return (Path(spec.origin).parent / name).read_bytes()
@@ -156,8 +156,8 @@ def programs() -> Iterator[Stranger]:
         "elf-object": real("elf-object"),
         "java-class": real("class"),
         "wasm": real("wasm"),
-        "pip-t32": pip_program("t32.exe"),
-        "pip-w64-arm": pip_program("w64-arm.exe"),
+        "launcher-t32": launcher("t32.exe"),
+        "launcher-w64-arm": launcher("w64-arm.exe"),
     }
     yield from (Stranger(name, "program", data) for name, data in made.items())
 

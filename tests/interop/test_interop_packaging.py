@@ -261,22 +261,8 @@ def test_what_the_image_installs_is_the_whole_product(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "-w",
-        str(tmp_path),
-        str(source),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip("the build backend cannot be had here")
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    done = subprocess.run([*pip, "-w", tmp_path, source], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-1000:]
     (wheel,) = tmp_path.glob("strongroom-*.whl")
     listed = subprocess.run(
