@@ -1,4 +1,7 @@
-"""A job that raises leaves nothing behind, whatever it had done by then, and takes nothing from its neighbours."""
+"""A job that raises leaves nothing behind, whatever it had done by then, and takes nothing from its neighbours.
+
+One that says no without raising has written nothing at all.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from harness.grouping import together
 from harness.instances import (
     PATIENT_ID,
     SERIES_INSTANCE_UID,
+    SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Shelf,
     instance,
     new_ring,
     stored_event,
 )
-from strongroom.archive.model import Action, Added, Event, Outcome
-from strongroom.errors import ConfigError, Denied, NotFound
+from strongroom.archive.model import Action, Added, Event, NewInstance, Outcome
+from strongroom.errors import ConfigError, Denied, NotFound, StaleKey
+from strongroom.store.deletion import StudyDeletion
 from strongroom.store.index import Index
+from strongroom.store.schema.tables import TABLES
 from strongroom.store.transaction import Transaction
 from strongroom.trail.log import TrailReader
 from strongroom.types import Principal
 
-KEY = new_ring().new_data_key()
+RING = new_ring()
+KEY = RING.new_data_key()
 SERIES = {PATIENT_ID: ["P1"], STUDY_INSTANCE_UID: ["1.2"], SERIES_INSTANCE_UID: ["1.2.3"]}
 CHANGE = Event(Action.USER_CHANGE, Outcome.SUCCESS, Principal("A"), {})
 
@@ -144,3 +152,60 @@ def test_one_that_wrote_nothing_costs_its_neighbours_nothing(index: Index) -> No
     assert [type(each) for each in results] == [type(None), NotFound] * 8
     assert len(done) == 8, "none of them is done again"
     assert len(set(map(id, done))) == 1, "and all of them in one transaction"
+
+
+def everything(index: Index) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables."""
+    with index.database.read() as cursor:
+        return {
+            table.name: sorted(cursor.execute(str(select(table).compile(dialect=index.database.dialect))).fetchall())
+            for table in TABLES.sorted_tables
+        }
+
+
+def delete_study(index: Index) -> None:
+    deletion = StudyDeletion(index.database.dialect, index.registry)
+    index.database.write(lambda transaction: deletion.run(transaction, "1.2"))
+
+
+def copies(index: Index) -> tuple[NewInstance, NewInstance]:
+    """An object that is stored, and the same once more, which a process has sealed under a key of its own."""
+    one = {**SERIES, SOP_INSTANCE_UID: ["1.2.3.4"]}
+    first, copy = instance(one, KEY), instance(one, RING.new_data_key())
+    assert index.database.write(lambda transaction: transaction.add(first, stored_event(first))) is Added.ADDED
+    return first, copy
+
+
+@pytest.mark.parametrize("is_followed", [False, True], ids=["nothing is left", "another has come since"])
+def test_what_was_deleted_does_not_come_back_with_the_copy_of_a_damaged_object(index: Index, is_followed: bool) -> None:
+    first, copy = copies(index)
+    delete_study(index)
+    if is_followed:
+        index.database.write(lambda transaction: transaction.store(instance(SERIES, RING.new_data_key())))
+    before = everything(index)
+    assert not index.restore(first.stored, copy, stored_event(copy))
+    assert everything(index) == before
+
+
+def test_what_is_not_new_brings_no_key_with_it(index: Index) -> None:
+    """Two processes can each make a key for a study that is new to both, and be sent the same object."""
+    first, copy = copies(index)
+    before = everything(index)
+    assert index.add(copy, stored_event(copy)) is Added.NOT_NEW
+    assert everything(index) == before
+    assert index.restore(first.stored, copy, stored_event(copy)), (
+        "it brings it when it is put in the place of the first"
+    )
+    assert len(everything(index)["data_key"]) == 2
+
+
+def test_no_object_is_put_back_under_a_key_that_is_destroyed(index: Index) -> None:
+    """Of a copy that began to arrive before its study was deleted, and sent once more by somebody else."""
+    copies(index)
+    delete_study(index)
+    again, late = (instance({**SERIES, SOP_INSTANCE_UID: ["1.2.3.4"]}, key) for key in (RING.new_data_key(), KEY))
+    index.database.write(lambda transaction: transaction.store(again))
+    before = everything(index)
+    with pytest.raises(StaleKey):
+        index.restore(again.stored, late, stored_event(late))
+    assert everything(index) == before

@@ -246,10 +246,10 @@ class Transaction:
             if refusal.reason == ANOTHER_STUDY and self._is_stored(new):
                 return Added.NOT_NEW
             raise
-        if place is None and self._is_stored(new):
-            self._require_same_patient(new)
-            return Added.NOT_NEW
         if place is None or stored.key.key_id not in place.keys:
+            if self._is_stored(new):  # asked before its place or its key is written
+                self._require_same_patient(new)
+                return Added.NOT_NEW
             key = self._usable_key(stored)  # may raise, so it comes before anything is written
             place = place or self._new_place(new)
             self._add_key(key, place)
@@ -276,14 +276,17 @@ class Transaction:
         self._generation_checked = False
 
     def restore(self, first: StoredObject, copy: NewInstance) -> bool:
-        """Point the row of ``first`` to the sealed bytes of ``copy``, the same data set; False if it has changed."""
+        """Point the row of ``first`` to the sealed bytes of ``copy``, the same data set.
+
+        False, with nothing written, if that row has changed or is gone. Raises StaleKey.
+        """
         sql, cursor, new = self.sql, self.cursor, copy.stored
         row = sql.row_of_object.run(cursor, a=first.sop_uid, b=first.object_id).fetchone()
-        place = self._known_place(copy) or self._new_place(copy)
         if row is None:
             return False
+        place = self._known_place(copy) or self._new_place(copy)
         if new.key.key_id not in place.keys:
-            self._add_key(new.key, place)
+            self._add_key(self._usable_key(new), place)
         sql.drop_small.run(cursor, a=row[0])
         if copy.sealed:
             sql.add_small.run(cursor, row=row[0], bytes=copy.sealed)
