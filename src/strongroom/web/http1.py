@@ -119,10 +119,6 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(self._unfit or _Unfit(400, "Malformed request"))
 
-    def eof_received(self) -> bool:
-        """The client sends nothing more; over TLS it reads nothing more either."""
-        return False
-
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         self._writable = self._writable or self._loop.create_future()
@@ -213,7 +209,7 @@ class Connection(asyncio.Protocol):
         """Read on."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
-            self._window = (self._loop.time(), self._received, self._transport.taken_bytes())
+            self._begin_window(self._loop.time())
             self._transport.resume_reading()
 
     def date(self) -> bytes:
@@ -245,14 +241,14 @@ class Connection(asyncio.Protocol):
         """End the connection if the client takes longer than it may."""
         limits = self._limits
         if self._is_closing:
-            return
-        if self._ends_at:
+            self._check_sent(now)
+        elif self._ends_at:
             if now > self._ends_at:
                 self.broken()
         elif self._writable is not None or (self._current and not self._current.body_ended and self._is_reading):
             self._check_rates(now)
         elif self._current is not None:
-            self._window = (now, self._received, self._transport.taken_bytes())
+            self._begin_window(now)
         elif self._in_head:
             if now - self._since > limits.http_header_timeout_s:
                 self._refuse(_Unfit(408, "The request did not come in time", "http_header_timeout_s"))
@@ -260,16 +256,24 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _check_rates(self, now: float) -> None:
-        since, received, sent = self._window
-        seconds = now - since
-        if seconds < CHECKED_EVERY_S:
-            return
-        self._window = (now, self._received, self._transport.taken_bytes())
         if self._writable is not None:
-            if self._transport.taken_bytes() - sent < self._limits.min_send_bytes_per_s * seconds:
+            self._check_sent(now)
+            return
+        since, received, _ = self._window
+        if now - since >= CHECKED_EVERY_S:
+            self._begin_window(now)
+            if self._received - received < self._limits.min_receive_bytes_per_s * (now - since):
+                self._refuse(_Unfit(408, "The body came too slowly", "min_receive_bytes_per_s"))
+
+    def _check_sent(self, now: float) -> None:
+        since, _, sent = self._window
+        if now - since >= CHECKED_EVERY_S:
+            self._begin_window(now)
+            if self._window[2] - sent < self._limits.min_send_bytes_per_s * (now - since):
                 self.broken()
-        elif self._received - received < self._limits.min_receive_bytes_per_s * seconds:
-            self._refuse(_Unfit(408, "The body came too slowly", "min_receive_bytes_per_s"))
+
+    def _begin_window(self, now: float) -> None:
+        self._window = (now, self._received, self._transport.taken_bytes())
 
     def drain(self) -> None:
         """Answer what is under way and close then; close now if nothing is."""
@@ -279,13 +283,14 @@ class Connection(asyncio.Protocol):
             self._current.keep_alive = False
 
     def close(self) -> None:
-        """Close once everything written is sent."""
+        """Close once everything written is sent, or the client takes it too slowly."""
         self._is_closing = True
+        self._begin_window(self._loop.time())
         self._transport.close()
 
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
-        self._window = (self._loop.time(), self._received, self._transport.taken_bytes())
+        self._begin_window(self._loop.time())
         exchange.task = task = self._loop.create_task(exchange.run())
         self._server.answering.add(task)
         task.add_done_callback(self._server.answering.discard)
@@ -313,7 +318,7 @@ class Connection(asyncio.Protocol):
         """Answer and close, if no other answer is under way; what came before ``about`` is answered first."""
         about = about or self._arriving
         if self._current is not None and about is not self._current:
-            if about is not None:
+            if about is not None and about in self._waiting:  # where there was room for it
                 self._waiting.remove(about)
             self._arriving, self._unfit_next = None, unfit
             self._pause_reading()

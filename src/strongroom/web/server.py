@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from strongroom.config import LimitsSection
 from strongroom.web.exchange import App
 from strongroom.web.http1 import Connection
-from strongroom.web.transport import READ_BYTES, TlsTransport, accept_tls
+from strongroom.web.transport import BUFFER_BYTES, TlsTransport, accept_tls
 
 if TYPE_CHECKING:  # the type alone: only net.tls may use the module
     import ssl
@@ -59,7 +59,7 @@ class WebServer:
         self.address: tuple[str, int] = ("", 0)
         self._by_address: Counter[str] = Counter()
         self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
-        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def is_own_host(self, host: bytes) -> bool:
         """Whether a Host header names this archive.

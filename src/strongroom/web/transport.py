@@ -1,8 +1,8 @@
-"""TLS on one accepted connection, for an event loop: OpenSSL itself reads from the socket and writes to it.
+"""TLS on one accepted connection, for an event loop: a bounded piece of work at a time, whatever the client sends.
 
-The TLS of asyncio and uvloop goes through memory: what OpenSSL has encrypted is copied out of its buffer into bytes,
-and those into the socket's. For images that costs more than encrypting them. Here a body is encrypted from where it
-lies, a record at a time, and leaves.
+OpenSSL works on memory here and never on the socket. On a socket it goes on for as long as there are records without
+content, which a client may send without end (KeyUpdate of TLS 1.3, attempts to negotiate anew), and nothing else runs
+on the loop meanwhile. Bodies are encrypted from where they lie, no more of them than the socket takes soon.
 """
 
 from __future__ import annotations
@@ -14,15 +14,27 @@ import ssl
 import struct
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, cast
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 262_144
+READ_BYTES: Final = 65_536
 """Taken from one connection before others have their turn."""
 
-SLICE_BYTES: Final = 1 << 20
-"""Given to OpenSSL at a time, which takes all of it or asks for the same again: some 0.7 ms of the event loop."""
+RECORD_BYTES: Final = 16_384
+"""Content of one record at most (RFC 8446 5.1)."""
+
+BUFFER_BYTES: Final = READ_BYTES + 2 * RECORD_BYTES
+"""Enough for the content of what is taken in one turn and of a record that was not whole before."""
+
+CONTENT_SHARE: Final = 4
+MAX_OVERHEAD_BYTES: Final = 24_576
+"""A client may send CONTENT_SHARE bytes for each one of content, and this many more: a record that is not whole yet,
+and some. To take a record costs the same without content: so many of them some 12 ms, like a few handshakes."""
+
+SLICE_BYTES: Final = 1 << 17
+"""Encrypted at a time, some 50 us of the event loop, and held as such until the socket has taken it."""
 
 HIGH_WATER_BYTES: Final = 1 << 20
 """Held until the client takes them: with more, its handler waits until no more than LOW_WATER_BYTES are left."""
@@ -40,79 +52,89 @@ _BYTES_ACKED = struct.Struct("=120xQ")
 """Of Linux's struct tcp_info (linux/tcp.h), tcpi_bytes_acked."""
 
 
-async def accept_tls(connection: socket.socket, context: ssl.SSLContext, timeout_s: float) -> ssl.SSLSocket:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection under TLS: what ``socket`` has received goes through ``incoming``, what it is to send lies in
+    ``outgoing``."""
+
+    socket: socket.socket
+    tls: ssl.SSLObject
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
+
+
+async def accept_tls(connection: socket.socket, context: ssl.SSLContext, timeout_s: float) -> Line:
     """Do the server's side of a handshake on a socket that does not block.
 
-    Raises OSError or TimeoutError, and closes the socket then; OpenSSL has sent the alert that says what was wrong.
+    Raises OSError or TimeoutError, and closes the socket then; the client has been sent the alert that says what was
+    wrong.
     """
-    line = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    line = Line(connection, context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing)
     try:
         async with asyncio.timeout(timeout_s):
-            while True:
-                try:
-                    line.do_handshake()
-                    return line
-                except ssl.SSLWantReadError:
-                    await _ready(line.fileno(), to_read=True)
-                except ssl.SSLWantWriteError:
-                    await _ready(line.fileno(), to_read=False)
+            await _shake_hands(line)
     except ssl.SSLError:
-        await _listened_to(line)
+        await _tell(line)
         raise
     except BaseException:
-        line.close()
+        connection.close()
         raise
+    return line
 
 
-async def _ready(descriptor: int, *, to_read: bool) -> None:
-    """Return once the socket can be read from, or else be written to."""
+async def _shake_hands(line: Line) -> None:
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    add, remove = (loop.add_reader, loop.remove_reader) if to_read else (loop.add_writer, loop.remove_writer)
-    add(descriptor, _done, ready)
-    try:
-        await ready
-    finally:
-        remove(descriptor)
+    is_done = False
+    while not is_done:
+        with suppress(ssl.SSLWantReadError):
+            line.tls.do_handshake()
+            is_done = True
+        if line.outgoing.pending:
+            await loop.sock_sendall(line.socket, line.outgoing.read())
+        if not is_done:
+            data = await loop.sock_recv(line.socket, RECORD_BYTES)
+            if not data:
+                raise ConnectionResetError("a client went away in its handshake")
+            line.incoming.write(data)
 
 
-def _done(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-async def _listened_to(line: ssl.SSLSocket) -> None:
-    """Let the client read the alert before the end: closing with bytes unread would take it away again."""
-    with socket.socket(fileno=line.detach()) as plain, suppress(OSError, TimeoutError):
-        plain.setblocking(False)
-        plain.shutdown(socket.SHUT_WR)
+async def _tell(line: Line) -> None:
+    """Send the alert, and let the client read it before the end: closing with bytes unread would take it away again."""
+    loop = asyncio.get_running_loop()
+    with line.socket as plain, suppress(OSError, TimeoutError):
         async with asyncio.timeout(ALERT_S):
+            await loop.sock_sendall(plain, line.outgoing.read())
+            plain.shutdown(socket.SHUT_WR)
             for _ in range(ALERT_READS):
-                if not await asyncio.get_running_loop().sock_recv(plain, 65_536):
+                if not await loop.sock_recv(plain, READ_BYTES):
                     break
 
 
 class TlsTransport(asyncio.Transport):
     """The transport of one connection after its handshake. Lives on the event loop only; owns its socket."""
 
-    def __init__(self, line: ssl.SSLSocket, protocol: asyncio.Protocol, buffer: memoryview) -> None:
-        """``buffer`` is where what comes is put before ``protocol`` is given a view of it, which must not keep that: so
-        all connections of an event loop may share one."""
-        super().__init__({"ssl_object": line})
+    def __init__(self, line: Line, protocol: asyncio.Protocol, buffer: memoryview) -> None:
+        """``buffer``, of BUFFER_BYTES, is where what comes is put before ``protocol`` is given a view of it, which must
+        not keep that: so all connections of an event loop may share one."""
+        super().__init__({"ssl_object": line.tls})
         self._line, self._protocol, self._buffer = line, protocol, buffer
         self._loop = asyncio.get_running_loop()
-        self._descriptor = line.fileno()
+        self._descriptor = line.socket.fileno()
         self._is_reading = True
         self._is_blocked = False
         self._is_paused = False
         self._is_closing = False
+        self._is_shut = False
         self._is_over = False
+        self._room_bytes = MAX_OVERHEAD_BYTES  # for what comes before more content does
         self._unsent: deque[memoryview] = deque()
+        self._encrypted = memoryview(b"")
         self._unsent_bytes = 0
         self._ending: asyncio.TimerHandle | None = None
         protocol.connection_made(self)
         self._loop.add_reader(self._descriptor, self._read)
-        self._loop.call_soon(self._read)  # what came with the end of the handshake has been read already
+        self._loop.call_soon(self._read)  # what came with the end of the handshake has been received already
 
     def pause_reading(self) -> None:
         """Take nothing more from the client."""
@@ -125,31 +147,46 @@ class TlsTransport(asyncio.Transport):
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
             self._loop.add_reader(self._descriptor, self._read)
-            self._loop.call_soon(self._read)  # OpenSSL may hold what the socket does not have any more
+            if self._line.incoming.pending:
+                self._loop.call_soon(self._read)
 
     def _read(self) -> None:
+        """Take what has come, some of it, and pass its content on."""
         if not self._is_reading or self._is_closing:
             return
-        got, is_end, error = 0, False, None
         try:
-            while got < len(self._buffer) and not is_end:
-                count = self._line.recv_into(self._buffer[got:])
-                got, is_end = got + count, not count
-        except ssl.SSLWantReadError:
+            data = self._line.socket.recv(min(READ_BYTES, self._room_bytes))
+            self._room_bytes -= len(data)
+            self._line.incoming.write(data) if data else self._line.incoming.write_eof()
+        except BlockingIOError:
             pass
-        except ssl.SSLWantWriteError:
-            self._wait_to_write()
         except OSError as failure:
-            error = failure
+            self._end(failure)
+            return
+        got, is_end, error = self._decrypted()
         if got:
+            self._room_bytes = min(self._room_bytes + CONTENT_SHARE * got, READ_BYTES + MAX_OVERHEAD_BYTES)
             self._deliver(self._buffer[:got])
-        if is_end and not self._unsent and not self._is_over:
-            with suppress(OSError):
-                self._line.unwrap()  # says that we close too
-        if is_end or error is not None:
+        if self._is_over:
+            return
+        if self._line.outgoing.pending and not self._is_blocked:
+            self._flush()  # what TLS itself answers
+        if is_end and not self._is_blocked:
+            self.close()  # says that we close too
+        elif is_end or error is not None or self._room_bytes <= 0:
             self._end(error)
-        elif got == len(self._buffer):
-            self._loop.call_soon(self._read)
+
+    def _decrypted(self) -> tuple[int, bool, OSError | None]:
+        """How much content now stands in the buffer, whether the client has closed, and what is wrong."""
+        buffer, got = self._buffer, 0
+        try:
+            while count := cast("int", self._line.tls.read(len(buffer) - got, buffer[got:])):
+                got += count
+        except ssl.SSLWantReadError:
+            return got, False, None
+        except OSError as error:
+            return got, False, error
+        return got, True, None
 
     def _deliver(self, data: memoryview) -> None:
         try:
@@ -174,46 +211,38 @@ class TlsTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         """Send what the socket takes."""
+        line, unsent = self._line, self._unsent
         try:
-            while self._unsent:
-                count = self._line.send(self._unsent[0])
-                self._unsent_bytes -= count
-                if count == len(self._unsent[0]):
-                    self._unsent.popleft()
-                else:
-                    self._unsent[0] = self._unsent[0][count:]
-        except ssl.SSLWantWriteError:
-            self._wait_to_write()
-        except OSError as error:  # SSLWantReadError among them: nobody may negotiate anew
+            while True:
+                while unsent and not self._encrypted and line.outgoing.pending < SLICE_BYTES:
+                    self._unsent_bytes -= line.tls.write(unsent.popleft())
+                if line.outgoing.pending and not self._encrypted:
+                    self._encrypted = memoryview(line.outgoing.read())
+                if not self._encrypted:
+                    break
+                self._encrypted = self._encrypted[line.socket.send(self._encrypted) :]
+        except BlockingIOError:
+            self._is_blocked = True
+            self._loop.add_writer(self._descriptor, self._writable)
+        except OSError as error:
             self._end(error)
             return
         if self._is_paused and self._unsent_bytes <= LOW_WATER_BYTES:
             self._is_paused = False
             self._protocol.resume_writing()
-        if self._is_closing and not self._unsent:
+        if self._is_closing and not self._is_blocked and not self._is_over:
             self._shut()
-
-    def _wait_to_write(self) -> None:
-        if not self._is_blocked:
-            self._is_blocked = True
-            self._loop.add_writer(self._descriptor, self._writable)
 
     def _writable(self) -> None:
         self._is_blocked = False
         self._loop.remove_writer(self._descriptor)
-        self._read()  # which may have had to write first
-        if not self._is_over:
-            self._flush()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return self._unsent_bytes
+        self._flush()
 
     def taken_bytes(self) -> int:
         """Bytes that the client's system has acknowledged so far, those of TLS included."""
         if self._is_over:
             return 0
-        info = self._line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        info = self._line.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         return int(_BYTES_ACKED.unpack(info)[0])
 
     def is_closing(self) -> bool:
@@ -226,25 +255,25 @@ class TlsTransport(asyncio.Transport):
             return
         self.pause_reading()
         self._is_closing = True
-        if not self._unsent:
-            self._shut()
+        if not self._is_blocked:
+            self._flush()
 
     def _shut(self) -> None:
-        try:
-            self._line.unwrap()
-        except ssl.SSLWantWriteError:
-            self._wait_to_write()
+        """All is sent: say that it was all, and once that is sent too, wait for the client to close."""
+        if self._is_shut:
+            with suppress(OSError):
+                self._line.socket.shutdown(socket.SHUT_WR)
+            self._ending = self._loop.call_later(SHUTDOWN_S, self._end, None)
+            self._loop.add_reader(self._descriptor, self._discard)
             return
-        except OSError:  # SSLWantReadError among them: our word is said, and the client's is not needed
-            pass
-        with suppress(OSError):
-            self._line.shutdown(socket.SHUT_WR)
-        self._ending = self._loop.call_later(SHUTDOWN_S, self._end, None)
-        self._loop.add_reader(self._descriptor, self._discard)
+        self._is_shut = True
+        with suppress(OSError):  # SSLWantReadError among them: our word is said, and the client's is not needed
+            self._line.tls.unwrap()
+        self._flush()
 
     def _discard(self) -> None:
         try:
-            if self._line.recv_into(self._buffer):  # not decrypted any more
+            if self._line.socket.recv_into(self._buffer):  # not decrypted any more
                 return
         except BlockingIOError:
             return
@@ -267,5 +296,6 @@ class TlsTransport(asyncio.Transport):
         self._loop.remove_writer(self._descriptor)
         self._unsent.clear()
         self._unsent_bytes = 0
-        self._line.close()
+        self._encrypted = memoryview(b"")
+        self._line.socket.close()
         self._loop.call_soon(self._protocol.connection_lost, error)

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -51,10 +52,12 @@ class Served:
 
 
 @contextmanager
-def served(app: App, drain_s: float = 5.0, **limits: Any) -> Iterator[Served]:
+def served(app: App, drain_s: float = 5.0, send_buffer_bytes: int = 0, **limits: Any) -> Iterator[Served]:
     context = web_context(identity(SERVER), [AUTHORITY.certificate_pem.decode()])
     server = WebServer(app, LimitsSection(**limits), frozenset({"localhost"}), lambda: context)
     listener = socket.create_server(("127.0.0.1", 0))
+    if send_buffer_bytes:  # which what it accepts has too
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     listener.setblocking(False)
     port = listener.getsockname()[1]
     begun = threading.Event()
@@ -319,6 +322,43 @@ def test_a_reader_slower_than_min_send_bytes_per_s_is_cut(monkeypatch: pytest.Mo
         line.sendall(b"GET / " + HEAD + b"\r\n")
         line.recv(1)
         assert ended.wait(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("header", [b"Connection: close\r\n", b""])
+def test_a_reader_that_stops_before_the_end_of_its_answer_is_cut(
+    header: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So little is left that nobody waits to write it; the connection takes a place all the same."""
+    monkeypatch.setattr(http1, "CHECKED_EVERY_S", 1.0)
+    body = bytes(1_000_000)
+
+    async def some(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000000")]})
+        await send({"type": "http.response.body", "body": body})
+
+    with served(some, send_buffer_bytes=65_536, max_http_connections=1, http_idle_timeout_s=1) as server:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", server.port))
+        trusting = ssl.create_default_context(cadata=AUTHORITY.certificate_pem.decode())
+        with closing(trusting.wrap_socket(plain, server_hostname="localhost")) as line:
+            line.sendall(b"GET / " + HEAD + header + b"\r\n")
+            deadline = time.monotonic() + TIMEOUT_S
+            while True:
+                try:
+                    assert ask(server, b"GET / " + HEAD + b"Connection: close\r\n\r\n").endswith(body)
+                    break
+                except OSError:  # there is no room yet
+                    assert time.monotonic() < deadline
+
+
+def test_too_many_requests_at_once_are_answered_with_429_after_those_before(caplog: pytest.LogCaptureFixture) -> None:
+    with served(ok) as server, closing(server.line()) as line:
+        line.sendall(12 * (b"GET / " + HEAD + b"\r\n"))
+        answers = to_end(line)
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", answers) == [b"200"] * 9 + [b"429"]
+    assert b"<cut>" not in answers
+    assert not caplog.records
 
 
 BAD_CHUNK = b"POST / " + HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
