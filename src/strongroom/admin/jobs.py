@@ -16,20 +16,20 @@ from strongroom.app import Archive
 from strongroom.archive.model import Level
 from strongroom.archive.oversight import Job
 from strongroom.store.commitments import CommitmentLedger
-from strongroom.store.jobs import JobTable
+from strongroom.store.jobs import SILENT_US, JobTable
 from strongroom.store.rounds import Round, read_rounds
 
-SILENT_US: Final = 300_000_000
-"""Who has not said anything for so long has probably been killed."""
 MAX_SHOWN: Final = 50
+"""Of commands, and of what people take out."""
 
 
 def jobs(archive: Archive) -> list[Job]:
-    """What runs or waits by itself, then what commands do and did, the newest first. Raises StorageUnavailable."""
+    """What runs or waits by itself, then what commands do and did, then what people take out and took: of each what
+    goes on first, then the newest. Raises StorageUnavailable."""
     table, now = JobTable(archive.backend.dialect), time.time_ns() // 1000
     with archive.index.database.reading() as cursor:
-        commands = table.newest(cursor, MAX_SHOWN)
-    return [*_own(archive), *(_heard_of(job, now) for job in commands)]
+        told = table.newest(cursor, MAX_SHOWN, now)
+    return [*_own(archive), *(_heard_of(job, now) for job in told)]
 
 
 def _heard_of(job: Job, now_us: int) -> Job:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from strongroom.app import Archive
-from strongroom.archive.oversight import Job
+from strongroom.archive.oversight import Command, Job
 from strongroom.errors import StrongroomError
 from strongroom.store.jobs import JobTable
 from strongroom.store.transaction import Transaction
@@ -70,7 +70,7 @@ class Told:
 
 
 @contextmanager
-def telling(archive: Archive, kind: str, unit: str) -> Iterator[Told]:
+def telling(archive: Archive, kind: Command, unit: str) -> Iterator[Told]:
     """Say that something runs, and how it ended. The end of the block is the end of the job."""
     by = archive.principal.user or archive.principal.aet
     began_us = now_us()

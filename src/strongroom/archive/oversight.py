@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from strongroom.archive.model import Detail
 from strongroom.types import Principal
@@ -183,6 +183,11 @@ class Decided:
 
     step: str
     problems: tuple[str, ...]
+
+
+Command = Literal["backup", "check", "export", "import", "key rotation"]
+"""What the people who run the archive do with a command. Every other job is of people who take objects out."""
+COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
 
 
 @dataclass(frozen=True, slots=True)

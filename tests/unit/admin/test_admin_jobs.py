@@ -13,7 +13,7 @@ from strongroom.admin.backup import create
 from strongroom.admin.check import check_home
 from strongroom.admin.exporting import export_study
 from strongroom.admin.importing import Import
-from strongroom.admin.jobs import SILENT_US, jobs
+from strongroom.admin.jobs import jobs
 from strongroom.archive.model import Action, Outcome
 from strongroom.archive.oversight import Job
 from strongroom.dimse import CMoveRq, Status
@@ -21,7 +21,7 @@ from strongroom.errors import ConfigError, StorageUnavailable
 from strongroom.net.forward import Sent
 from strongroom.net.retrieve_scp import _Exchange
 from strongroom.store import underway
-from strongroom.store.jobs import KEPT_JOBS, JobTable
+from strongroom.store.jobs import KEPT_JOBS, SILENT_US, JobTable
 from strongroom.store.rounds import META_NAME, Rounds, encode_rounds
 from strongroom.store.underway import UnderWay
 from strongroom.types import Principal, Right, Uid
@@ -157,7 +157,7 @@ def test_only_the_last_ones_are_kept(archive):
         with telling.telling(archive, "import", "files"):
             pass
     with archive.index.database.read() as cursor:
-        assert len(JobTable(archive.backend.dialect).newest(cursor, 10 * KEPT_JOBS)) == KEPT_JOBS + 1
+        assert len(JobTable(archive.backend.dialect).newest(cursor, 10 * KEPT_JOBS, telling.now_us())) == KEPT_JOBS + 1
 
 
 def test_commands_say_what_they_do(archive, home, tmp_path):
