@@ -96,7 +96,7 @@ class StudyTexts:
         with self._lock:
             while self._follow(cursor) and self._read_more(cursor):
                 pass
-        if self._table is None:
+        if self._table is None and not self._is_too_large:  # which it may be since
             self._fill(cursor)
 
     def _fill(self, cursor: Any) -> None:

@@ -166,6 +166,18 @@ def test_more_text_than_may_be_in_memory_is_not_there_at_all(shelf: Shelf) -> No
     assert process.search("anna") == ["1.2.1"]
 
 
+def test_what_has_grown_too_large_is_not_read_once_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = searching(shelf)
+    process.add(1, "Berg^Anna")
+    texts = process.index.texts
+    monkeypatch.setattr(texts, "_max_bytes", 4096)
+    monkeypatch.setattr(texts, "_all", None)  # which reads everything
+    process.index.catch_up()
+    assert texts._table is None
+    assert process.search("anna") == ["1.2.1"]
+    assert process.found == [None]
+
+
 def test_many_new_studies_are_read_by_the_next_look_and_not_by_a_search(shelf: Shelf) -> None:
     process, other = searching(shelf), Process(shelf.index())
     made = [
