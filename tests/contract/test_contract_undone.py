@@ -83,8 +83,15 @@ def recorded(index: Index) -> int:
     return head.size if head else 0
 
 
+def put_many(transaction: Transaction) -> None:
+    place = "?" if transaction.sql.dialect.name == "sqlite" else "%s"
+    statement = f"INSERT INTO meta (name, value) VALUES ({place}, {place})"
+    transaction.cursor.executemany(statement, [("x", "v"), ("y", "v")])
+
+
 LATE: dict[str, Callable[[Transaction], object]] = {
     "a row": put("x"),
+    "rows": put_many,
     "a record": lambda transaction: transaction.record(CHANGE),
     "an object of a new study": store,
 }

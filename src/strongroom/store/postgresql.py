@@ -88,6 +88,10 @@ def _counting(cursor: type[Any]) -> type[Any]:
             self.changes += not (isinstance(query, str) and query.startswith("SELECT"))
             return super().execute(query, *values, **more)
 
+        def executemany(self, *all_of_it: Any, **more: Any) -> Any:
+            self.changes += 1  # many rows are written, and never asked for
+            return super().executemany(*all_of_it, **more)
+
     return Counting
 
 
