@@ -27,8 +27,9 @@ CERTIFICATE: Final = "strongroom.certificate"
 MAX_BUFFERED_BODY_BYTES: Final = 262_144
 """Of a request's body, held until the handler takes it; then reading stops."""
 
-MAX_COPIED_BYTES: Final = 16_384
-"""Of a body, copied to leave in one record with the head."""
+JOINED_BYTES: Final = 16_384
+"""What is smaller leaves together with what comes before or after it, as a copy: each that leaves alone is a TLS record
+of its own at least."""
 
 _NOT_IN_HEADER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINES: Final = {
@@ -199,7 +200,7 @@ class Exchange:
             if self._left < 0 or (is_last and self._left):
                 self.complete = False
                 raise ValueError("an answer is not as long as its header says")
-        if head and len(body) < MAX_COPIED_BYTES:
+        if head and len(body) < JOINED_BYTES:
             body = b"".join((head, body))
         elif head:
             self._wire.write(head)

@@ -21,6 +21,7 @@ from strongroom.archive.ports import Progress
 from strongroom.archive.read import Reader
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.types import Principal
+from strongroom.web.exchange import JOINED_BYTES
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -34,9 +35,6 @@ PIECE_BYTES: Final = 1024 * 1024
 
 MAX_PARTS_OF_PIECE: Final = 4096
 """Of tiny chunks, so that a piece does not take for ever to fill."""
-
-JOINED_BYTES: Final = 16_384
-"""Chunks below this are sent together: each that is sent alone is a TLS record of its own at least."""
 
 Chunk = bytes | memoryview
 """Of a body that is being made; it belongs to who takes it."""
