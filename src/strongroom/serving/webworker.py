@@ -188,6 +188,13 @@ class Worker:
     def _run_storing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._storing, partial(work, *args, **kwargs))
 
+    async def _run_refreshing(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """On the thread of its own; that it has come by is said, however it went."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._refreshing, partial(work, *args, **kwargs))
+        finally:
+            self._pulse.came_by()
+
     def _is_ready(self) -> bool:
         return self._is_current and not self._server.is_draining
 
@@ -218,24 +225,22 @@ class Worker:
         self._reporter.report(is_ready=self._is_ready())
 
     async def _refresh(self) -> None:
-        run = asyncio.get_running_loop().run_in_executor
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             is_current = True
             archive = self._archive
             for work in (self._tls.refresh, archive.forget_deleted, archive.index.catch_up, self._callers.keep_used):
                 try:
-                    await run(self._refreshing, work)
+                    await self._run_refreshing(work)
                 except StrongroomError as error:
                     log.error("what has changed could not be read or kept: %s", error)
                     is_current = False
                 except Exception:
                     log.exception("what has changed could not be read or kept")
                     is_current = False
-                self._pulse.came_by()
             self._report(is_current=is_current)
             try:
-                await self._app.end_revoked()
+                await self._app.end_revoked(self._run_refreshing)
             except Exception:
                 log.exception("answers under way could not be held against what has changed")
 

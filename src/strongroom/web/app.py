@@ -21,7 +21,7 @@ from strongroom.archive.people import VIA_SESSION
 from strongroom.errors import Denied, MalformedDataset, MalformedRequest, NotFound, Unauthenticated
 from strongroom.types import Principal, Uid
 from strongroom.web.auth import refuse_query_credentials
-from strongroom.web.call import Call, Services
+from strongroom.web.call import Call, RunBlocking, Services
 from strongroom.web.exchange import CERTIFICATE, Message, Receive, Scope, Send
 from strongroom.web.operation import FORM, PREFIX, Operation
 from strongroom.web.origin import require_same_origin
@@ -145,11 +145,14 @@ class WebApp:
         self._services = services
         self._under_way: dict[asyncio.Task[Any], _UnderWay] = {}
 
-    async def end_revoked(self) -> None:
-        """End every answer under way whose caller is not known any more, or may do or see something else now."""
+    async def end_revoked(self, run_blocking: RunBlocking) -> None:
+        """End every answer under way whose caller is not known any more, or may do or see something else now.
+
+        A look that takes its time goes through ``run_blocking``: it is not to wait behind the very answers.
+        """
         for task, under_way in tuple(self._under_way.items()):
             try:
-                is_same = await self._authenticate(under_way.request) == under_way.principal
+                is_same = await self._authenticate(under_way.request, run_blocking) == under_way.principal
             except (Unauthenticated, Denied):
                 is_same = False
             if not is_same:
@@ -226,11 +229,12 @@ class WebApp:
         except (NotFound, MalformedRequest) as error:
             return None, error
 
-    async def _authenticate(self, request: Request) -> Principal:
+    async def _authenticate(self, request: Request, run_blocking: RunBlocking | None = None) -> Principal:
         services, certificate_der = self._services, request.scope[CERTIFICATE]
         authenticate = services.authenticator.authenticate
         if services.index_is_remote:
-            return await services.run_blocking(authenticate, request.headers, certificate_der, _address(request))
+            run_blocking = run_blocking or services.run_blocking
+            return await run_blocking(authenticate, request.headers, certificate_der, _address(request))
         # A look into a file, some 30 us: less than it takes to hand it over to a thread.
         return authenticate(request.headers, certificate_der, _address(request))
 

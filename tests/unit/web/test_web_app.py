@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 from starlette.responses import PlainTextResponse, Response
@@ -253,10 +253,13 @@ def test_who_signs_out_gets_the_answer_although_nobody_knows_him_any_more(
     def nobody(*_: object) -> Principal:
         raise Unauthenticated("session-ended")
 
+    def not_needed(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a look into a file needs no thread")
+
     async def sign_out(_call: Call) -> Response:
         """Ends the session; the look at what has changed comes before the answer has left."""
         monkeypatch.setattr(caller, "authenticate", nobody)
-        await app.end_revoked()
+        await app.end_revoked(not_needed)
         return PlainTextResponse("gone")
 
     services = cast(Services, type("Stub", (), STUB | {"authenticator": caller, "index_is_remote": False})())
