@@ -1,8 +1,9 @@
 """Who calls over DICOM with a user name and a passcode (user identity type 2, PS3.7 D.3.3.7.1), by the rules of signing
-in: guesses are counted, slowed down, and lock nobody else out.
+in: guesses are counted, slowed down, and lock nobody out at other peers that he has called from.
 
 A peer, which has shown its certificate, stands for what an address and a browser are there: it has few guesses at one
-account, and few at all, but for somebody who has called from it lately, whose count is his own.
+account, and few at all, but for somebody who has called from it lately: guesses at his name from there count by
+themselves, and together, whoever makes them.
 """
 
 from __future__ import annotations

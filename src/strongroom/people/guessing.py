@@ -4,7 +4,8 @@ Failures are counted where they come from. A browser that the person has signed 
 guesses of others, from wherever they come and however many, do not touch it (OWASP's device cookies). All other
 browsers together have few guesses at one account, fewer from one address, and an address has few guesses at all.
 
-Who calls over DICOM comes from a peer instead of an address; one that he has called from lately is what a browser is.
+Who calls over DICOM comes from a peer instead of an address; one that he has called from lately is what a browser is,
+but for those who share it: they have one count of guesses at his name.
 
 Each count is the time when all of it is forgiven (a generic cell rate algorithm), in the index, so that every process
 knows it and a restart forgives nothing.
@@ -45,7 +46,8 @@ CODE: Final = Allowance(5, 300)
 
 DAY_US: Final = 86_400_000_000
 KNOWN_US: Final = 90 * DAY_US
-"""For so long after somebody has called from a peer, the guesses of others do not touch him there."""
+"""For so long after somebody has called from a peer, guesses from other peers do not touch him there. Those at his name
+from that peer do, whoever makes them: nothing tells who sits at a workstation."""
 
 RESPONSE: Final = Allowance(30, 10)
 """Responses of an identity provider that are none: each has us ask the provider, and it would count them as ours."""

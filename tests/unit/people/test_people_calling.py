@@ -1,4 +1,4 @@
-"""calling: guesses at passcodes that come with associations are slowed down, and lock nobody else out."""
+"""calling: guesses at passcodes that come with associations are slowed down, and lock nobody out at other peers."""
 
 from __future__ import annotations
 
@@ -127,8 +127,13 @@ def test_guesses_at_one_peer_lock_nobody_out_who_is_known_there(people: CallingP
 
 
 def test_who_is_known_has_a_count_of_his_own(people: CallingPeople) -> None:
-    assert people.verify("reader", PASSCODE, WORKSTATION) is not None
+    """Of each peer, for all who work there: nothing tells a colleague's guesses at a name from the person's own."""
+    for peer in (WORKSTATION, OTHER):
+        assert people.verify("reader", PASSCODE, peer) is not None
     assert guesses(people, WORKSTATION, lambda _: "reader") == KNOWN_DEVICE.burst
+    with pytest.raises(Throttled):
+        people.verify("reader", PASSCODE, WORKSTATION)
+    assert people.verify("reader", PASSCODE, OTHER) is not None
     assert people.verify("writer", PASSCODE, WORKSTATION) is not None
 
 
