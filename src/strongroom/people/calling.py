@@ -36,7 +36,8 @@ class CallingPeople:
         self._table = PeopleTable(database.dialect)
         self._accounts = Accounts(self._hash_of)
         self._one_at_a_time = threading.Lock()
-        """From the look at what was counted until the next count: else many guesses at once would be one."""
+        """From the look at what was counted until the next count: else many guesses at once would be one. It is
+        that of one process: each other one of ``dicom.workers`` may take a guess beyond the burst, which counts too."""
 
     def person(self, name: str) -> Person | None:
         """The account of that name, disabled ones too."""

@@ -12,7 +12,7 @@ import pytest
 from harness.archives import new_home, opened, trail_events
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Event, Outcome
-from strongroom.archive.people import Where
+from strongroom.archive.people import Person, Where
 from strongroom.errors import Throttled
 from strongroom.people.calling import WRONG, CallingPeople
 from strongroom.people.guessing import (
@@ -135,6 +135,26 @@ def test_who_is_known_has_a_count_of_his_own(people: CallingPeople) -> None:
         people.verify("reader", PASSCODE, WORKSTATION)
     assert people.verify("reader", PASSCODE, OTHER) is not None
     assert people.verify("writer", PASSCODE, WORKSTATION) is not None
+
+
+def test_another_process_takes_one_guess_more_at_most(
+    people: CallingPeople, archive: Archive, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of so many at once: it has looked at what was counted before the other one counts, and counts what it took."""
+    other = CallingPeople(archive.index.database, clock)
+    guesses(people, WORKSTATION, lambda _: "reader", most=ACCOUNT_FROM_ADDRESS.burst - 1)
+    count = other._count
+
+    def late(name: str, person: Person | None, caller: Principal) -> None:
+        guesses(people, WORKSTATION, lambda _: "reader")
+        count(name, person, caller)
+
+    monkeypatch.setattr(other, "_count", late)
+    assert other.verify("reader", b"wrong", WORKSTATION) is None
+    assert len(refusals(archive)) == ACCOUNT_FROM_ADDRESS.burst + 1
+    with pytest.raises(Throttled) as refused:
+        other.verify("reader", b"wrong", WORKSTATION)
+    assert refused.value.retry_after_s == 2 * ACCOUNT_FROM_ADDRESS.refill_s
 
 
 def test_who_does_not_come_for_long_is_forgotten(people: CallingPeople, clock: Clock) -> None:
