@@ -110,6 +110,7 @@ class _Checkpoint(threading.Event):
         return True
 
     def clear(self) -> None:
+        self._stands.clear()  # it may have stood for the last request, and be about to pass
         super().clear()
         self._stands.wait(WAIT_S)
 
