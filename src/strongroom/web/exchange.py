@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from strongroom.web.call import RunBlocking
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +22,15 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Make = Callable[[], Sequence[bytes | memoryview] | None]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CERTIFICATE: Final = "strongroom.certificate"
 """Key of the ASGI scope: the certificate that the connection has shown, DER, b"" if none."""
+
+POUR: Final = "strongroom.pour"
+"""Type of a message beside those of ASGI: the whole body, as ``make`` makes it, a Sequence of pieces at a time and then
+None, on threads that ``run_blocking`` gives."""
 
 MAX_BUFFERED_BODY_BYTES: Final = 262_144
 """Of a request's body, held until the handler takes it; then reading stops."""
@@ -49,6 +57,9 @@ class Wire(Protocol):
 
     async def drained(self) -> None:
         """Return once the client has taken most of what was written. Raises ClientGone."""
+
+    async def pour(self, make: Make, run_blocking: RunBlocking) -> bool:
+        """Send some of what ``make`` gives; whether that was all. Raises what it raises."""
 
     def take_more(self) -> None:
         """Read on: the body's buffer is empty."""
@@ -151,7 +162,10 @@ class Exchange:
             return
         assert self.started
         assert not self.complete
-        self._write_body(message.get("body", b""), is_last=not message.get("more_body", False))
+        if message["type"] == POUR:
+            await self._pour(message["make"], message["run_blocking"])
+        else:
+            self._write_body(message.get("body", b""), is_last=not message.get("more_body", False))
         if self.complete:
             self._arrived.set()
             self._wire.completed(self)
@@ -180,28 +194,47 @@ class Exchange:
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)
 
+    async def _pour(self, make: Make, run_blocking: RunBlocking) -> None:
+        head, self._head = self._head, b""
+        self._wire.write(head)
+        is_over = False
+
+        def framed() -> Sequence[bytes | memoryview] | None:
+            nonlocal is_over
+            if is_over:
+                return None
+            made = make()
+            is_over = made is None
+            return self._framed(made or (), is_last=is_over)
+
+        await self._wire.drained()
+        while not await self._wire.pour(framed, run_blocking):
+            await self._wire.drained()
+        self.complete = True
+
     def _write_body(self, body: bytes | memoryview, *, is_last: bool) -> None:
         head, self._head = self._head, b""
         if self.scope["method"] == "HEAD":
             self._wire.write(head)
             self.complete = True
             return
+        pieces = self._framed((body,) if body else (), is_last=is_last)
         self.complete = is_last
-        if self._chunked:
-            parts: list[bytes | memoryview] = [head]
-            if body:
-                parts += (b"%x\r\n" % len(body), body, b"\r\n")
-            if is_last:
-                parts.append(b"0\r\n\r\n")
-            self._wire.write(b"".join(parts))
-            return
-        if self._left >= 0:
-            self._left -= len(body)
-            if self._left < 0 or (is_last and self._left):
-                self.complete = False
-                raise ValueError("an answer is not as long as its header says")
-        if head and len(body) < JOINED_BYTES:
-            body = b"".join((head, body))
+        if sum(map(len, pieces)) < JOINED_BYTES or self._chunked:
+            pieces = (b"".join((head, *pieces)),)
         elif head:
             self._wire.write(head)
-        self._wire.write(body)
+        for piece in pieces:
+            self._wire.write(piece)
+
+    def _framed(self, pieces: Sequence[bytes | memoryview], *, is_last: bool) -> Sequence[bytes | memoryview]:
+        """These pieces of the body as they leave. Raises ValueError if the body is not as long as was said."""
+        length = sum(map(len, pieces))
+        if self._chunked:
+            size = (b"%x\r\n" % length, *pieces, b"\r\n") if length else ()
+            return (*size, b"0\r\n\r\n") if is_last else size
+        if self._left >= 0:
+            self._left -= length
+            if self._left < 0 or (is_last and self._left):
+                raise ValueError("an answer is not as long as its header says")
+        return pieces

@@ -17,10 +17,11 @@ from urllib.parse import unquote
 import httptools
 
 from strongroom.config import LimitsSection
-from strongroom.web.exchange import CERTIFICATE, App, ClientGone, Exchange, Scope
+from strongroom.web.exchange import CERTIFICATE, App, ClientGone, Exchange, Make, Scope
 from strongroom.web.problem import encode_problem
 
 if TYPE_CHECKING:
+    from strongroom.web.call import RunBlocking
     from strongroom.web.server import WebServer
     from strongroom.web.transport import TlsTransport
 
@@ -204,6 +205,10 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0)  # whoever is answered from memory still lets others have their turn
         if self._is_closing:
             raise ClientGone
+
+    async def pour(self, make: Make, run_blocking: RunBlocking) -> bool:
+        """Send some of what is made on a thread; whether that was all."""
+        return await self._transport.pour(make, run_blocking)
 
     def take_more(self) -> None:
         """Read on."""

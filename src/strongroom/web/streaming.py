@@ -1,4 +1,4 @@
-"""Bodies that are made while they leave: on a thread, some hundred KiB ahead of the client, and no more.
+"""Bodies that are made while they leave: on a thread, a piece whenever the client has taken the one before.
 
 What is to be known before the first byte leaves, is: the first piece is made before the status line is sent, so an
 object that cannot be read, or is damaged at its beginning, is answered with a problem. When a later piece cannot be
@@ -21,7 +21,7 @@ from strongroom.archive.ports import Progress
 from strongroom.archive.read import Reader
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.types import Principal
-from strongroom.web.exchange import JOINED_BYTES
+from strongroom.web.exchange import JOINED_BYTES, POUR
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PIECE_BYTES: Final = 1024 * 1024
-"""Made and sent at a time. A hand-over between threads costs as much as sealing 256 KiB; two pieces are in memory."""
+PIECE_BYTES: Final = 512 * 1024
+"""Made and sent at a time."""
 
 MAX_PARTS_OF_PIECE: Final = 4096
 """Of tiny chunks, so that a piece does not take for ever to fill."""
@@ -100,6 +100,7 @@ class Delivered(Response):
         self.is_begun = False
         self._body = iter(body)
         self._first: Sequence[Chunk] = ()
+        self._leaving_bytes = 0
         self._is_over = False
         self.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
@@ -155,20 +156,22 @@ class Delivered(Response):
             await asyncio.shield(asyncio.ensure_future(self.run_blocking(self._finish, outcome, reason)))
 
     async def _send_body(self, send: Send) -> None:
+        if not self._is_over:
+            await send({"type": POUR, "make": self._following, "run_blocking": self.run_blocking})
+            return
         piece, self._first = self._first, ()
-        while not self._is_over:
-            following = asyncio.ensure_future(self.run_blocking(self._next))
-            try:
-                for chunk in piece:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    self._delivery.sent_bytes += len(chunk)
-            finally:
-                # Also when the client is gone: the body must not be closed while it is being made.
-                await asyncio.wait((following,))
-            piece = following.result()
         for number, chunk in enumerate(piece or (b"",), 1):
             await send({"type": "http.response.body", "body": chunk, "more_body": number < len(piece)})
             self._delivery.sent_bytes += len(chunk)
+
+    def _following(self) -> Sequence[Chunk] | None:
+        """The next piece, None behind the last; the one before has been sent. Runs on a thread."""
+        self._delivery.sent_bytes += self._leaving_bytes
+        piece, self._first = self._first, ()
+        if not piece and not self._is_over:
+            piece = self._next()
+        self._leaving_bytes = sum(map(len, piece))
+        return piece or None
 
     def _finish(self, outcome: Outcome, reason: str) -> None:
         self._close()

@@ -12,10 +12,15 @@ import logging
 import socket
 import ssl
 import struct
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from strongroom.web.call import RunBlocking
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +38,14 @@ MAX_OVERHEAD_BYTES: Final = 24_576
 """A client may send CONTENT_SHARE bytes for each one of content, and this many more: a record that is not whole yet,
 and some. To take a record costs the same without content: so many of them some 12 ms, like a few handshakes."""
 
-SLICE_BYTES: Final = 1 << 20
-"""Encrypted at a time, some 0.5 ms of the event loop, and held as such until the socket has taken it. In pieces of 128
-KiB images cost a fifth more: whoever unseals the next one waits for the interpreter as often."""
+SLICE_BYTES: Final = 1 << 18
+"""Encrypted at a time, some 0.1 ms, and held as such until the socket has taken it: it stays in a processor's cache."""
 
 HIGH_WATER_BYTES: Final = 1 << 20
-"""Held until the client takes them: with more, its handler waits until no more than LOW_WATER_BYTES are left."""
+"""Held until the client takes them: with more, its handler waits until the socket has all of it."""
 
-LOW_WATER_BYTES: Final = 1 << 18
+POUR_S: Final = 0.01
+"""How long a thread goes on sending to one client, before others who wait for a thread have their turn."""
 
 SHUTDOWN_S: Final = 1.0
 """How long a client may take to close after us: closing at once would take back what it has not read yet."""
@@ -113,7 +118,8 @@ async def _tell(line: Line) -> None:
 
 
 class TlsTransport(asyncio.Transport):
-    """The transport of one connection after its handshake. Lives on the event loop only; owns its socket."""
+    """The transport of one connection after its handshake. Owns its socket; lives on the event loop only, but for what
+    `pour` sends on a thread: meanwhile the connection is lent to that thread, and nobody else touches it."""
 
     def __init__(self, line: Line, protocol: asyncio.Protocol, buffer: memoryview) -> None:
         """``buffer``, of BUFFER_BYTES, is where what comes is put before ``protocol`` is given a view of it, which must
@@ -128,6 +134,9 @@ class TlsTransport(asyncio.Transport):
         self._is_closing = False
         self._is_shut = False
         self._is_over = False
+        self._is_lent = False
+        self._is_wanted_back = False
+        self._failure: OSError | None = None
         self._room_bytes = MAX_OVERHEAD_BYTES  # for what comes before more content does
         self._unsent: deque[memoryview] = deque()
         self._encrypted = memoryview(b"")
@@ -141,19 +150,24 @@ class TlsTransport(asyncio.Transport):
         """Take nothing more from the client."""
         if self._is_reading and not self._is_closing:
             self._is_reading = False
-            self._loop.remove_reader(self._descriptor)
+            if not self._is_lent:
+                self._loop.remove_reader(self._descriptor)
 
     def resume_reading(self) -> None:
         """Go on reading."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
-            self._loop.add_reader(self._descriptor, self._read)
-            if self._line.incoming.pending:
-                self._loop.call_soon(self._read)
+            if not self._is_lent:
+                self._begin_reading()
+
+    def _begin_reading(self) -> None:
+        self._loop.add_reader(self._descriptor, self._read)
+        if self._line.incoming.pending:
+            self._loop.call_soon(self._read)
 
     def _read(self) -> None:
         """Take what has come, some of it, and pass its content on."""
-        if not self._is_reading or self._is_closing:
+        if not self._is_reading or self._is_closing or self._is_lent:
             return
         try:
             data = self._line.socket.recv(min(READ_BYTES, self._room_bytes))
@@ -200,44 +214,126 @@ class TlsTransport(asyncio.Transport):
         """Send ``data``, or keep it until it can be; it must stay as it is."""
         if self._is_closing or not data:
             return
+        assert not self._is_lent
+        self._keep(data)
+        if not self._is_blocked:
+            self._flush()
+        if self._unsent_bytes > HIGH_WATER_BYTES:
+            self._pause()
+
+    def _keep(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         self._unsent_bytes += len(view)
         for start in range(0, len(view), SLICE_BYTES):
             self._unsent.append(view[start : start + SLICE_BYTES])
-        if not self._is_blocked:
-            self._flush()
-        if self._unsent_bytes > HIGH_WATER_BYTES and not self._is_paused and not self._is_over:
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._is_over:
             self._is_paused = True
             self._protocol.pause_writing()
 
     def _flush(self) -> None:
         """Send what the socket takes."""
-        line, unsent = self._line, self._unsent
         try:
-            while True:
-                while unsent and not self._encrypted and line.outgoing.pending < SLICE_BYTES:
-                    self._unsent_bytes -= line.tls.write(unsent.popleft())
-                if line.outgoing.pending and not self._encrypted:
-                    self._encrypted = memoryview(line.outgoing.read())
-                if not self._encrypted:
-                    break
-                self._encrypted = self._encrypted[line.socket.send(self._encrypted) :]
+            self._push()
         except BlockingIOError:
             self._is_blocked = True
             self._loop.add_writer(self._descriptor, self._writable)
+            return
         except OSError as error:
             self._end(error)
             return
-        if self._is_paused and self._unsent_bytes <= LOW_WATER_BYTES:
+        if self._is_paused:
             self._is_paused = False
             self._protocol.resume_writing()
         if self._is_closing and not self._is_blocked and not self._is_over:
             self._shut()
 
+    def _push(self) -> None:
+        """Encrypt and send everything. Raises OSError: BlockingIOError if the socket takes no more for now."""
+        line, unsent = self._line, self._unsent
+        while True:
+            while unsent and not self._encrypted and line.outgoing.pending < SLICE_BYTES:
+                self._unsent_bytes -= line.tls.write(unsent.popleft())
+            if line.outgoing.pending and not self._encrypted:
+                self._encrypted = memoryview(line.outgoing.read())
+            if not self._encrypted:
+                return
+            self._encrypted = self._encrypted[line.socket.send(self._encrypted) :]
+
     def _writable(self) -> None:
         self._is_blocked = False
         self._loop.remove_writer(self._descriptor)
         self._flush()
+
+    async def pour(self, make: Callable[[], Sequence[bytes | memoryview] | None], run_blocking: RunBlocking) -> bool:
+        """Send what ``make`` gives, made, encrypted and sent on a thread; True once it gives None, and all is sent.
+
+        False after a while, once the socket takes no more (the protocol is told to pause then), or if the connection
+        is over. Nothing else may be written before it has all been sent. Raises what ``make`` raises.
+
+        Who unseals an object has it in his processor's cache: to hand each piece over to the event loop, and the
+        interpreter to and fro, cost a fifth more.
+        """
+        if self._is_closing or self._is_blocked:
+            return False
+        if self._is_reading:
+            self._loop.remove_reader(self._descriptor)
+        self._is_lent, self._is_wanted_back = True, False
+        pouring = asyncio.ensure_future(run_blocking(self._pour_some, make))
+        try:
+            await self._given_back(pouring)
+        finally:
+            self._take_back()
+        return pouring.result()
+
+    async def _given_back(self, pouring: asyncio.Future[bool]) -> None:
+        """Wait for the thread, also when nobody wants its result any more: what it uses must not be closed."""
+        cancelled: asyncio.CancelledError | None = None
+        while not pouring.done():
+            try:
+                await asyncio.wait((pouring,))
+            except asyncio.CancelledError as error:
+                self._is_wanted_back, cancelled = True, error
+        if cancelled is not None:
+            raise cancelled
+
+    def _pour_some(self, make: Callable[[], Sequence[bytes | memoryview] | None]) -> bool:
+        """What `pour` has a thread do; whether all is made and sent."""
+        until = time.monotonic() + POUR_S
+        while self._is_pushed() and not self._is_wanted_back and time.monotonic() < until:
+            made = make()
+            if made is None:
+                return True
+            for piece in made:
+                self._keep(piece)
+        return False
+
+    def _is_pushed(self) -> bool:
+        """Whether the socket has taken everything. If it never will, `_failure` says why."""
+        try:
+            self._push()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._failure = error
+            return False
+        return True
+
+    def _take_back(self) -> None:
+        """The thread has ended: go on where it stopped."""
+        self._is_lent = False
+        if self._is_over:
+            self._close_down(self._failure)
+            return
+        if self._failure is not None:
+            self._end(self._failure)
+            return
+        if self._is_reading:
+            self._begin_reading()
+        self._flush()
+        if self._is_blocked:
+            self._pause()
 
     def taken_bytes(self) -> int:
         """Bytes that the client's system has acknowledged so far, those of TLS included."""
@@ -256,7 +352,7 @@ class TlsTransport(asyncio.Transport):
             return
         self.pause_reading()
         self._is_closing = True
-        if not self._is_blocked:
+        if not self._is_blocked and not self._is_lent:
             self._flush()
 
     def _shut(self) -> None:
@@ -291,6 +387,12 @@ class TlsTransport(asyncio.Transport):
             return
         self._is_over = self._is_closing = True
         self._is_reading = False
+        if self._is_lent:  # then once it is given back: a descriptor that is closed here may be another one's there
+            self._is_wanted_back, self._failure = True, error
+        else:
+            self._close_down(error)
+
+    def _close_down(self, error: OSError | None) -> None:
         if self._ending is not None:
             self._ending.cancel()
         self._loop.remove_reader(self._descriptor)

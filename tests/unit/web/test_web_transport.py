@@ -10,6 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 
+import pytest
 import uvloop
 
 from harness.key_updates import KeyUpdater
@@ -134,6 +135,135 @@ def test_what_comes_is_taken_also_from_behind_a_pause_and_the_end_is_answered() 
     assert seen == [CONTENT]
 
 
+def on_a_thread(work: Callable[..., object], *args: object) -> asyncio.Future[object]:
+    return asyncio.get_running_loop().run_in_executor(None, work, *args)
+
+
+async def pour_all(made: TlsTransport, protocol: Recorded, pieces: list[memoryview]) -> None:
+    """Have all of them sent, as whoever answers does."""
+    waiting = pieces[::-1]
+    while not await made.pour(lambda: [waiting.pop()] if waiting else None, on_a_thread):
+        await protocol.may_write.wait()
+
+
+def test_what_is_made_on_a_thread_arrives_whole_however_slowly_it_is_taken() -> None:
+    got = bytearray()
+    may_read = threading.Event()
+    pauses: list[int] = []
+
+    def read(line: ssl.SSLSocket) -> None:
+        line.settimeout(TIMEOUT_S)
+        line.sendall(b"meanwhile")
+        assert may_read.wait(TIMEOUT_S)
+        while data := line.read(100_000):
+            got.extend(data)
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        content = memoryview(CONTENT * 4)
+        pieces = [content[start : start + 333_333] for start in range(0, len(content), 333_333)]
+        pouring = asyncio.ensure_future(pour_all(made, protocol, pieces))
+        while not protocol.paused:  # the socket is full, and the thread is somebody else's
+            await a_turn()
+        while protocol.received != b"meanwhile":  # which is read all the same
+            await a_turn()
+        assert not pouring.done()
+        may_read.set()
+        await pouring
+        pauses.append(protocol.paused)
+        made.close()
+
+    connected(read, send)
+    assert got == CONTENT * 4
+    assert 1 <= pauses[0] < 1000  # it waits for the socket, and does not ask again and again
+
+
+def test_a_connection_that_is_ended_while_a_thread_sends_is_closed_once_that_has_come_back() -> None:
+    """Closed before, its descriptor could be another connection's by then."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def read(line: ssl.SSLSocket) -> None:
+        line.settimeout(TIMEOUT_S)
+        with suppress(OSError):
+            while line.read(100_000):
+                pass
+
+    def make() -> list[bytes]:
+        begun.set()
+        assert may_go_on.wait(TIMEOUT_S)
+        return [CONTENT]
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        pouring = asyncio.ensure_future(made.pour(make, on_a_thread))
+        while not begun.is_set():
+            await a_turn()
+        made.abort()
+        for _ in range(10):
+            await a_turn()
+        assert not protocol.lost.is_set()
+        assert made._line.socket.fileno() >= 0
+        may_go_on.set()
+        assert not await pouring
+        assert made._line.socket.fileno() < 0
+        seen.append("closed")
+
+    connected(read, send)
+    assert seen == ["closed"]
+
+
+def test_whoever_is_cancelled_waits_for_the_thread_that_sends_for_him() -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def make() -> list[bytes]:
+        begun.set()
+        assert may_go_on.wait(TIMEOUT_S)
+        seen.append(pouring.done())
+        return [b"x"]
+
+    async def send(made: TlsTransport, _: Recorded) -> None:
+        nonlocal pouring
+        pouring = asyncio.ensure_future(made.pour(make, on_a_thread))
+        while not begun.is_set():
+            await a_turn()
+        for _ in range(3):
+            pouring.cancel()
+            await a_turn()
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await pouring
+        made.abort()
+
+    def read(line: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            line.read()
+
+    pouring: asyncio.Future[bool]
+    connected(read, send)
+    assert seen == [False]
+
+
+def test_what_making_raises_is_raised_and_the_connection_is_whole() -> None:
+    got = bytearray()
+
+    def read(line: ssl.SSLSocket) -> None:
+        line.settimeout(TIMEOUT_S)
+        while data := line.read(100):
+            got.extend(data)
+
+    def make() -> list[bytes]:
+        raise ValueError("damaged")
+
+    async def send(made: TlsTransport, _: Recorded) -> None:
+        with pytest.raises(ValueError, match="damaged"):
+            await made.pour(make, on_a_thread)
+        made.write(b"the end")
+        made.close()
+
+    connected(read, send)
+    assert got == b"the end"
+
+
 def test_how_much_a_client_has_taken_is_known_before_it_has_taken_all() -> None:
     """Who reads slowly must not be taken for idle."""
     may_read, may_end = threading.Event(), threading.Event()
@@ -215,6 +345,16 @@ def test_a_client_that_is_gone_ends_the_connection_while_it_is_written_to() -> N
             made.write(bytes(1 << 20))
             await protocol.may_write.wait()
             await a_turn()
+        assert made.is_closing()
+
+    connected(lambda line: line.recv(1) and None, send)
+
+
+def test_a_client_that_is_gone_ends_the_connection_while_a_thread_sends_to_it() -> None:
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        while not protocol.lost.is_set():
+            assert not await made.pour(lambda: [CONTENT], on_a_thread)
+            await protocol.may_write.wait()
         assert made.is_closing()
 
     connected(lambda line: line.recv(1) and None, send)
