@@ -113,12 +113,12 @@ def use(client: WebClient, round_: int, ledger: Ledger) -> None:
         thread.join()
 
 
-def workers_of(running: RunningArchive) -> list[int]:
-    """The processes that answer over HTTPS."""
+def workers_of(running: RunningArchive, module: str = "webworker") -> list[int]:
+    """The processes that answer over HTTPS, or others."""
     assert running.process is not None
     threads = Path(f"/proc/{running.process.pid}/task").iterdir()
     children = [child for thread in threads for child in (thread / "children").read_text().split()]
-    return [int(each) for each in children if "webworker" in Path(f"/proc/{each}/cmdline").read_text()]
+    return [int(each) for each in children if module in Path(f"/proc/{each}/cmdline").read_text()]
 
 
 def assert_sound(archive: Archive, acknowledged: dict[str, Sample]) -> None:
@@ -167,6 +167,29 @@ def test_a_worker_killed_while_it_stores_and_sends_costs_its_own_requests(home: 
         use(client, 1, again)
         assert again.read
         assert len(again.acknowledged) == SENDERS * REQUESTS * PER_REQUEST, "both workers serve again"
+        assert running.stop() == 0
+    with serving(home), opened(home) as archive:
+        assert_sound(archive, ledger.acknowledged | again.acknowledged)
+
+
+def test_a_process_killed_while_it_takes_objects_in_costs_those_and_each_is_answered(tmp_path: Path) -> None:
+    home = new_home(tmp_path / "home", {"https": {"workers": 2}, "dicom": {"workers": 2}})
+    with serving(home) as running:
+        client = web.client_of(running, running.add_token("sender"))
+        killed = workers_of(running, "dicomworker")
+        assert len(killed) > 1
+
+        def strike() -> None:
+            os.kill(killed[0], signal.SIGKILL)
+
+        ledger = Ledger(4, strike)
+        use(client, 0, ledger)
+        assert len(ledger.acknowledged) > SENDERS * REQUESTS * PER_REQUEST / 2, "the others go on"
+        assert ledger.wrong == []
+        assert len(workers_of(running)) == 2, "who answers lives on"
+        again = Ledger(10**6, strike)
+        use(client, 1, again)
+        assert len(again.acknowledged) == SENDERS * REQUESTS * PER_REQUEST
         assert running.stop() == 0
     with serving(home), opened(home) as archive:
         assert_sound(archive, ledger.acknowledged | again.acknowledged)

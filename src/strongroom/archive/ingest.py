@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Lock
+from typing import Protocol
 
 from strongroom.archive.access import require_in_scope
 from strongroom.archive.attributes import STUDY_INSTANCE_UID, WANTED, describe, parse_uid
@@ -107,6 +108,29 @@ class IngestLimits:
     max_message_bytes: int
     study_closes_after_us: int = 24 * 3600 * 1_000_000
     """After its last instance came."""
+
+
+class Incoming(Protocol):
+    """One object on its way in, as `Ingest`, which this process does or another one (`serving.farstore`)."""
+
+    memory: Memory | None
+    study_uid: str
+    series_uid: str
+
+    def write(self, data: bytes | memoryview) -> None:
+        """See `Ingest`; what is wrong with the bytes may also be said by ``commit``."""
+
+    def commit(self) -> Verdict:
+        """See `Ingest`."""
+
+    def refuse(self, reason: str) -> None:
+        """See `Ingest`."""
+
+    def abort(self) -> None:
+        """See `Ingest`."""
+
+    def close(self) -> None:
+        """See `Ingest`."""
 
 
 class StudyKeys:
@@ -286,6 +310,10 @@ class Ingest:
 
     def abort(self) -> None:
         """Forget the object. Safe at any time, also after ``commit``."""
+        self._drop()
+
+    def close(self) -> None:
+        """The same, when nothing more is said of the object."""
         self._drop()
 
     def refuse(self, reason: str) -> None:

@@ -43,7 +43,11 @@ class DicomSection(_Section, frozen=True):
         _key("`bcp195`: DICOM PS3.15 B.12, TLS 1.2 and 1.3. `bcp195-strict`: B.13, its closed list of cipher suites."),
     ] = "bcp195"
     workers: Annotated[
-        int, _key("Processes that serve associations, 1 to 64; 0: the one that accepts them does so itself.")
+        int,
+        _key(
+            "Processes that serve associations, and take in what is stored over HTTPS, 1 to 64; 0: the one that "
+            "accepts them does so itself."
+        ),
     ] = 3
     private_storage_classes: Annotated[
         tuple[str, ...], _key("UIDs of private SOP classes to store, beside all of the standard.")

@@ -56,6 +56,8 @@ class DicomService:
         self._reports = CommitmentSender(parts.commitments, replace(parts.caller, timeouts=REPORT_TIMEOUTS))
         self._workers = DicomWorkers(archive, self._reports.wake, reporter)
         self.associations = parts.associations(self._reports.wake)
+        self.take_in = self._workers.take_in if config.dicom.workers else None
+        """Has a process of this service take objects in that come over a socket, if there is one."""
         serve = self._workers.serve if config.dicom.workers else self.associations.begin
         self.server = DicomServer(self.places, serve)
         self.opened: list[UnsafePlaintext] = []

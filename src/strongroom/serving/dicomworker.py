@@ -24,6 +24,7 @@ import msgspec
 
 from strongroom.app import Archive
 from strongroom.config import Config, Home
+from strongroom.door import new_memory
 from strongroom.errors import StrongroomError
 from strongroom.metrics.tally import Tally
 from strongroom.net.associations import LAST_MOMENT_S as ASSOCIATIONS_LAST_MOMENT_S
@@ -33,9 +34,12 @@ from strongroom.serving.announcing import Announcer
 from strongroom.serving.board import Board
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import DicomParts
+from strongroom.serving.farstore import Takers
 from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.pulse import PULSE_INTERVAL_S, Pulse
 from strongroom.serving.reporting import Reporter, counted
+from strongroom.serving.weborders import LAST_MOMENT_S as HTTPS_LAST_MOMENT_S
+from strongroom.serving.weborders import TAKER
 from strongroom.store.remote import RemoteWriter
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,11 @@ WATCH_INTERVAL_S: Final = 1.0
 """How long what an operator has changed may go unnoticed."""
 LAST_MOMENT_S: Final = ASSOCIATIONS_LAST_MOMENT_S + 5.0
 """After the time for draining: a worker that has not ended by then ends at once."""
+
+
+def drain_s(config: Config) -> float:
+    """How long a worker may take to let end what is under way: associations, and what HTTPS workers store."""
+    return max(config.dicom.drain_timeout_s, config.https.drain_timeout_s + HTTPS_LAST_MOMENT_S)
 
 
 class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +94,7 @@ class Worker:
         archive.index.writer = RemoteWriter(self._new_link)
         archive.index.announce = counted(reporter.tally, Announcer(time.monotonic))
         self._parts = DicomParts(archive)
+        self.takers = Takers(archive.new_ingest, new_memory)
         self.associations: Associations = self._parts.associations(lambda: self._say(WAKE))
 
     def _new_link(self) -> socket.socket:
@@ -116,6 +126,9 @@ class Worker:
                 return
             if not handed:
                 return
+            if handed == TAKER and len(descriptors) == 1:
+                self.takers.begin(socket.socket(fileno=descriptors[0]))
+                continue
             if len(descriptors) != 2:  # this process had none left: the parent's end of the place closes with ours
                 for each in descriptors:
                     os.close(each)
@@ -177,7 +190,9 @@ def serve(orders: Orders, stopped: threading.Event) -> None:
         watch.start()
         pulse.ready()
         stopped.wait()
+        deadline = time.monotonic() + drain_s(archive.config)
         worker.associations.stop(archive.config.dicom.drain_timeout_s)
+        worker.takers.await_end(deadline)
         watch.join(WATCH_INTERVAL_S)
         reporter.report(is_ready=False)
     finally:
@@ -194,7 +209,7 @@ def main() -> int:
     orders = msgspec.json.decode(read_orders(), type=Orders)
     stopped = threading.Event()
     try:
-        follow_parent(stopped.set, orders.config.dicom.drain_timeout_s + LAST_MOMENT_S)
+        follow_parent(stopped.set, drain_s(orders.config) + LAST_MOMENT_S)
         serve(orders, stopped)
     except StrongroomError as error:
         log.error("a DICOM worker ended: %s", error)

@@ -7,6 +7,7 @@ screening, sealing, and the file of a large object. What a worker dies of ends i
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import threading
@@ -21,9 +22,19 @@ from strongroom.errors import StrongroomError
 from strongroom.net.associations import Visitor
 from strongroom.net.farplace import keep_place, new_link
 from strongroom.net.places import OwnPlace
-from strongroom.serving.dicomworker import LAST_MOMENT_S, MAX_WORD_BYTES, READY, WAKE, WRITER, Handed, Orders
+from strongroom.serving.dicomworker import (
+    LAST_MOMENT_S,
+    MAX_WORD_BYTES,
+    READY,
+    WAKE,
+    WRITER,
+    Handed,
+    Orders,
+    drain_s,
+)
 from strongroom.serving.keeping import KeptWorker, start_all
 from strongroom.serving.reporting import Reporter, place_of_dicom_worker
+from strongroom.serving.weborders import TAKER
 from strongroom.store.remote import serve_writes
 
 log = logging.getLogger(__name__)
@@ -144,6 +155,13 @@ class _Worker(KeptWorker):
             place.cut_off()
             place.leave()
 
+    def hand_taker(self, link: socket.socket) -> None:
+        """Have it take objects in that come over ``link``. Raises OSError if it cannot be told."""
+        control = self._control
+        if control is None:
+            raise OSError("no process")
+        socket.send_fds(control, [TAKER], [link.fileno()], socket.MSG_DONTWAIT)
+
     def _keep_place(self, link: socket.socket, place: OwnPlace) -> None:
         try:
             keep_place(link, place)
@@ -161,6 +179,7 @@ class DicomWorkers:
             _Worker(number, archive, self._stopping, wake_reports, reporter)
             for number in range(1, archive.config.dicom.workers + 1)
         ]
+        self._turns = itertools.cycle(range(len(self._workers)))
 
     def start(self) -> None:
         """Return when all of them are ready. Raises ConfigError if one does not start."""
@@ -185,12 +204,21 @@ class DicomWorkers:
         place.refuse("no-worker", {})
         place.leave()
 
+    def take_in(self, link: socket.socket) -> None:
+        """Have a worker take objects in that come over ``link``, each in its turn; without one it is closed."""
+        turn = next(self._turns)
+        with link:
+            for worker in sorted(self._workers[turn:] + self._workers[:turn], key=lambda each: each.load[0]):
+                with suppress(OSError):
+                    worker.hand_taker(link)
+                    return
+
     def stop(self, grace_s: float) -> None:
         """Let requests under way end for so long, `dicom.drain_timeout_s`, and every worker with them."""
         self._stopping.set()
         for worker in self._workers:
             worker.end()
-        deadline = time.monotonic() + grace_s + LAST_MOMENT_S
+        deadline = time.monotonic() + max(grace_s, drain_s(self._archive.config)) + LAST_MOMENT_S
         for worker in self._workers:
             worker.wait(deadline)
         deadline = time.monotonic() + LAST_MOMENT_S

@@ -11,6 +11,7 @@ from strongroom.serving.board import Board
 from strongroom.serving.checkservice import BackgroundCheck
 from strongroom.serving.dicomservice import DicomService
 from strongroom.serving.dicomworker import LAST_MOMENT_S as DICOM_LAST_MOMENT_S
+from strongroom.serving.dicomworker import drain_s
 from strongroom.serving.digestservice import LAST_MOMENT_S as DIGEST_LAST_MOMENT_S
 from strongroom.serving.digestservice import DigestService
 from strongroom.serving.gauges import Gauges
@@ -33,7 +34,7 @@ class Served:
         self._board = Board.new(board_places(archive.config))
         reporter = Reporter(self._board, SERVE_PLACE, "serve", Tally())
         self._dicom = DicomService(archive, reporter)
-        self._web = WebService(archive, reporter)
+        self._web = WebService(archive, reporter, self._dicom.take_in)
         self._check, self._digests = BackgroundCheck(archive), DigestService(archive.home, archive.config)
         self._gauges = Gauges(archive, self._dicom, reporter)
         self._self_report = SelfReport(archive, self._board)
@@ -57,7 +58,7 @@ class Served:
         """How long ``drain`` and ``stop`` take at most, seconds."""
         config = self._archive.config
         web_s = config.https.drain_timeout_s + HTTPS_LAST_MOMENT_S
-        dicom_s = config.dicom.drain_timeout_s + 2 * DICOM_LAST_MOMENT_S
+        dicom_s = drain_s(config) + 2 * DICOM_LAST_MOMENT_S
         return max(web_s, dicom_s, 2 * DIGEST_LAST_MOMENT_S) + LAST_CHECKPOINT_S
 
     def drain(self) -> None:

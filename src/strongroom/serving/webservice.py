@@ -11,13 +11,15 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Detail
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.serving.keeping import KeptWorker, start_all
 from strongroom.serving.reporting import Reporter
-from strongroom.serving.weborders import LAST_MOMENT_S, Orders
+from strongroom.serving.weborders import LAST_MOMENT_S, TAKER, Orders
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +34,52 @@ BIND_TIMEOUT_S = 5.0
 class _Worker(KeptWorker):
     module, kind = "strongroom.serving.webworker", "HTTPS"
 
-    def __init__(
-        self, number: int, archive: Archive, listener: socket.socket, stopping: threading.Event, reporter: Reporter
-    ) -> None:
-        super().__init__(f"{LOG_NAME}-{number}", archive, stopping, reporter)
-        self._listener, self._number = listener, number
+    def __init__(self, number: int, service: WebService, listener: socket.socket, stopping: threading.Event) -> None:
+        super().__init__(f"{LOG_NAME}-{number}", service.archive, stopping, service.reporter)
+        self._listener, self._number, self._take_in = listener, number, service.take_in
+        self._ends: tuple[socket.socket, ...] = ()
 
-    def inherited(self) -> tuple[int]:
-        return (self._listener.fileno(),)
+    def inherited(self) -> tuple[int, ...]:
+        for end in self._ends:  # of a process that is gone, or that never was
+            end.close()
+        if self._take_in is None:
+            return (self._listener.fileno(),)
+        self._ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return (self._listener.fileno(), self._ends[1].fileno())
 
     def orders(self, ready_fd: int) -> Orders:
-        archive, listener_fd, board = self._archive, self._listener.fileno(), self._reporter.board
-        home = str(archive.home.root)
-        return Orders(home, archive.config, self.name, listener_fd, ready_fd, board.fd, board.count, self._number)
+        archive, board, control_fd = self._archive, self._reporter.board, -1
+        if self._take_in is not None:
+            control, theirs = self._ends
+            control_fd = theirs.fileno()
+            threading.Thread(target=self._listen, args=(control,), name=f"{self.name}-words", daemon=True).start()
+            theirs.close()
+        return Orders(
+            str(archive.home.root), archive.config, self.name, self._listener.fileno(), ready_fd, board.fd, board.count,
+            self._number, control_fd,
+        )  # fmt: skip
+
+    def _listen(self, control: socket.socket) -> None:
+        """Do what one process says, until it ends."""
+        assert self._take_in is not None
+        with control, suppress(OSError):
+            while True:
+                word, descriptors, *_ = socket.recv_fds(control, len(TAKER), 1)
+                for link in [socket.socket(fileno=each) for each in descriptors]:
+                    self._take_in(link)
+                if not word:
+                    return
 
 
 class WebService:
     """The HTTPS listener of an open archive and the processes behind it."""
 
-    def __init__(self, archive: Archive, reporter: Reporter) -> None:
-        """``reporter`` is that of this process; its board has a place for each worker."""
-        self._archive, self._reporter = archive, reporter
+    def __init__(
+        self, archive: Archive, reporter: Reporter, take_in: Callable[[socket.socket], None] | None = None
+    ) -> None:
+        """``reporter`` is that of this process; its board has a place for each worker. ``take_in`` has another process
+        take objects in that come over a socket; without it workers do."""
+        self.archive, self.reporter, self.take_in = archive, reporter, take_in
         self._stopping = threading.Event()
         self._workers: list[_Worker] = []
         self._listener: socket.socket | None = None
@@ -62,14 +89,11 @@ class WebService:
 
         Raises ConfigError if the address cannot be listened on or a worker does not start.
         """
-        https = self._archive.config.https
+        https = self.archive.config.https
         if not https.workers:
             return ""
         self._listener = listener = _bound(https.bind, https.port)
-        self._workers = [
-            _Worker(number, self._archive, listener, self._stopping, self._reporter)
-            for number in range(1, https.workers + 1)
-        ]
+        self._workers = [_Worker(number, self, listener, self._stopping) for number in range(1, https.workers + 1)]
         try:
             start_all(self._workers)
         except StrongroomError:
@@ -78,7 +102,7 @@ class WebService:
         port = listener.getsockname()[1]
         address = f"[{https.bind}]:{port}" if ":" in https.bind else f"{https.bind}:{port}"
         details: dict[str, Detail] = {"listening": (f"https={address}",), "workers": https.workers}
-        self._archive.record(Action.SERVICE_START, details)
+        self.archive.record(Action.SERVICE_START, details)
         return f"https={address}"
 
     def stop(self) -> None:
@@ -88,7 +112,7 @@ class WebService:
             self._listener.close()
         for worker in self._workers:
             worker.end()
-        deadline = time.monotonic() + self._archive.config.https.drain_timeout_s + LAST_MOMENT_S
+        deadline = time.monotonic() + self.archive.config.https.drain_timeout_s + LAST_MOMENT_S
         for worker in self._workers:
             worker.wait(deadline)
 

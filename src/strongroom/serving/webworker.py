@@ -27,6 +27,7 @@ import uvloop
 from strongroom.admin.console import Console
 from strongroom.admin.deciding import Decisions
 from strongroom.app import SERVER_SECRET, Archive, own_addresses
+from strongroom.archive.ingest import Memory
 from strongroom.config import Home
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
@@ -37,12 +38,13 @@ from strongroom.serving.announcing import Announcer
 from strongroom.serving.board import Board
 from strongroom.serving.child import follow_parent, read_orders
 from strongroom.serving.dicomparts import query_limits
+from strongroom.serving.farstore import FarStore
 from strongroom.serving.logs import log_to_stderr, log_uncaught
 from strongroom.serving.oversight import Oversight
 from strongroom.serving.pulse import PULSE_INTERVAL_S, Pulse
 from strongroom.serving.reporting import Reporter, counted
 from strongroom.serving.webcallers import Callers
-from strongroom.serving.weborders import LAST_MOMENT_S, Orders
+from strongroom.serving.weborders import LAST_MOMENT_S, TAKER, Orders
 from strongroom.store.registry import REGISTRY_VERSION
 from strongroom.viewer.installed import InstalledViewer
 from strongroom.viewer.pin import read_pin
@@ -123,8 +125,12 @@ class _Queue:
 class Worker:
     """One worker on an open archive."""
 
-    def __init__(self, archive: Archive, callers: Callers, reporter: Reporter, pulse: Pulse) -> None:
+    def __init__(
+        self, archive: Archive, callers: Callers, reporter: Reporter, pulse: Pulse, far: FarStore | None = None
+    ) -> None:
+        """Objects are taken in by others through ``far``, or else here."""
         config = archive.config
+        self._far = far
         self._archive, self._callers, self._reporter, self._pulse = archive, callers, reporter, pulse
         self._is_current = False
         self._pool = ThreadPoolExecutor(config.https.threads, "https")
@@ -146,8 +152,8 @@ class Worker:
         archive, callers, config = self._archive, self._callers, self._archive.config
         return Services(
             reader=archive.reader,
-            new_ingest=archive.new_ingest,
-            new_memory=new_memory,
+            new_ingest=self._far.new_ingest if self._far else archive.new_ingest,
+            new_memory=Memory if self._far else new_memory,
             authenticator=callers.authenticator,
             run_blocking=self._run_blocking,
             limits=config.limits,
@@ -260,7 +266,8 @@ def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
     pulse = Pulse(orders.ready_fd)
     try:
         callers = Callers(archive)
-        worker = Worker(archive, callers, reporter, pulse)
+        far = _far_store(archive, orders.control_fd) if orders.control_fd >= 0 else None
+        worker = Worker(archive, callers, reporter, pulse, far)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
         callers.close()
@@ -268,6 +275,23 @@ def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
         archive.close()
         board.close()
         pulse.close()
+
+
+def _far_store(archive: Archive, control_fd: int) -> FarStore:
+    """Have others take objects in: each socket for it is asked for over ``control_fd``."""
+    control = socket.socket(fileno=control_fd)
+
+    def connect() -> socket.socket:
+        mine, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(control, [TAKER], [theirs.fileno()])
+            except OSError:
+                mine.close()
+                raise
+        return mine
+
+    return FarStore(connect, archive.new_ingest)
 
 
 async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> None:

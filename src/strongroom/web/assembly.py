@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from strongroom.archive.ingest import Ingest
+from strongroom.archive.ingest import Incoming
 from strongroom.dicom.dictionary import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from strongroom.dicom.elements import PIXEL_DATA
 from strongroom.dicom.jsonmodel import JsonDataset
@@ -151,7 +151,7 @@ class Flow:
     def __init__(self, door: Door, instance: Instance) -> None:
         self._memories = door.memories
         self._fate = instance.fate
-        self._ingest: Ingest | None = None
+        self._ingest: Incoming | None = None
         self._left = sum(bulk.length for bulk in instance.bulk.values() if bulk.data is None)
         self._encoded: Iterator[bytes | None] = iter(())
         try:

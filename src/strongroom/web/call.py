@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from strongroom.archive.administration import Administration
 from strongroom.archive.constraint import QueryLimits
-from strongroom.archive.ingest import Arrival, Ingest, Memory
+from strongroom.archive.ingest import Arrival, Incoming, Memory
 from strongroom.archive.metadata import Metadata, Outliner
 from strongroom.archive.oversight import Oversight
 from strongroom.archive.ports import (
@@ -74,7 +74,7 @@ class Services:
     """
 
     reader: Reader
-    new_ingest: Callable[[Arrival], Ingest]
+    new_ingest: Callable[[Arrival], Incoming]
     authenticator: Authenticator
     run_blocking: RunBlocking
     limits: LimitsSection

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from strongroom.archive.access import require
-from strongroom.archive.ingest import Arrival, Ingest, Memory, Verdict
+from strongroom.archive.ingest import Arrival, Incoming, Memory, Verdict
 from strongroom.archive.model import Action, Detail, Outcome
 from strongroom.archive.read import Reader
 from strongroom.archive.refusals import reason_of
@@ -65,7 +65,7 @@ class Fate:
 class Complete:
     """An instance that has come whole, or was found unfit: ``settle`` commits it or records why not."""
 
-    ingest: Ingest
+    ingest: Incoming
     fate: Fate
     memories: list[Memory]
 
@@ -87,7 +87,7 @@ class Complete:
                 with suppress(StorageUnavailable):  # it is answered with a failure in any case
                     ingest.refuse(reason_of(fate.failure))
         finally:
-            ingest.abort()
+            ingest.close()
             if ingest.memory is not None:
                 self.memories.append(ingest.memory)
 
@@ -96,7 +96,7 @@ class Complete:
 class Door:
     """How one request gets instances into the archive. ``study_uid`` is the only study that it may store, "" if any."""
 
-    new_ingest: Callable[[Arrival], Ingest]
+    new_ingest: Callable[[Arrival], Incoming]
     reader: Reader
     principal: Principal
     storage_classes: frozenset[str]
@@ -105,7 +105,7 @@ class Door:
     memories: list[Memory] = field(default_factory=list)
     """Of instances that are settled: each is used by one at a time."""
 
-    def open(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Ingest:
+    def open(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
         """Begin to take an instance in. Raises Denied, Refused."""
         require(self.principal, Right.STORE)
         if sop_class not in self.storage_classes:
@@ -154,7 +154,7 @@ class DicomStream:
         self._door = door
         self._fate = fate
         self._head = bytearray()
-        self._ingest: Ingest | None = None
+        self._ingest: Incoming | None = None
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes of the file. What is wrong with it is its fate, and no error."""

@@ -1,7 +1,7 @@
 """STOW-RS: storing instances (PS3.18 10.5).
 
-The body flows from the socket through at most three pieces of some 256 KiB: one that arrives, one that waits, one that
-a thread takes in. Whoever stores faster than the disk finds that nobody reads. Instances that have come whole are
+The body flows from the socket through at most three pieces: 256 KiB that arrive, a batch that waits, one that a thread
+takes in. Whoever stores faster than the disk finds that nobody reads. Instances that have come whole are
 committed beside, a few at a time. A body under a content coding is refused: images do not shrink, and nothing inflates
 here.
 """
@@ -37,6 +37,9 @@ from strongroom.web.stow_report import response_dataset, response_status
 
 BATCH_BYTES: Final = 393_216
 """A hand-over to a thread costs about 100 us: it is paid for this many bytes at least."""
+
+MOST_BATCH_BYTES: Final = 1_048_576
+"""What comes while a thread is still busy with the batch before is taken up to this."""
 
 COMMITS_AT_ONCE: Final = 8
 """Of one request: enough that they share syncs, too few to keep others waiting."""
@@ -194,13 +197,16 @@ class _Transfer:
             total += len(chunk)
             if total > limit:
                 raise LimitExceeded("max_request_bytes", limit)
-            if held_bytes >= BATCH_BYTES:
+            if held_bytes >= (BATCH_BYTES if self._is_idle() else MOST_BATCH_BYTES):
                 yield held
                 held, held_bytes = [], 0
         if held_bytes:
             yield held
         if gone is not None:  # what had come before is taken in all the same
             raise gone
+
+    def _is_idle(self) -> bool:
+        return self._feeding is None or self._feeding.done()
 
     async def _settle(self) -> None:
         """Wait for the piece before, and let what it has completed be committed. Raises what feeding raised."""
