@@ -80,7 +80,9 @@ class Target:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    home = archives.new_home(tmp_path_factory.mktemp("stow") / "home", {"https": {"workers": 1}})
+    home = archives.new_home(
+        tmp_path_factory.mktemp("stow") / "home", {"https": {"workers": 1}, "dicom": {"workers": 1}}
+    )
     with archives.opened(home) as archive:
         archives.add_peer(archive, "SENDER", "store")
     with archives.serving(home) as running:
@@ -188,7 +190,7 @@ def test_many_parts_of_rubbish_are_one_line_in_the_trail(target: Target) -> None
     assert len(answer.json["0008119A"]["Value"]) == 15_000
     with archives.opened(target.running.home) as archive:
         refused = [
-            event for event in archives.trail_events(archive, "https-1")
+            event for event in archives.trail_events(archive)
             if event.action is Action.STORE and event.outcome is Outcome.REFUSED
         ]  # fmt: skip
     assert sum(event.details.get("objects") == 15_000 for event in refused) == 1
@@ -369,5 +371,5 @@ def test_a_sender_that_goes_away_leaves_what_came_whole(target: Target, share: f
 
 def count_incomplete(archive: Archive) -> int:
     """How often the trail says that something came in half."""
-    details = [event.details for event in archives.trail_events(archive, "https-1")]
+    details = [event.details for event in archives.trail_events(archive)]
     return sum(each.get("reason") == "incomplete" or each.get("reasons") == ("incomplete",) for each in details)

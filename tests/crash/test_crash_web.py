@@ -6,6 +6,7 @@ import http.client
 import os
 import random
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +194,36 @@ def test_a_process_killed_while_it_takes_objects_in_costs_those_and_each_is_answ
         assert running.stop() == 0
     with serving(home), opened(home) as archive:
         assert_sound(archive, ledger.acknowledged | again.acknowledged)
+
+
+def test_what_is_being_uploaded_when_the_archive_is_stopped_is_taken_in(tmp_path: Path) -> None:
+    """Who takes it in ends after it, though nothing of it had come to that process yet."""
+    home = new_home(tmp_path / "home", {"https": {"workers": 1}, "dicom": {"workers": 2}})
+    samples = [Sample(number, pixel_bytes=20_000) for number in range(3)]
+    headers, body = web.multipart([("application/dicom", part10(each)) for each in samples])
+    with serving(home) as running:
+        assert running.process is not None
+        client = web.client_of(running, running.add_token("sender"))
+        with socket.create_connection(("127.0.0.1", running.https_port), timeout=30) as plain:
+            line = client.context().wrap_socket(plain, server_hostname="127.0.0.1")
+            lines = {
+                "Host": "127.0.0.1",
+                "Authorization": f"Bearer {client.token}",
+                "Accept": DICOM_JSON,
+                "Content-Length": str(len(body)),
+                **headers,
+            }
+            head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+            line.sendall(f"POST /dicomweb/studies HTTP/1.1\r\n{head}\r\n".encode() + body[:30_000])
+            threading.Event().wait(0.5)  # the head has been read
+            running.process.terminate()
+            threading.Event().wait(1.0)
+            line.sendall(body[30_000:])
+            assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+            line.close()
+        assert running.process.wait(30) == 0
+    with opened(home) as archive:
+        assert_sound(archive, {each.sop_uid: each for each in samples})
 
 
 def wait_for_another_worker(running: RunningArchive, killed: list[int]) -> None:

@@ -84,7 +84,9 @@ def samples() -> list[Sample]:
 def outcome(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """One archive for all rounds; what was stored in one is deleted before the next."""
     outcome = Outcome()
-    home = archives.new_home(tmp_path_factory.mktemp("web") / "home", {"https": {"workers": 1}})
+    home = archives.new_home(
+        tmp_path_factory.mktemp("web") / "home", {"https": {"workers": 1}, "dicom": {"workers": 1}}
+    )
     with archives.serving(home) as running:
         client = replace(web.client_of(running, running.add_token("everything")), keeps_alive=True)
         with closing(client):

@@ -151,10 +151,17 @@ class DicomService:
                 left = days_left(peer.certificate.encode(), now)
                 _warn_of_end(whose, left, PEER_WARNING_DAYS, "revoke and add it, or bind its new one")
 
-    def drain(self, grace_s: float) -> None:
-        """Stop accepting, and let what is being served end within ``grace_s`` seconds."""
+    def release(self) -> None:
+        """Nobody has processes of this service take objects in any more."""
+        self._workers.release()
+
+    def drain(self, grace_s: float, *, until_release: bool = False) -> None:
+        """Stop accepting, and let what is being served end within ``grace_s`` seconds. ``until_release``: others still
+        have processes of this service take objects in; those end after them."""
         deadline = time.monotonic() + grace_s
         self._stop.set()
+        if not until_release:
+            self.release()
         self.server.stop()
         self._workers.stop(grace_s)
         self.associations.stop(grace_s)

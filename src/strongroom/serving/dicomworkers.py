@@ -58,6 +58,7 @@ class _Worker(KeptWorker):
         self._ready: socket.socket | None = None
         self._ends: tuple[socket.socket, ...] = ()
         self._links: set[socket.socket] = set()
+        self._keeper: socket.socket | None = None
         self._threads: set[threading.Thread] = set()
         """What does something for a process of this place, and ends with it."""
 
@@ -78,6 +79,7 @@ class _Worker(KeptWorker):
             self._start(f"{self.name}-words", self._listen, control)
             # Not before: what is handed to a process that cannot be told to take it would wait for ever.
             self._control = control
+            self._keep_taking()
             archive, board = self._archive, self._reporter.board
             home, control_fd = str(archive.home.root), theirs.fileno()
             return Orders(home, archive.config, self.name, control_fd, ready_fd, board.fd, board.count, self._place)
@@ -155,6 +157,19 @@ class _Worker(KeptWorker):
             place.cut_off()
             place.leave()
 
+    def _keep_taking(self) -> None:
+        """A process ends after those who have it take objects in: as if this one were one of them, until `release`."""
+        self.release()
+        self._keeper, theirs = socket.socketpair()
+        with theirs, suppress(OSError):
+            self.hand_taker(theirs)
+
+    def release(self) -> None:
+        """Nobody has it take objects in any more."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.close()
+
     def hand_taker(self, link: socket.socket) -> None:
         """Have it take objects in that come over ``link``. Raises OSError if it cannot be told."""
         control = self._control
@@ -186,6 +201,7 @@ class DicomWorkers:
         try:
             start_all(self._workers)
         except StrongroomError:
+            self.release()
             self.stop(0)
             raise
 
@@ -212,6 +228,11 @@ class DicomWorkers:
                 with suppress(OSError):
                     worker.hand_taker(link)
                     return
+
+    def release(self) -> None:
+        """Nobody has them take objects in any more. Before this they do not end."""
+        for worker in self._workers:
+            worker.release()
 
     def stop(self, grace_s: float) -> None:
         """Let requests under way end for so long, `dicom.drain_timeout_s`, and every worker with them."""

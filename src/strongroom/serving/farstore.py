@@ -23,16 +23,20 @@ from typing import Any, Final
 import msgspec
 
 from strongroom.archive.ingest import Arrival, Incoming, Memory, Verdict
-from strongroom.archive.model import Action
+from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.errors import (
+    CodecFailed,
     Denied,
+    EngineFailed,
     IntegrityError,
     LimitExceeded,
+    LocalProtocolError,
     MalformedDataset,
     NotFound,
     Quarantined,
     Refused,
+    StaleKey,
     StorageUnavailable,
     StrongroomError,
 )
@@ -45,11 +49,14 @@ MAX_WORDS_BYTES: Final = 16 * 2**20
 """Of any message but DATA: who stores may have a scope of many parts."""
 BUFFER_BYTES: Final = 256 * 1024
 """Of an object, taken at a time."""
-MAX_IDLE: Final = 16
-"""Sockets that wait for the next object."""
+MAX_LINKS: Final = 64
+"""Sockets of one process, with an object on its way or without: what begins beyond that is taken in here."""
+LINK_TIMEOUT_S: Final = 120
+"""The longest wait for the other process: one that hangs is killed long before."""
 IDLE_S: Final = 10.0
 """After so long nothing is kept that earlier objects have taught."""
 _HEAD: Final = struct.Struct(">BI")
+_TIMEVAL: Final = struct.Struct("@ll")
 _LENGTH: Final = struct.Struct(">I")
 _LOST: Final = "the process that takes objects in has ended"
 
@@ -80,47 +87,70 @@ def _malformed(what: str, tag: int | None, offset: int | None) -> MalformedDatas
     return MalformedDataset(what, tag=tag, offset=offset)
 
 
-# What each says of itself, and what makes it of that again; any other error is told by its words, as the last of these
-# that it is.
+# What errors with more than words say of themselves, and what makes them of that again.
 _TOLD: Final[dict[type[StrongroomError], tuple[Callable[[Any], tuple[Any, ...]], Callable[..., StrongroomError]]]] = {
-    StrongroomError: (lambda error: (str(error),), StrongroomError),
-    StorageUnavailable: (lambda error: (str(error),), StorageUnavailable),
-    IntegrityError: (lambda error: (str(error),), IntegrityError),
-    NotFound: (lambda error: (str(error),), NotFound),
     Denied: (lambda error: (error.reason,), Denied),
     LimitExceeded: (lambda error: (error.limit_name, error.limit, error.found), LimitExceeded),
     MalformedDataset: (lambda error: (error.what, error.tag, error.offset), _malformed),
     Refused: (lambda error: (error.reason, str(error)), Refused),
     Quarantined: (lambda error: (error.reason, error.quarantine_id), Quarantined),
+    EngineFailed: (lambda error: (error.engine, error.reason), EngineFailed),
 }
-_MADE: Final = {kind.__name__: make for kind, (_, make) in _TOLD.items()}
+_PLAIN: Final = (
+    StrongroomError,
+    StorageUnavailable,
+    StaleKey,
+    IntegrityError,
+    NotFound,
+    LocalProtocolError,
+    CodecFailed,
+)
+"""Errors that are all words: by the name of its kind the trail says what went wrong."""
+_MADE: Final[dict[str, Callable[..., StrongroomError]]] = {
+    **{kind.__name__: make for kind, (_, make) in _TOLD.items()},
+    **{kind.__name__: kind for kind in _PLAIN},
+}
 
 
 def _told(error: StrongroomError) -> _Became:
-    kind = [each for each in _TOLD if isinstance(error, each)][-1]
+    if type(error) in _PLAIN:
+        return _Became(error=type(error).__name__, words=(str(error),))
+    kind = next((each for each in type(error).__mro__ if each in _TOLD), None)
+    if kind is None:
+        return _Became(error=StrongroomError.__name__, words=(str(error),))
     return _Became(error=kind.__name__, words=_TOLD[kind][0](error))
+
+
+def _raise_error(became: _Became) -> None:
+    if became.error:
+        raise _MADE[became.error](*became.words)
 
 
 class FarIngest:
     """`archive.ingest.Incoming` of an object that another process takes in. Owned by one thread."""
 
-    def __init__(self, store: FarStore, arrival: Arrival) -> None:
-        """Raises StorageUnavailable."""
+    def __init__(self, store: FarStore, link: socket.socket, arrival: Arrival) -> None:
+        """Owns ``link``. Raises StorageUnavailable."""
         self.memory = arrival.memory
         self.study_uid = self.series_uid = ""
         self._store, self._arrival = store, arrival
+        self._passed_on_bytes = 0
+        self._is_committing = False
         syntax, principal = arrival.transfer_syntax.uid, arrival.principal
         begun = _Begun(arrival.sop_class, arrival.sop_uid, syntax, principal, arrival.action, arrival.study_uid)
-        self._link: socket.socket | None = store.take()
+        self._link: socket.socket | None = link
         self._say(BEGIN, _encode(begun))
 
     def write(self, data: bytes | memoryview) -> None:
         """Pass the next bytes on; what is wrong with them ``commit`` says. Raises StorageUnavailable."""
         self._say(DATA, data)
+        self._passed_on_bytes += len(data)
 
     def commit(self) -> Verdict:
         """As ``Ingest.commit``, and raises what its ``write`` does."""
+        self._is_committing = True
         became = self._asked(COMMIT)
+        self._is_committing = False
         self.study_uid, self.series_uid = became.study_uid, became.series_uid
         _raise_error(became)
         return Verdict(became.verdict)
@@ -130,7 +160,17 @@ class FarIngest:
         with suppress(StorageUnavailable):
             if not self._asked(REFUSE, reason.encode()).error:
                 return
-        self._store.new_ingest_here(self._arrival).refuse(reason)
+        arrival = self._arrival
+        details: dict[str, Detail] = {
+            "sop_class": arrival.sop_class,
+            "sop_uid": arrival.sop_uid,
+            "transfer_syntax": arrival.transfer_syntax.uid,
+            "bytes": self._passed_on_bytes,
+            "reason": reason,
+        }
+        if self._is_committing:  # nobody heard how that ended
+            details["verdict"] = "unknown"
+        self._store.record(Event(arrival.action, Outcome.REFUSED, arrival.principal, details))
 
     def abort(self) -> None:
         """Forget the object. Safe at any time, also after ``commit``."""
@@ -168,57 +208,79 @@ class FarIngest:
             return _decode_became(_received(self._link, min(length, MAX_WORDS_BYTES)))
         except (OSError, msgspec.MsgspecError):
             raise self._lost() from None
+        except BaseException:
+            self._lost()  # or the next object would have this one's answer
+            raise
 
     def _lost(self) -> StorageUnavailable:
         """What is to be raised. A link on which something went wrong is never used again."""
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            self._store.drop(link)
         return StorageUnavailable(_LOST)
-
-
-def _raise_error(became: _Became) -> None:
-    if became.error:
-        raise _MADE.get(became.error, StorageUnavailable)(*became.words)
 
 
 class FarStore:
     """Where the HTTPS requests of one process have objects taken in. Thread-safe."""
 
-    def __init__(self, connect: Callable[[], socket.socket], new_ingest_here: Callable[[Arrival], Incoming]) -> None:
-        """``connect`` gives a new socket to a process that takes objects in; it may raise OSError."""
-        self._connect = connect
-        self.new_ingest_here = new_ingest_here
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        new_ingest_here: Callable[[Arrival], Incoming],
+        record: Callable[[Event], None],
+    ) -> None:
+        """``connect`` gives a new socket to a process that takes objects in; it may raise OSError. ``record`` is for
+        what that process cannot record any more."""
+        self._connect, self._new_ingest_here, self.record = connect, new_ingest_here, record
+        self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
+        self._links = 0
 
-    def new_ingest(self, arrival: Arrival) -> FarIngest:
+    def new_ingest(self, arrival: Arrival) -> Incoming:
         """Begin to take an object in. Raises StorageUnavailable."""
-        return FarIngest(self, arrival)
+        link = self._taken()
+        return self._new_ingest_here(arrival) if link is None else FarIngest(self, link, arrival)
 
-    def take(self) -> socket.socket:
-        """A socket whose other end listens. Raises StorageUnavailable."""
-        while self._idle:
-            with suppress(IndexError):  # somebody else was faster
-                link = self._idle.pop()
-                if _is_open(link):
-                    return link
-                link.close()
+    def _taken(self) -> socket.socket | None:
+        """A socket whose other end listens, None if there are too many. Raises StorageUnavailable."""
+        while True:
+            with self._lock:
+                link = self._idle.pop() if self._idle else None
+                if link is None and self._links >= MAX_LINKS:
+                    return None
+                self._links += link is None
+            if link is None:
+                break
+            if _is_open(link):
+                return link
+            self.drop(link)
         try:
-            return self._connect()
-        except OSError:
-            raise StorageUnavailable(_LOST) from None
+            link = self._connect()
+        except BaseException as error:
+            with self._lock:
+                self._links -= 1
+            if isinstance(error, OSError):
+                raise StorageUnavailable(_LOST) from None
+            raise
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # the kernel's: a timeout of Python's costs a call more
+            link.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(LINK_TIMEOUT_S, 0))
+        return link
 
     def give_back(self, link: socket.socket) -> None:
         """It may be used for the next object."""
-        if len(self._idle) < MAX_IDLE:
+        with self._lock:
             self._idle.append(link)
-        else:
-            link.close()
+
+    def drop(self, link: socket.socket) -> None:
+        """It is not used any more."""
+        link.close()
+        with self._lock:
+            self._links -= 1
 
     def close(self) -> None:
         """Close what is idle. No object may be on its way."""
         while self._idle:
-            self._idle.pop().close()
+            self.drop(self._idle.pop())
 
 
 def _is_open(link: socket.socket) -> bool:
@@ -273,8 +335,10 @@ class Takers:
 
     def await_end(self, deadline: float) -> None:
         """Return when every other end is closed, or at ``deadline``, in terms of `time.monotonic`."""
-        for thread in tuple(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        while threads := tuple(self._threads):
+            if time.monotonic() > deadline:
+                return
+            threads[0].join(max(0.0, deadline - time.monotonic()))
 
 
 def take_in(link: socket.socket, new_ingest: Callable[[Arrival], Incoming], new_memory: Callable[[], Memory]) -> None:
@@ -322,15 +386,15 @@ class _Taking:
         return self._ingest is None
 
     def remember_nothing(self) -> None:
-        """Forget what the headers of earlier objects have taught: some of it is a patient's."""
-        self._memory = self._new_memory()
+        """Forget what the headers of earlier objects have taught: some of it is a patient's, as may be a scope."""
+        self._memory, self._principal = self._new_memory(), Principal("")
 
     def write(self, data: memoryview) -> None:
         """The next bytes."""
         if self._error is None and self._ingest is not None:
             self._error = _error_of(self._ingest.write, data)
             if self._error is not None:
-                self._ingest.abort()
+                _error_of(self._ingest.abort)
 
     def done(self, kind: int, words: bytes) -> _Became | None:
         """Do what a message says; its answer, if it has one."""
@@ -342,7 +406,7 @@ class _Taking:
         elif kind == REFUSE:
             return self._refused(words.decode())
         elif kind == ABORT and self._ingest is not None:
-            self._ingest.abort()
+            _error_of(self._ingest.abort)
         elif kind == END:
             self.forget()
         return None
@@ -384,7 +448,7 @@ class _Taking:
         """Nothing more comes of it."""
         ingest, self._ingest, self._error = self._ingest, None, None
         if ingest is not None:
-            ingest.close()
+            _error_of(ingest.close)
 
 
 def _error_of(work: Callable[..., object], *arguments: object) -> StrongroomError | None:

@@ -64,13 +64,19 @@ class Served:
     def drain(self) -> None:
         """Take nothing new, and let what is under way end, all of it at the same time; also after half a start."""
         self._gauges.stop()
-        ends = (self._web.stop, self._check.stop, self._digests.stop)
+        ends = (self._stop_web, self._check.stop, self._digests.stop)
         threads = [threading.Thread(target=end, name="ending") for end in ends]
         for thread in threads:
             thread.start()
-        self._dicom.drain(self._archive.config.dicom.drain_timeout_s)
+        self._dicom.drain(self._archive.config.dicom.drain_timeout_s, until_release=True)
         for thread in threads:
             thread.join()
+
+    def _stop_web(self) -> None:
+        try:
+            self._web.stop()
+        finally:  # what is uploaded is taken in by processes that serve associations: they end after it
+            self._dicom.release()
 
     def stop(self) -> None:
         """Say in the trail that it is over, and write the last checkpoint."""

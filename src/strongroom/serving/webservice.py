@@ -65,10 +65,13 @@ class _Worker(KeptWorker):
         with control, suppress(OSError):
             while True:
                 word, descriptors, *_ = socket.recv_fds(control, len(TAKER), 1)
-                for link in [socket.socket(fileno=each) for each in descriptors]:
-                    self._take_in(link)
                 if not word:
                     return
+                try:
+                    for link in [socket.socket(fileno=each) for each in descriptors]:
+                        self._take_in(link)
+                except Exception:
+                    log.exception("%s could not be given who takes objects in", self.name)
 
 
 class WebService:

@@ -291,7 +291,7 @@ def _far_store(archive: Archive, control_fd: int) -> FarStore:
                 raise
         return mine
 
-    return FarStore(connect, archive.new_ingest)
+    return FarStore(connect, archive.new_ingest, archive.index.record)
 
 
 async def _until(worker: Worker, orders: Orders, stopped: threading.Event) -> None:

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
             await self._writable
         else:
             await asyncio.sleep(0)  # whoever is answered from memory still lets others have their turn
-        if self._is_closing:
+        if self._is_closing or self._transport.is_closing():
             raise ClientGone
 
     async def pour(self, make: Make, run_blocking: RunBlocking) -> bool:

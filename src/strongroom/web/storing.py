@@ -25,6 +25,9 @@ from strongroom.web.multipart import MultipartReader, PartEnd, PartStart
 from strongroom.web.negotiation import parse_media_type
 
 DICOM: Final = "application/dicom"
+MAX_UNSETTLED: Final = 8
+"""Instances that have come whole and wait until others commit them."""
+
 MAX_REASONS: Final = 16
 """Different reasons that one record of the trail names."""
 
@@ -90,6 +93,14 @@ class Complete:
             ingest.close()
             if ingest.memory is not None:
                 self.memories.append(ingest.memory)
+
+
+def keep_complete(complete: list[Complete], done: Complete) -> None:
+    """Put one to those that are to be settled; beyond ``MAX_UNSETTLED`` the oldest is settled here and now. Many small
+    instances come in one piece, and each keeps what takes it in until it is settled."""
+    complete.append(done)
+    if len(complete) > MAX_UNSETTLED:
+        complete.pop(0).settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +273,7 @@ class DicomFiles:
         if done is None:
             self._never_began.append(self.fates[-1])
         else:
-            self.complete.append(done)
+            keep_complete(self.complete, done)
 
     def end(self) -> None:
         """There are no more files."""

@@ -19,7 +19,7 @@ from strongroom.web.assembly import Bulk, Flow, Instance, media_of
 from strongroom.web.multipart import MultipartReader, PartEnd, PartStart
 from strongroom.web.negotiation import MediaType, parse_media_type
 from strongroom.web.room import Room
-from strongroom.web.storing import Complete, Door, Fate
+from strongroom.web.storing import Complete, Door, Fate, keep_complete
 
 JSON: Final = "application/dicom+json"
 XML: Final = "application/dicom+xml"
@@ -192,7 +192,7 @@ class MetadataBody:
         if done is None:
             self._never_began.append(fate)
         else:
-            self.complete.append(done)
+            keep_complete(self.complete, done)
 
     def start_bulk(self, part: PartStart) -> _Sink:
         """Bulk data begin: return what takes them. Raises MalformedRequest."""

@@ -100,7 +100,6 @@ class Delivered(Response):
         self.is_begun = False
         self._body = iter(body)
         self._first: Sequence[Chunk] = ()
-        self._leaving_bytes = 0
         self._is_over = False
         self.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
@@ -165,12 +164,14 @@ class Delivered(Response):
             self._delivery.sent_bytes += len(chunk)
 
     def _following(self) -> Sequence[Chunk] | None:
-        """The next piece, None behind the last; the one before has been sent. Runs on a thread."""
-        self._delivery.sent_bytes += self._leaving_bytes
+        """The next piece, None behind the last. Runs on a thread.
+
+        It counts as sent from here on: the trail may say that more has left than did, and never less.
+        """
         piece, self._first = self._first, ()
         if not piece and not self._is_over:
             piece = self._next()
-        self._leaving_bytes = sum(map(len, piece))
+        self._delivery.sent_bytes += sum(map(len, piece))
         return piece or None
 
     def _finish(self, outcome: Outcome, reason: str) -> None:

@@ -275,13 +275,15 @@ class TlsTransport(asyncio.Transport):
         Who unseals an object has it in his processor's cache: to hand each piece over to the event loop, and the
         interpreter to and fro, cost a fifth more.
         """
+        if self._is_blocked:
+            self._pause()
         if self._is_closing or self._is_blocked:
             return False
         if self._is_reading:
             self._loop.remove_reader(self._descriptor)
         self._is_lent, self._is_wanted_back = True, False
-        pouring = asyncio.ensure_future(run_blocking(self._pour_some, make))
         try:
+            pouring = asyncio.ensure_future(run_blocking(self._pour_some, make))
             await self._given_back(pouring)
         finally:
             self._take_back()
@@ -296,11 +298,15 @@ class TlsTransport(asyncio.Transport):
             except asyncio.CancelledError as error:
                 self._is_wanted_back, cancelled = True, error
         if cancelled is not None:
+            if not pouring.cancelled():
+                pouring.exception()  # which nobody asks for any more
             raise cancelled
 
     def _pour_some(self, make: Callable[[], Sequence[bytes | memoryview] | None]) -> bool:
         """What `pour` has a thread do; whether all is made and sent."""
         until = time.monotonic() + POUR_S
+        if self._is_wanted_back:
+            return False
         while self._is_pushed() and not self._is_wanted_back and time.monotonic() < until:
             made = make()
             if made is None:

@@ -48,6 +48,7 @@ from strongroom.serving.dicomparts import DicomParts
 from strongroom.serving.dicomworker import READY, WRITER, Handed, Worker
 from strongroom.serving.dicomworkers import DicomWorkers
 from strongroom.serving.pulse import Pulse
+from strongroom.serving.weborders import TAKER
 from strongroom.store.remote import RemoteWriter
 from strongroom.types import Principal
 
@@ -277,6 +278,10 @@ class Started:
         self.control = socket.socket(fileno=os.dup(number))
         self.control.settimeout(TIMEOUT_S)
         worker.orders(-1)
+        word, (keeper,), *_ = socket.recv_fds(self.control, 1024, 1)
+        assert word == TAKER
+        os.close(keeper)
+        worker.release()
 
     def say(self, word: bytes, *descriptors: int) -> None:
         socket.send_fds(self.control, [word], descriptors)

@@ -341,13 +341,17 @@ def test_what_all_requests_hold_has_a_limit_and_is_given_back(tmp_path: Path) ->
     with serving_https(home) as https, https.client("SENDER") as client:
         assert stored(client).status == 400, "it has no metadata"
         with ExitStack() as stack:
-            for _ in range(5):  # each waits for metadata that do not come
+
+            def is_full() -> bool:
+                # One more waits for metadata that do not come; it may be refused itself while the other one is stored.
                 waiting = stack.enter_context(https.client("SENDER")).connection
                 waiting.putrequest("POST", "/dicomweb/studies")
                 waiting.putheader("Content-Type", of_xml)
                 waiting.putheader("Content-Length", "1000000")
                 waiting.endheaders(early[:-20])
-            until(lambda: stored(client).status == 503)
+                return stored(client).status == 503
+
+            until(is_full)
             assert stored(client).headers["retry-after"] == "10"
         until(lambda: stored(client).status == 400)
 

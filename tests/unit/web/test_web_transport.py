@@ -144,6 +144,7 @@ async def pour_all(made: TlsTransport, protocol: Recorded, pieces: list[memoryvi
     waiting = pieces[::-1]
     while not await made.pour(lambda: [waiting.pop()] if waiting else None, on_a_thread):
         await protocol.may_write.wait()
+        await a_turn()
 
 
 def test_what_is_made_on_a_thread_arrives_whole_however_slowly_it_is_taken() -> None:
@@ -175,6 +176,52 @@ def test_what_is_made_on_a_thread_arrives_whole_however_slowly_it_is_taken() -> 
     connected(read, send)
     assert got == CONTENT * 4
     assert 1 <= pauses[0] < 1000  # it waits for the socket, and does not ask again and again
+
+
+def test_whoever_would_pour_behind_what_is_not_taken_yet_waits_for_it() -> None:
+    """Or he would ask again and again, and nobody would see how slowly the client reads."""
+    got = bytearray()
+    may_read = threading.Event()
+
+    def read(line: ssl.SSLSocket) -> None:
+        line.settimeout(TIMEOUT_S)
+        assert may_read.wait(TIMEOUT_S)
+        while data := line.read(100_000):
+            got.extend(data)
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        before = b""
+        while not made._is_blocked:
+            made.write(CONTENT[:100_000])
+            before += CONTENT[:100_000]
+        assert not await made.pour(lambda: None, on_a_thread)
+        assert not protocol.may_write.is_set()
+        may_read.set()
+        await protocol.may_write.wait()
+        await pour_all(made, protocol, [memoryview(CONTENT)])
+        made.close()
+        sent.append(before + CONTENT)
+
+    sent: list[bytes] = []
+    connected(read, send)
+    assert got == sent[0]
+
+
+def test_a_thread_that_is_not_to_be_had_ends_nothing_but_its_answer() -> None:
+    def nobody(*_: object) -> asyncio.Future[object]:
+        raise RuntimeError("can't start new thread")
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        with pytest.raises(RuntimeError):
+            await made.pour(lambda: [CONTENT], nobody)
+        made.abort()
+        await protocol.lost.wait()
+
+    def read(line: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            line.read()
+
+    connected(read, send)
 
 
 def test_a_connection_that_is_ended_while_a_thread_sends_is_closed_once_that_has_come_back() -> None:
@@ -355,6 +402,7 @@ def test_a_client_that_is_gone_ends_the_connection_while_a_thread_sends_to_it() 
         while not protocol.lost.is_set():
             assert not await made.pour(lambda: [CONTENT], on_a_thread)
             await protocol.may_write.wait()
+            await a_turn()
         assert made.is_closing()
 
     connected(lambda line: line.recv(1) and None, send)
