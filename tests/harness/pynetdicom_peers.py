@@ -97,8 +97,9 @@ class _Checkpoint(threading.Event):
     reads the answer that somebody waits for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, association: Any) -> None:
         super().__init__()
+        self._association = association
         self._stands = threading.Event()
         self.set()
 
@@ -112,7 +113,8 @@ class _Checkpoint(threading.Event):
     def clear(self) -> None:
         self._stands.clear()  # it may have stood for the last request, and be about to pass
         super().clear()
-        self._stands.wait(WAIT_S)
+        if self._stands.wait(WAIT_S):
+            self._association._is_paused = True  # what pynetdicom waits for, without an end
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def associated(archive: RunningArchive, peer: Peer | None = None, aet: str = "SC
         evt_handlers=peer.handlers if peer else [],
     )  # fmt: skip
     assert association.is_established
-    association._reactor_checkpoint = _Checkpoint()
+    association._reactor_checkpoint = _Checkpoint(association)
     try:
         yield association
     finally:
