@@ -2,7 +2,7 @@
 
 ``python -m strongroom.serving.webworker`` is started by ``webservice`` and by nobody else. Its standard input is one
 line that says what to do, and stays open as long as the parent lives: at its end the worker finishes what is under way
-and goes, however the parent ended.
+and goes, however the parent ended. Uploads need processes that end with a parent that is killed: they fail then.
 """
 
 from __future__ import annotations
@@ -271,6 +271,8 @@ def serve(home: Home, orders: Orders, stopped: threading.Event) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until(worker, orders, stopped))
         callers.close()
+        if far is not None:
+            far.close()
     finally:
         archive.close()
         board.close()

@@ -285,6 +285,9 @@ class TlsTransport(asyncio.Transport):
         try:
             pouring = asyncio.ensure_future(run_blocking(self._pour_some, make))
             await self._given_back(pouring)
+        except BaseException:
+            self._is_wanted_back = True  # a pool that has no thread for it may find one later all the same
+            raise
         finally:
             self._take_back()
         return pouring.result()

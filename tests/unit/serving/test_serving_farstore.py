@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.archives import new_home, opened, trail_events
-from harness.ingesting import LARGE_PIXELS, SMALL_PIXELS, Sample, arrival_of, visible_sop_uids
+from harness.ingesting import LARGE_PIXELS, SENDER, SMALL_PIXELS, Sample, arrival_of, visible_sop_uids
 from harness.media import part10
 from harness.web import multipart
 from strongroom.app import Archive
@@ -37,7 +37,7 @@ from strongroom.errors import (
 )
 from strongroom.serving import farstore
 from strongroom.serving.farstore import BUFFER_BYTES, FarStore, Takers
-from strongroom.types import Part, Right, Scope
+from strongroom.types import Part, Principal, Right, Scope
 from strongroom.web.multipart import MultipartLimits, MultipartReader
 from strongroom.web.storing import MAX_UNSETTLED, DicomParts, Door
 
@@ -75,9 +75,9 @@ class Pair:
             link.shutdown(socket.SHUT_RDWR)
         self.takers.await_end(time.monotonic() + TIMEOUT_S)
 
-    def begin(self, sample: Sample, **more: object) -> Incoming:
+    def begin(self, sample: Sample, principal: Principal = SENDER) -> Incoming:
         """One object on its way."""
-        return self.store.new_ingest(replace(arrival_of(sample), **more))  # type: ignore[arg-type]
+        return self.store.new_ingest(arrival_of(sample, principal))
 
     def verdict(self, sample: Sample, piece_bytes: int = 50_000) -> Verdict:
         """What becomes of an object that comes in pieces."""
@@ -262,7 +262,9 @@ def test_who_goes_away_in_the_middle_leaves_nothing(pair: Pair) -> None:
     sample = Sample(1, pixel_bytes=8 * BUFFER_BYTES)
     ingest = pair.begin(sample)
     ingest.write(sample.dataset[:-100])
-    ingest._link.close()  # type: ignore[attr-defined]
+    assert isinstance(ingest, farstore.FarIngest)
+    assert ingest._link is not None
+    ingest._link.close()
     pair.takers.await_end(time.monotonic() + TIMEOUT_S)
     assert not list(pair.archive.blobs.ids())
     assert not visible_sop_uids(pair.archive)

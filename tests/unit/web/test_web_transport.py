@@ -207,13 +207,22 @@ def test_whoever_would_pour_behind_what_is_not_taken_yet_waits_for_it() -> None:
     assert got == sent[0]
 
 
-def test_a_thread_that_is_not_to_be_had_ends_nothing_but_its_answer() -> None:
-    def nobody(*_: object) -> asyncio.Future[object]:
+def test_a_thread_that_is_not_to_be_had_ends_its_answer_and_comes_too_late_afterwards() -> None:
+    late: list[Callable[[], object]] = []
+    made_late: list[bytes] = []
+
+    def nobody(work: Callable[..., object], *arguments: object) -> asyncio.Future[object]:
+        late.append(lambda: work(*arguments))  # as a pool keeps what it has no thread for
         raise RuntimeError("can't start new thread")
+
+    def make() -> list[bytes]:
+        made_late.append(CONTENT)
+        return [CONTENT]
 
     async def send(made: TlsTransport, protocol: Recorded) -> None:
         with pytest.raises(RuntimeError):
-            await made.pour(lambda: [CONTENT], nobody)
+            await made.pour(make, nobody)
+        assert late[0]() is False
         made.abort()
         await protocol.lost.wait()
 
@@ -222,6 +231,7 @@ def test_a_thread_that_is_not_to_be_had_ends_nothing_but_its_answer() -> None:
             line.read()
 
     connected(read, send)
+    assert made_late == []
 
 
 def test_a_connection_that_is_ended_while_a_thread_sends_is_closed_once_that_has_come_back() -> None:
