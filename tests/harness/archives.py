@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import heapq
 import os
 import re
 import shutil
@@ -203,14 +204,13 @@ def certificate_fingerprint(path: Path) -> str:
 
 
 def trail_events(archive: Archive, log: str = "") -> list[Event]:
-    """Every event of one log, or of every log, each in its order."""
+    """Every event of one log, or of every log: each in its order, and by their times among each other."""
     with archive.index.database.read() as cursor:
-        return [
-            parse_record(row.raw).event
-            for log in ([log] if log else archive.trail_reader.logs(cursor))
-            for page in archive.trail_reader.pages(cursor, log)
-            for row in page
+        logs = [
+            [parse_record(row.raw) for page in archive.trail_reader.pages(cursor, name) for row in page]
+            for name in ([log] if log else archive.trail_reader.logs(cursor))
         ]
+    return [record.event for record in heapq.merge(*logs, key=lambda record: record.time)]
 
 
 def is_notable(event: Event) -> bool:

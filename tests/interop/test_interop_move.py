@@ -178,7 +178,10 @@ def test_a_cancel_ends_a_move(movable: Movable) -> None:
 
     def cancel(_: Any) -> None:
         assert asking.wait(WAIT_S)
+        sent = threading.Event()
+        asker[0].bind(evt.EVT_DATA_SENT, lambda _: sent.set())
         asker[0].send_c_cancel(5, None, STUDY_MOVE)
+        assert sent.wait(WAIT_S), "another thread of pynetdicom's sends it"
 
     peer = Peer(on_first=cancel)
     with listening(credentials, peer, port), associated(archive, more=[STUDY_MOVE]) as association:
