@@ -32,6 +32,7 @@ from strongroom.serving.dicomworker import (
     Orders,
     drain_s,
 )
+from strongroom.serving.errands import Errands
 from strongroom.serving.keeping import KeptWorker, start_all
 from strongroom.serving.reporting import Reporter, place_of_dicom_worker
 from strongroom.serving.weborders import TAKER
@@ -59,8 +60,10 @@ class _Worker(KeptWorker):
         self._ends: tuple[socket.socket, ...] = ()
         self._links: set[socket.socket] = set()
         self._keeper: socket.socket | None = None
-        self._threads: set[threading.Thread] = set()
-        """What does something for a process of this place, and ends with it."""
+        self._is_released = False
+        self._keeping = threading.Lock()  # for these two
+        self._errands = Errands()
+        """What is done for a process of this place, and ends with it."""
 
     @property
     def load(self) -> tuple[bool, int]:
@@ -76,7 +79,7 @@ class _Worker(KeptWorker):
     def orders(self, ready_fd: int) -> Orders:
         control, theirs = self._ends
         with theirs:
-            self._start(f"{self.name}-words", self._listen, control)
+            self._errands.start(f"{self.name}-words", self._listen, control)
             # Not before: what is handed to a process that cannot be told to take it would wait for ever.
             self._control = control
             self._keep_taking()
@@ -84,30 +87,11 @@ class _Worker(KeptWorker):
             home, control_fd = str(archive.home.root), theirs.fileno()
             return Orders(home, archive.config, self.name, control_fd, ready_fd, board.fd, board.count, self._place)
 
-    def _start(self, name: str, work: Callable[[socket.socket], None], link: socket.socket) -> None:
-        """Do something in a thread that `await_threads` waits for. Raises RuntimeError if there is none to be had."""
-
-        def run() -> None:
-            try:
-                work(link)
-            finally:
-                self._threads.discard(thread)
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._threads.discard(thread)
-            raise
-
-    def await_threads(self, deadline: float) -> None:
+    def await_errands(self, deadline: float) -> None:
         """Return when all that a process which has ended asked for is done."""
-        while threads := list(self._threads):  # one that listens may still start another
-            if time.monotonic() > deadline:
-                log.error("%s has ended, and something that it asked for has not", self.name)
-                return
-            threads[0].join(max(0.0, deadline - time.monotonic()))
+        if not self._errands.await_end(deadline):
+            log.error("%s has ended, and something that it asked for has not", self.name)
+            return
         for end in self._ends:
             end.close()
 
@@ -130,7 +114,7 @@ class _Worker(KeptWorker):
 
     def _serve_writes(self, link: socket.socket) -> None:
         try:
-            self._start("index-calls", lambda link: serve_writes(self._archive.index, link), link)
+            self._errands.start("index-calls", serve_writes, self._archive.index, link)
         except RuntimeError:  # there is no thread to be had: whoever called is told that nothing was stored
             link.close()
 
@@ -159,16 +143,22 @@ class _Worker(KeptWorker):
 
     def _keep_taking(self) -> None:
         """A process ends after those who have it take objects in: as if this one were one of them, until `release`."""
-        self.release()
-        self._keeper, theirs = socket.socketpair()
+        mine, theirs = socket.socketpair()
+        with self._keeping:
+            before, self._keeper = self._keeper, mine
+            if self._is_released:  # while this process was being started
+                mine.close()
+        if before is not None:
+            before.close()
         with theirs, suppress(OSError):
             self.hand_taker(theirs)
 
     def release(self) -> None:
         """Nobody has it take objects in any more."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.close()
+        with self._keeping:
+            self._is_released = True
+            if self._keeper is not None:
+                self._keeper.close()
 
     def hand_taker(self, link: socket.socket) -> None:
         """Have it take objects in that come over ``link``. Raises OSError if it cannot be told."""
@@ -244,4 +234,4 @@ class DicomWorkers:
             worker.wait(deadline)
         deadline = time.monotonic() + LAST_MOMENT_S
         for worker in self._workers:
-            worker.await_threads(deadline)
+            worker.await_errands(deadline)

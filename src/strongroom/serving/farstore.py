@@ -15,7 +15,6 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -26,7 +25,9 @@ from strongroom.archive.ingest import Arrival, Incoming, Memory, Verdict
 from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.errors import (
+    Busy,
     CodecFailed,
+    ConfigError,
     Denied,
     EngineFailed,
     IntegrityError,
@@ -34,12 +35,14 @@ from strongroom.errors import (
     LocalProtocolError,
     MalformedDataset,
     NotFound,
+    NotRepresentable,
     Quarantined,
     Refused,
     StaleKey,
     StorageUnavailable,
     StrongroomError,
 )
+from strongroom.serving.errands import Errands
 from strongroom.types import Principal, Uid
 
 log = logging.getLogger(__name__)
@@ -51,8 +54,9 @@ BUFFER_BYTES: Final = 256 * 1024
 """Of an object, taken at a time."""
 MAX_LINKS: Final = 64
 """Sockets of one process, with an object on its way or without: what begins beyond that is taken in here."""
-LINK_TIMEOUT_S: Final = 120
-"""The longest wait for the other process: one that hangs is killed long before."""
+SEND_TIMEOUT_S: Final = 120
+"""The longest wait for the other process to take bytes: one that hangs is killed long before. Its answer may take as
+long as it does, as that to a C-STORE: engines, and copies that are compared, have limits of their own."""
 IDLE_S: Final = 10.0
 """After so long nothing is kept that earlier objects have taught."""
 _HEAD: Final = struct.Struct(">BI")
@@ -104,6 +108,9 @@ _PLAIN: Final = (
     NotFound,
     LocalProtocolError,
     CodecFailed,
+    Busy,
+    ConfigError,
+    NotRepresentable,
 )
 """Errors that are all words: by the name of its kind the trail says what went wrong."""
 _MADE: Final[dict[str, Callable[..., StrongroomError]]] = {
@@ -262,8 +269,8 @@ class FarStore:
             if isinstance(error, OSError):
                 raise StorageUnavailable(_LOST) from None
             raise
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # the kernel's: a timeout of Python's costs a call more
-            link.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(LINK_TIMEOUT_S, 0))
+        # The kernel's: a timeout of Python's costs a call more.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(SEND_TIMEOUT_S, 0))
         return link
 
     def give_back(self, link: socket.socket) -> None:
@@ -314,31 +321,18 @@ class Takers:
 
     def __init__(self, new_ingest: Callable[[Arrival], Incoming], new_memory: Callable[[], Memory]) -> None:
         self._new_ingest, self._new_memory = new_ingest, new_memory
-        self._threads: set[threading.Thread] = set()
+        self._errands = Errands()
 
     def begin(self, link: socket.socket) -> None:
         """Serve ``link`` until its other end is closed; returns at once."""
-
-        def run() -> None:
-            try:
-                take_in(link, self._new_ingest, self._new_memory)
-            finally:
-                self._threads.discard(thread)
-
-        thread = threading.Thread(target=run, name="taking-in", daemon=True)
-        self._threads.add(thread)
         try:
-            thread.start()
-        except RuntimeError:  # there is none to be had: whoever stores is told that nothing was
-            self._threads.discard(thread)
+            self._errands.start("taking-in", take_in, link, self._new_ingest, self._new_memory)
+        except RuntimeError:  # there is no thread to be had: whoever stores is told that nothing was
             link.close()
 
     def await_end(self, deadline: float) -> None:
         """Return when every other end is closed, or at ``deadline``, in terms of `time.monotonic`."""
-        while threads := tuple(self._threads):
-            if time.monotonic() > deadline:
-                return
-            threads[0].join(max(0.0, deadline - time.monotonic()))
+        self._errands.await_end(deadline)
 
 
 def take_in(link: socket.socket, new_ingest: Callable[[Arrival], Incoming], new_memory: Callable[[], Memory]) -> None:

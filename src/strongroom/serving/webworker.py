@@ -115,6 +115,10 @@ class _Queue:
         """What ``work`` returns or raises. Raises Busy."""
         if self.taken >= self._most:
             raise Busy(self._crowded)
+        return await self.go_on(work, *args, **kwargs)
+
+    async def go_on(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what somebody has begun by `run`, for whom nobody is too busy."""
         self.taken += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *args, **kwargs))
@@ -161,6 +165,7 @@ class Worker:
             aet=config.archive.aet,
             run_storing=self._run_storing,
             run_pixels=self._drawing.run,
+            go_on_pixels=self._drawing.go_on,
             storage_classes=STORAGE_SOP_CLASSES | set(config.dicom.private_storage_classes),
             decisions=Decisions(archive),
             outliner=archive.outliner,

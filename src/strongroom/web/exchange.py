@@ -104,6 +104,8 @@ class Exchange:
         """Let the application answer. Leaves the connection as the answer says, or broken."""
         try:
             await self._app(self.scope, self.receive, self.send)
+        except ClientGone:
+            pass
         except Exception as error:
             if not self.gone:
                 # The application answers every error of ours itself; this one came in the middle of an answer.
@@ -205,10 +207,16 @@ class Exchange:
                 return None
             made = make()
             is_over = made is None
-            return self._framed(made or (), is_last=is_over)
+            pieces = self._framed(made or (), is_last=is_over)
+            if not (is_over or self._chunked or self._left):
+                # As long as was said: a client that has it may close before anybody asks for the end.
+                made = make()
+                is_over = made is None
+                self._framed(made or (), is_last=is_over)
+            return pieces
 
         await self._wire.drained()
-        while not await self._wire.pour(framed, run_blocking):
+        while not (await self._wire.pour(framed, run_blocking) or is_over):
             await self._wire.drained()
         self.complete = True
 

@@ -224,7 +224,7 @@ async def _in_parts(call: Call, plan: Plan | Delivered) -> Response:
     content_type = f'{MULTIPART}; type="{plan.choice.media_type}"; boundary={boundary}'
     said = {"Content-Type": content_type, "ETag": plan.tag, "Vary": VARY}
     body = _parts(call, plan, MultipartWriter(boundary))
-    delivered = Delivered(plan.delivery, call.services.run_pixels, 200, said, body)
+    delivered = Delivered(plan.delivery, call.services.go_on_pixels, 200, said, body)
     begun: list[bool] = []
 
     def begin() -> Delivered:

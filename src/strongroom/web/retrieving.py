@@ -98,7 +98,7 @@ def is_head(call: Call) -> bool:
 async def begun(call: Call, delivered: Delivered) -> Delivered:
     """The answer with its first piece made: by who decodes, if it has to be decoded."""
     if not delivered.is_begun:
-        await delivered.run_blocking(delivered.begin, is_head=is_head(call))
+        await call.services.run_pixels(delivered.begin, is_head=is_head(call))
     return delivered
 
 
@@ -124,7 +124,7 @@ def deliver(
     if unsent is not None:
         return unsent.begin(is_head=True)
     if by_worker:
-        return Delivered(delivery, call.services.run_pixels, 200, said, body)
+        return Delivered(delivery, call.services.go_on_pixels, 200, said, body)
     return Delivered(delivery, call.services.run_blocking, 200, said, body).begin(is_head=is_head(call))
 
 

@@ -92,7 +92,10 @@ class Delivered(Response):
         headers: Mapping[str, str],
         body: Iterable[Chunk] = (),
     ) -> None:
-        """``body`` may be a generator, which is closed at the end. Without Content-Length it leaves in chunks."""
+        """``body`` may be a generator, which is closed at the end. Without Content-Length it leaves in chunks.
+
+        ``run_blocking`` must not raise Busy: what has begun has an end, also in the trail.
+        """
         self.status_code = status
         self.background = None
         self._delivery = delivery

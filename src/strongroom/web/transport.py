@@ -12,12 +12,13 @@ import logging
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from strongroom.web.call import RunBlocking
@@ -115,6 +116,30 @@ async def _tell(line: Line) -> None:
             for _ in range(ALERT_READS):
                 if not await loop.sock_recv(plain, READ_BYTES):
                     break
+
+
+class _Loan:
+    """Of a connection to a thread, which begins before it is withdrawn, or not at all: a pool that says that it has no
+    thread keeps the work all the same, and another of its threads may do it at any time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._taken = threading.Lock()  # once, by whoever comes first
+        self.ended = loop.create_future()
+        """Done when the thread that began has ended."""
+
+    def use(self, work: Callable[..., bool], /, *arguments: object) -> bool:
+        """Do ``work`` on the thread; False, with nothing done, if the loan was withdrawn."""
+        if not self._taken.acquire(blocking=False):
+            return False
+        try:
+            return work(*arguments)
+        finally:
+            self._loop.call_soon_threadsafe(self.ended.set_result, None)
+
+    def is_withdrawn(self) -> bool:
+        """Withdraw it; False if a thread has begun."""
+        return self._taken.acquire(blocking=False)
 
 
 class TlsTransport(asyncio.Transport):
@@ -282,34 +307,34 @@ class TlsTransport(asyncio.Transport):
         if self._is_reading:
             self._loop.remove_reader(self._descriptor)
         self._is_lent, self._is_wanted_back = True, False
+        loan = _Loan(self._loop)
         try:
-            pouring = asyncio.ensure_future(run_blocking(self._pour_some, make))
-            await self._given_back(pouring)
-        except BaseException:
-            self._is_wanted_back = True  # a pool that has no thread for it may find one later all the same
-            raise
+            pouring = asyncio.ensure_future(run_blocking(loan.use, self._pour_some, make))
+            cancelled = await self._settled(pouring)
         finally:
+            if not loan.is_withdrawn():
+                await self._settled(loan.ended)
             self._take_back()
-        return pouring.result()
-
-    async def _given_back(self, pouring: asyncio.Future[bool]) -> None:
-        """Wait for the thread, also when nobody wants its result any more: what it uses must not be closed."""
-        cancelled: asyncio.CancelledError | None = None
-        while not pouring.done():
-            try:
-                await asyncio.wait((pouring,))
-            except asyncio.CancelledError as error:
-                self._is_wanted_back, cancelled = True, error
         if cancelled is not None:
             if not pouring.cancelled():
                 pouring.exception()  # which nobody asks for any more
             raise cancelled
+        return pouring.result()
+
+    async def _settled(self, future: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+        """Wait for a thread, also when nobody wants its result any more: what it uses must not be closed. What has
+        cancelled this meanwhile is for the caller to raise."""
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait((future,))
+            except asyncio.CancelledError as error:
+                self._is_wanted_back, cancelled = True, error
+        return cancelled
 
     def _pour_some(self, make: Callable[[], Sequence[bytes | memoryview] | None]) -> bool:
         """What `pour` has a thread do; whether all is made and sent."""
         until = time.monotonic() + POUR_S
-        if self._is_wanted_back:
-            return False
         while self._is_pushed() and not self._is_wanted_back and time.monotonic() < until:
             made = make()
             if made is None:

@@ -280,7 +280,8 @@ class Started:
         worker.orders(-1)
         word, (keeper,), *_ = socket.recv_fds(self.control, 1024, 1)
         assert word == TAKER
-        os.close(keeper)
+        with socket.socket(fileno=keeper) as link:
+            self.is_kept = not select.select((link,), (), (), 0)[0]
         worker.release()
 
     def say(self, word: bytes, *descriptors: int) -> None:
@@ -363,7 +364,16 @@ def test_a_process_that_takes_connections_comes_before_one_that_is_being_started
         with pytest.raises(BlockingIOError):
             first.control.recv(1)
     for worker in workers._workers:
-        worker.await_threads(time.monotonic() + TIMEOUT_S)
+        worker.await_errands(time.monotonic() + TIMEOUT_S)
+
+
+def test_a_process_that_is_started_while_the_archive_stops_is_not_kept(workers: DicomWorkers) -> None:
+    """It would wait for somebody who has it take objects in, and the archive for it."""
+    workers.release()
+    started = Started(workers._workers[0])
+    assert not started.is_kept
+    started.control.close()
+    started.worker.await_errands(time.monotonic() + TIMEOUT_S)
 
 
 def test_the_end_waits_for_what_a_process_asked_for(workers: DicomWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,6 +385,7 @@ def test_the_end_waits_for_what_a_process_asked_for(workers: DicomWorkers, monke
         done.wait(TIMEOUT_S)
 
     started = Started(workers._workers[0])
+    assert started.is_kept
     monkeypatch.setattr(started.worker._archive.index, "record", slow)
     mine, theirs = socket.socketpair()
     writer = RemoteWriter(mine.dup)

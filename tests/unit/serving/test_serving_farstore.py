@@ -23,12 +23,15 @@ from strongroom.archive.refusals import comment_of, reason_of, store_status
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
 from strongroom.door import new_memory
 from strongroom.errors import (
+    Busy,
+    ConfigError,
     Denied,
     EngineFailed,
     IntegrityError,
     LimitExceeded,
     LocalProtocolError,
     MalformedDataset,
+    NotRepresentable,
     Quarantined,
     Refused,
     StaleKey,
@@ -169,6 +172,9 @@ ERRORS: Sequence[StrongroomError] = (
     StaleKey("a key that was destroyed"),
     EngineFailed("clamav", "does not answer"),
     LocalProtocolError("a bug on this side"),
+    Busy("too many images wait to be decoded"),
+    ConfigError("a key that is not there"),
+    NotRepresentable("no decoder"),
 )
 
 
@@ -208,6 +214,22 @@ def test_every_failure_is_the_same_here(pair: Pair, error: StrongroomError) -> N
     assert (ingest.study_uid, ingest.series_uid) == ("1.2", "1.2.3")
     for said in (str, reason_of, comment_of, store_status):
         assert said(raised.value) == said(error)
+    ingest.close()
+    far.store.close()
+
+
+def test_a_verdict_may_take_longer_than_to_pass_bytes_on(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines are asked and copies are compared before it: given up, its object would be refused, and stored."""
+    monkeypatch.setattr(farstore, "SEND_TIMEOUT_S", 1)
+
+    class Slow(Failing):
+        def commit(self) -> Verdict:
+            threading.Event().wait(1.5)
+            return Verdict.STORED
+
+    far = Pair(pair.archive, lambda _arrival: Slow(OSError()))
+    ingest = far.begin(Sample(1))
+    assert ingest.commit() is Verdict.STORED
     ingest.close()
     far.store.close()
 

@@ -234,6 +234,66 @@ def test_a_thread_that_is_not_to_be_had_ends_its_answer_and_comes_too_late_after
     assert made_late == []
 
 
+def test_a_pool_that_has_no_thread_says_so_while_another_of_its_threads_begins() -> None:
+    """It keeps what it has no thread for; the connection must be nobody else's before that one has ended."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    def nobody(work: Callable[..., object], *arguments: object) -> asyncio.Future[object]:
+        threading.Thread(target=lambda: seen.append(work(*arguments))).start()
+        assert begun.wait(TIMEOUT_S)
+        raise RuntimeError("can't start new thread")
+
+    def make() -> list[bytes]:
+        begun.set()
+        assert may_go_on.wait(TIMEOUT_S)
+        seen.append(pouring.done())
+        return [b"x"]
+
+    async def send(made: TlsTransport, _: Recorded) -> None:
+        nonlocal pouring
+        pouring = asyncio.ensure_future(made.pour(make, nobody))
+        for _ in range(3):
+            await a_turn()
+        made.abort()
+        assert made._line.socket.fileno() >= 0
+        may_go_on.set()
+        with pytest.raises(RuntimeError):
+            await pouring
+        assert made._line.socket.fileno() < 0
+
+    def read(line: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            line.read()
+
+    pouring: asyncio.Future[bool]
+    connected(read, send)
+    assert seen == [False, False]
+
+
+def test_a_coroutine_that_finds_no_thread_leaves_none_that_comes_later() -> None:
+    late: list[Callable[[], object]] = []
+    made_late: list[bytes] = []
+
+    async def nobody(work: Callable[..., object], *arguments: object) -> bool:
+        late.append(lambda: work(*arguments))
+        raise RuntimeError("can't start new thread")
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        with pytest.raises(RuntimeError):
+            await made.pour(lambda: made_late.append(b"x"), nobody)
+        assert late[0]() is False
+        made.abort()
+        await protocol.lost.wait()
+
+    def read(line: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            line.read()
+
+    connected(read, send)
+    assert made_late == []
+
+
 def test_a_connection_that_is_ended_while_a_thread_sends_is_closed_once_that_has_come_back() -> None:
     """Closed before, its descriptor could be another connection's by then."""
     begun, may_go_on = threading.Event(), threading.Event()
@@ -298,6 +358,26 @@ def test_whoever_is_cancelled_waits_for_the_thread_that_sends_for_him() -> None:
     pouring: asyncio.Future[bool]
     connected(read, send)
     assert seen == [False]
+
+
+def test_a_client_that_says_in_the_middle_that_it_closes_is_sent_nothing_more() -> None:
+    seen: list[int] = []
+
+    def read(line: ssl.SSLSocket) -> None:
+        line.settimeout(TIMEOUT_S)
+        seen.append(len(line.read(100)))
+        with suppress(OSError):  # what comes behind its word is an error to it
+            line.unwrap()
+
+    async def send(made: TlsTransport, protocol: Recorded) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not made.is_closing():
+                await made.pour(lambda: [CONTENT[:100_000]], on_a_thread)
+                await protocol.may_write.wait()
+                await a_turn()
+
+    connected(read, send)
+    assert seen == [100]
 
 
 def test_what_making_raises_is_raised_and_the_connection_is_whole() -> None:
