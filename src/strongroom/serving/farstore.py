@@ -54,6 +54,8 @@ BUFFER_BYTES: Final = 256 * 1024
 """Of an object, taken at a time."""
 MAX_LINKS: Final = 64
 """Sockets of one process, with an object on its way or without: what begins beyond that is taken in here."""
+MAX_IDLE_LINKS: Final = 8
+"""Kept for what comes next; each is a thread and a buffer elsewhere."""
 SEND_TIMEOUT_S: Final = 120
 """The longest wait for the other process to take bytes: one that hangs is killed long before. Its answer may take as
 long as it does, as that to a C-STORE: engines, and copies that are compared, have limits of their own."""
@@ -274,9 +276,13 @@ class FarStore:
         return link
 
     def give_back(self, link: socket.socket) -> None:
-        """It may be used for the next object."""
+        """It may be used for the next object, unless enough others may."""
         with self._lock:
-            self._idle.append(link)
+            is_kept = len(self._idle) < MAX_IDLE_LINKS
+            if is_kept:
+                self._idle.append(link)
+        if not is_kept:
+            self.drop(link)
 
     def drop(self, link: socket.socket) -> None:
         """It is not used any more."""

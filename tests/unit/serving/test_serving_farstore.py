@@ -354,6 +354,16 @@ def test_many_at_once_have_a_socket_each_up_to_a_limit_and_the_others_are_taken_
     again.close()
 
 
+def test_after_many_at_once_few_sockets_are_kept(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(farstore, "MAX_IDLE_LINKS", 2)
+    begun = [pair.begin(Sample(number)) for number in range(5)]
+    for each in begun:
+        each.close()
+    assert pair.store._links == 2
+    assert pair.verdict(Sample(9)) is Verdict.STORED
+    assert len(pair.links) == 5, "one of those that were kept"
+
+
 def test_a_body_of_many_small_instances_takes_few_sockets(pair: Pair) -> None:
     samples = [Sample(number, pixel_bytes=2) for number in range(300)]
     headers, body = multipart([("application/dicom", part10(sample)) for sample in samples])
