@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom.data
@@ -33,6 +35,8 @@ FATES = {
     "not_dicom": "not DICOM",
 }
 VIEWER_TIMEOUT_S = 120
+PORTS = (2762, 8443)
+"""Of a new archive."""
 RIGHTS = "echo,store,find,get,move,commit"
 
 
@@ -42,17 +46,23 @@ def samples() -> Path:
 
 
 def shown_samples() -> list[Path]:
-    """Samples for the archive: all but a study of fifty objects without pixels, which would be listed first."""
+    """Samples for the archive: each once, which is why no DICOMDIR is among them, and none of a study of fifty objects
+    without pixels, which would be listed first."""
     tests = samples() / "test_files"
     media = tests / "dicomdirtests"
     found = [samples() / "charset_files", *(each for each in tests.iterdir() if each != media)]
-    return sorted([*found, *(each for each in media.iterdir() if each.name != "TINY_ALPHA")])
+    on_media = [each for each in media.iterdir() if each.name != "TINY_ALPHA" and not each.name.startswith("DICOMDIR")]
+    return sorted([*found, *on_media])
 
 
 def make(home: Path) -> None:
     """Make the archive, a peer that may do everything, and import the samples."""
-    subprocess.run([*STRONGROOM, "init", "--home", home], check=True)
-    subprocess.run([*STRONGROOM, "peer", "add", "--home", home, PEER, "--allow", RIGHTS], check=True)
+    for port in PORTS:
+        require_free(port)
+    said = told("init", "--home", home) + told("peer", "add", "--home", home, PEER, "--allow", RIGHTS)
+    # What these would have others do next is done here.
+    kept = [line for line in said.splitlines() if not line.startswith("next ")]
+    print("\n".join(kept).replace(": move them to the peer", ""), flush=True)
     invite(home)
     # Some samples are broken on purpose: they are refused, and the exit status says so.
     print("importing the sample files of pydicom; some are broken on purpose and are refused ...", flush=True)
@@ -67,16 +77,30 @@ def make(home: Path) -> None:
         sys.exit(f"the import ended with status {done.returncode} and without an answer:\n{done.stderr.strip()}")
 
 
+def require_free(port: int) -> None:
+    """End here, and not after an import, if a new archive could not listen."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        sys.exit(
+            f"127.0.0.1:{port} cannot be listened on: {error.strerror}. Does another archive run? For one beside it:\n"
+            f"{COMMAND} init --home DIR, then `port` of [dicom] and [https] in DIR/config.toml, {COMMAND} serve --home DIR"
+        )
+
+
+def told(*words: str | Path) -> str:
+    """What a command that has to succeed prints."""
+    return subprocess.run([*STRONGROOM, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def invite(home: Path) -> str:
     """Add the demonstration's physician, or give him another link; returns the lines that have it."""
-    command = [*STRONGROOM, "user", "add", "--home", home, PHYSICIAN, "--role", "physician", "--link"]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return told("user", "add", "--home", home, PHYSICIAN, "--role", "physician", "--link").strip()
 
 
 def physician(home: Path) -> str:
     """How to come in as the physician; "" if there is no such account. Only who never came in gets another link."""
-    command = [*STRONGROOM, "user", "list", "--home", home, "--format", "json"]
-    people = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    people = json.loads(told("user", "list", "--home", home, "--format", "json"))
     found = [each for each in people if each["name"] == PHYSICIAN and not each["disabled"]]
     if not found:
         return ""
@@ -104,7 +128,6 @@ def add_viewer(home: Path) -> None:
 
 def serve(home: Path) -> int:
     """Run the server; print what to type once it is ready, and last what to open in a browser."""
-    comes_in = physician(home)
     log = home.with_name(f"{home.name}.log")
     with log.open("ab") as kept:  # its lines would push the links out of sight
         start_of_this = kept.tell()
@@ -116,7 +139,9 @@ def serve(home: Path) -> int:
     assert server.stdout is not None
     for line in server.stdout:
         if line.startswith("ready "):
-            print(line + how_to(home, line) + browse(home, line, comes_in), flush=True)
+            print(line + how_to(home, line), flush=True)
+            # Not before: another link ends the one that somebody has, and the archive may be served already.
+            print(browse(home, line, physician(home)), flush=True)
         elif line.startswith(FIRST_LINK):
             print("  " + line.replace(": https", f":{NEXT}https") + ADMINISTRATOR, flush=True)
         else:
@@ -134,7 +159,7 @@ def browse(home: Path, ready: str, comes_in: str) -> str:
     has_ohif = any((home / "viewer").glob("*/index.html.gz"))
     lines = comes_in.splitlines() or ["sign in:"]
     address = lines[1] if len(lines) > 1 else site
-    return f"""
+    return f"""\
 With a browser on this machine, which warns of the certificate until it trusts {home}/ca.pem:
 
   {lines[0]}{NEXT}{address}
@@ -157,6 +182,7 @@ def how_to(home: Path, ready: str) -> str:
     tls = f"+tls {credentials}/key.pem {credentials}/cert.pem +cf {credentials}/ca.pem"
     who = f"-aet {PEER} -aec STRONGROOM {host} {port}"
     image = samples() / "test_files" / "CT_small.dcm"
+    token = f"me-{datetime.now(UTC):%m%d-%H%M%S}"  # one of a name
     studies = f"https://{web_host}:{web_port}/dicomweb/studies"
     return f"""
 The archive runs until Ctrl-C; its log is {home}.log. Nothing listens beyond this machine, and nobody gets in without a
@@ -164,12 +190,12 @@ certificate, a token or a link. Try it from a second terminal in this directory.
 
 With curl:
 
-  make a token      TOKEN=$({COMMAND} token add --home {home} me --allow search,read,store)
+  make a token      TOKEN=$({COMMAND} token add --home {home} {token} --allow search,read,store)
   list the studies  curl --cacert {home}/ca.pem -H "Authorization: Bearer $TOKEN" "{studies}?limit=3"
   be refused        curl --cacert {home}/ca.pem "{studies}"
 
-With DCMTK (Debian: apt install dcmtk). The commands of the same names that pynetdicom puts into .venv/bin take other
-options: leave that directory behind DCMTK's in PATH.
+With DCMTK (Debian: apt install dcmtk). After `make test`, .venv/bin has pynetdicom's commands of the same names, which
+take other options: leave that directory behind DCMTK's in PATH.
 
   send an image     storescu -v {tls} {who} \\
                       {image}

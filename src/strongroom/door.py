@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from strongroom.archive.door import NOTHING_FOUND, Door, Policy, Screened, Screening, ScreeningMemory
@@ -16,10 +17,11 @@ from strongroom.pixels.digest import PixelDigests
 from strongroom.pixels.pool import Pixels
 from strongroom.pixels.wire import PixelLimits
 from strongroom.screen.engine import Engines, EngineScreening
-from strongroom.screen.findings import Report, Severity
+from strongroom.screen.findings import Report, Severity, in_order
 from strongroom.screen.limits import DEFAULT_LIMITS
 from strongroom.screen.report_json import finding_json
 from strongroom.screen.runs import ScreenMemory
+from strongroom.screen.screening import screen_preamble
 
 _STRICTNESS: Final = (Policy.ACCEPT, Policy.FLAG, Policy.QUARANTINE, Policy.REFUSE)
 
@@ -62,14 +64,17 @@ class House:
 class Screener:
     """The adapter of ``archive.door.Screening``: room ``screen``, the engines, and the policy of the house."""
 
-    def __init__(self, house: House, syntax: TransferSyntax, memory: ScreenMemory | None) -> None:
-        self._house = house
+    def __init__(self, house: House, syntax: TransferSyntax, memory: ScreenMemory | None, preamble: bytes) -> None:
+        self._house, self._preamble = house, preamble
         self._screening = house.engines.screening(DEFAULT_LIMITS, syntax, memory)
         self.feed: Callable[[bytes | memoryview], None] = self._screening.feed
 
     def finish(self) -> Screened:
         """Declare the end, and return what was found and what is to become of the object."""
-        return self._house.judge(self._screening.finish())
+        report = self._screening.finish()
+        if self._preamble:
+            report = replace(report, findings=in_order((*screen_preamble(self._preamble), *report.findings)))
+        return self._house.judge(report)
 
     def close(self) -> None:
         """Give up on the object."""
@@ -94,9 +99,9 @@ def door_of(config: Config, keys: Keys, quarantine: Quarantine, pool: Pixels) ->
     return Door(keys, quarantine, PixelDigests(pool), screen, holds_altered)
 
 
-def _screen_of(house: House) -> Callable[[TransferSyntax, ScreeningMemory | None], Screening]:
-    def screen(syntax: TransferSyntax, memory: ScreeningMemory | None) -> Screening:
-        return Screener(house, syntax, memory if isinstance(memory, ScreenMemory) else None)
+def _screen_of(house: House) -> Callable[[TransferSyntax, ScreeningMemory | None, bytes], Screening]:
+    def screen(syntax: TransferSyntax, memory: ScreeningMemory | None, preamble: bytes) -> Screening:
+        return Screener(house, syntax, memory if isinstance(memory, ScreenMemory) else None, preamble)
 
     return screen
 

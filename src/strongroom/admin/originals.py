@@ -11,11 +11,11 @@ from typing import Final
 
 from strongroom.admin.media import open_regular
 from strongroom.app import Archive
-from strongroom.archive.door import Policy, Screened, Screening, ScreeningMemory
+from strongroom.archive.door import Policy, Screened, Screening
 from strongroom.archive.ingest import Arrival
 from strongroom.archive.model import Action
 from strongroom.archive.refusals import reason_of
-from strongroom.dicom.dictionary import TRANSFER_SYNTAXES, TransferSyntax
+from strongroom.dicom.dictionary import TRANSFER_SYNTAXES
 from strongroom.dicom.part10 import MAX_HEADER_BYTES, parse_file_header
 from strongroom.errors import ConfigError, Quarantined, Refused, StrongroomError
 from strongroom.screen.findings import Report
@@ -61,7 +61,7 @@ def _pieces(file: FileIO, piece: bytes) -> Iterator[bytes]:
 
 
 def _held(archive: Archive, arrival: Arrival, report: Report, pieces: Iterator[bytes]) -> Kept:
-    def screen(_: TransferSyntax, __: ScreeningMemory | None) -> Screening:
+    def screen(*_: object) -> Screening:
         return _Known(report)
 
     ingest = archive.new_ingest(arrival, door=replace(archive.door, screen=screen))

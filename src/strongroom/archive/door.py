@@ -59,13 +59,14 @@ class ScreeningMemory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Who looks at what comes in. ``screen`` is None if nobody does; ``holds_altered`` says that altered copies are
-    held in the quarantine, and not only refused."""
+    """Who looks at what comes in. ``screen`` is None if nobody does, else it is given the transfer syntax, what earlier
+    objects have taught, and the preamble if the object comes in a file that has one. ``holds_altered`` says that
+    altered copies are held in the quarantine, and not only refused."""
 
     keys: Keys
     quarantine: Quarantine
     pixels: Pixels
-    screen: Callable[[TransferSyntax, ScreeningMemory | None], Screening] | None
+    screen: Callable[[TransferSyntax, ScreeningMemory | None, bytes], Screening] | None
     holds_altered: bool
 
 

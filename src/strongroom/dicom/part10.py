@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
@@ -52,6 +52,8 @@ class FileHeader:
     implementation_version: str = ""
     source_aet: str = ""
     irregularities: tuple[str, ...] = ()
+    preamble: bytes = field(default=b"", repr=False)
+    """The 128 bytes before the prefix, b"" if they are missing or all zero."""
 
 
 def parse_file_header(head: bytes | memoryview) -> FileHeader:
@@ -66,7 +68,9 @@ def parse_file_header(head: bytes | memoryview) -> FileHeader:
     """
     raw = bytes(head[:MAX_HEADER_BYTES])
     irregularities: list[str] = []
+    preamble = b""
     if raw[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == _PREFIX:
+        preamble = raw[:_PREAMBLE_BYTES]
         start = _PREAMBLE_BYTES + 4
     elif raw[:4] == _PREFIX:
         start = 4
@@ -94,6 +98,7 @@ def parse_file_header(head: bytes | memoryview) -> FileHeader:
         implementation_version=_text(values, _IMPLEMENTATION_VERSION),
         source_aet=_text(values, _SOURCE_AET),
         irregularities=tuple(irregularities),
+        preamble=preamble if preamble.strip(b"\0") else b"",
     )
 
 

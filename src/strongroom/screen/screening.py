@@ -17,7 +17,7 @@ from strongroom.dicom.dictionary import (
 from strongroom.dicom.elements import LONG_VRS, SHORT_VRS, Coding, coding_of
 from strongroom.screen import containers, executables, tiff
 from strongroom.screen.blocks import Blocks
-from strongroom.screen.findings import DEFLATED, FILE, META, PREAMBLE, TRAILING, Confidence, Place, Report
+from strongroom.screen.findings import DEFLATED, FILE, META, PREAMBLE, TRAILING, Confidence, Finding, Place, Report
 from strongroom.screen.formats import identify, identify_end, parsed
 from strongroom.screen.inflating import Inflating
 from strongroom.screen.judge import SOP_CLASS, SOP_INSTANCE
@@ -289,6 +289,17 @@ def _guessed(head: bytes) -> TransferSyntax | None:
         return EXPLICIT_VR_BIG_ENDIAN if not group & 0xFF else None
     length = U32.unpack_from(head, 4)[0]
     return IMPLICIT_VR_LITTLE_ENDIAN if 0 < group < 0x0100 and length <= 1 << 16 else None
+
+
+def screen_preamble(preamble: bytes, limits: ScreenLimits = DEFAULT_LIMITS) -> tuple[Finding, ...]:
+    """Return what is found in the 128 bytes before the prefix of a file of which only the data set is kept.
+
+    Of a TIFF header nothing is said: the pictures that it leads to are not kept with it (PS3.10 7.1).
+    """
+    if tiff.parse_header(preamble) is not None:
+        return ()
+    found = screen_bytes(preamble + b"DICM", limits).findings
+    return tuple(finding for finding in found if finding.place.path == PREAMBLE)
 
 
 def screen_bytes(

@@ -74,6 +74,7 @@ class _Begun(msgspec.Struct, frozen=True, array_like=True):
     principal: Principal
     action: str
     study_uid: str
+    preamble: bytes
 
 
 class _Became(msgspec.Struct, frozen=True, array_like=True):
@@ -146,7 +147,9 @@ class FarIngest:
         self._passed_on_bytes = 0
         self._is_committing = False
         syntax, principal = arrival.transfer_syntax.uid, arrival.principal
-        begun = _Begun(arrival.sop_class, arrival.sop_uid, syntax, principal, arrival.action, arrival.study_uid)
+        begun = _Begun(
+            arrival.sop_class, arrival.sop_uid, syntax, principal, arrival.action, arrival.study_uid, arrival.preamble
+        )
         self._link: socket.socket | None = link
         self._say(BEGIN, _encode(begun))
 
@@ -425,6 +428,7 @@ class _Taking:
                 Action(begun.action),
                 begun.study_uid,
                 self._memory,
+                preamble=begun.preamble,
             )
         )
 
