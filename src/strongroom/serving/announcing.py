@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from strongroom.archive.model import Action, Event, Outcome
+from strongroom.archive.model import Action, Detail, Event, Outcome
 from strongroom.serving.logs import FIELDS
 
 WINDOW_S = 60.0
@@ -70,7 +70,7 @@ class Announcer:
 
     def _unsaid(self, event: Event) -> int:
         """How many of its kind were not said before it; -1 if it is not to be said either."""
-        key = (str(event.action), str(event.details.get("reason", "")), event.principal.address)
+        key = (str(event.action), _plain(_reason(event.details)), event.principal.address)
         with self._lock:
             window = int(self._clock() // WINDOW_S)
             if window != self._window:
@@ -97,13 +97,18 @@ def _say(line: str, fields: Mapping[str, str]) -> None:
 
 def _fields(event: Event) -> Iterator[tuple[str, str]]:
     by, details = event.principal, event.details
-    yield "reason", _plain(details.get("reason") or details.get("why") or "")
+    yield "reason", _plain(_reason(details) or details.get("why") or "")
     for name, value in (("aet", by.aet), ("user", by.user), ("address", by.address), ("via", by.via)):
         if value:
             yield name, _plain(value)
     for name in _DETAILS:
         if details.get(name):
             yield name, _plain(details[name])
+
+
+def _reason(details: Mapping[str, Detail]) -> Detail:
+    """The word of a refusal; of a request with many objects all words that its record has, of a copy what it is."""
+    return details.get("reason") or details.get("reasons") or details.get("verdict") or ""
 
 
 def _plain(value: object) -> str:

@@ -31,6 +31,26 @@ def test_a_refusal_is_one_line_that_says_who_and_why() -> None:
     assert lines == ["refused action=store reason=no-right-store aet=CT1 address=10.0.0.7 sop_uid=1.2.3"]
 
 
+def test_a_request_that_was_refused_for_several_reasons_names_them() -> None:
+    why: dict[str, Detail] = {"reasons": ("sop-class-not-supported", "no-right-store"), "objects": 7}
+    many: dict[str, Detail] = {"reasons": tuple(f"over-limit-{number}" for number in range(20)), "objects": 20}
+    who = Principal("viewer", address="10.0.0.7", via="token")
+    with said() as (announce, lines, _):
+        announce(Event(Action.STORE, Outcome.REFUSED, who, why))
+        announce(Event(Action.STORE, Outcome.REFUSED, who, many))
+    where = "aet=viewer address=10.0.0.7 via=token"
+    assert lines[0] == f"refused action=store reason=sop-class-not-supported,no-right-store {where}"
+    first = lines[1].removeprefix("refused action=store reason=").removesuffix(f" {where}")
+    assert first.startswith("over-limit-0,over-limit-1,over-limit-2,")
+    assert len(first) <= 64
+
+
+def test_a_copy_that_is_refused_is_named_by_what_it_is() -> None:
+    with said() as (announce, lines, _):
+        announce(Event(Action.STORE, Outcome.REFUSED, Principal("CT1"), {"verdict": "sop-instance-altered"}))
+    assert lines == ["refused action=store reason=sop-instance-altered aet=CT1 address=local"]
+
+
 def test_no_flood_of_refusals_hides_an_alert() -> None:
     alert = {"reason": "screening", "severity": "critical", "rules": ("SR-PE-001", "SR-ELF-001")}
     with said() as (announce, lines, _):
