@@ -30,8 +30,9 @@ reason and an expiry date, and is recorded in the trail at every start.
 
 The environment: `STRONGROOM_HOME` (the home directory where `--home` is not given), `STRONGROOM_PASSPHRASE` (with
 `keys.source = "passphrase"`, and for keys that sign scopes of `strongroom probe`), `STRONGROOM_PASSCODE` (for
-`strongroom user add` and `strongroom quarantine`), `STRONGROOM_BACKUP_PASSPHRASE` (for `strongroom backup` with
-`--with-master-key`); `NOTIFY_SOCKET` is the service manager's.
+`strongroom user add`, and of the account that `delete`, `unsafe approve`, `alerts --acknowledge`, `break-glass review`
+and `quarantine release` and `destroy` name with `--by` or `--user`), `STRONGROOM_BACKUP_PASSPHRASE` (for
+`strongroom backup` with `--with-master-key`); `NOTIFY_SOCKET` is the service manager's.
 """
 
 CLI_HEAD = """\
@@ -93,7 +94,8 @@ def _meaning(option: Any) -> str:
 def cli() -> str:
     """The page of commands."""
     parts = [CLI_HEAD]
-    for words, command in _commands(typer.main.get_command(commands()), "strongroom"):
+    program = typer.main.get_command(commands())
+    for words, command in (("strongroom", program), *_commands(program, "strongroom")):
         arguments = [p for p in command.params if isinstance(p, TyperArgument)]
         options = [p for p in command.params if not isinstance(p, TyperArgument) and p.name != "help"]
         usage = " ".join([words, *(f"{p.name}".upper() for p in arguments)])

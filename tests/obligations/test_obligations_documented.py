@@ -39,8 +39,10 @@ def config_keys() -> Iterator[str]:
 
 
 def commands(group: Any = None, before: tuple[str, ...] = ("strongroom",)) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by the words that call it."""
-    group = typer.main.get_command(all_commands()) if group is None else group
+    """Every command that does something, by the words that call it, and the program with its own options."""
+    if group is None:
+        group = typer.main.get_command(all_commands())
+        yield before[0], group
     for name, command in group.commands.items():
         is_group = hasattr(command, "commands")
         if is_group:

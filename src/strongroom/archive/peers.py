@@ -74,7 +74,9 @@ def identify(peer: Peer | None, presented: Presented, address: str, user: str = 
     return Principal(peer.aet, presented.fingerprint, user, address, peer.rights, peer.scope)
 
 
-PEER_RIGHTS: Final = tuple(right for right in Right if right not in (Right.AUDIT, Right.REVIEW, Right.ADMINISTER))
+PEER_RIGHTS: Final = (
+    Right.ECHO, Right.STORE, Right.FIND, Right.GET, Right.MOVE, Right.COMMIT, Right.DELETE, Right.METRICS,
+)  # fmt: skip
 """What can be granted to a machine."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -48,7 +48,7 @@ GROUPS: Final[Mapping[str, tuple[str, str]]] = {
 def commands(called: str = "") -> typer.Typer:
     """All commands, or, if one of them or a group is ``called``, that alone."""
     app = new_group(f"Strongroom {__version__}: an archive for medical images that cannot be left open.")
-    app.callback()(_nothing)  # else one command alone would have no name
+    app.callback()(_options)  # else one command alone would have no name
     is_known = called in COMMANDS or called in GROUPS
     for name, (module, function) in COMMANDS.items():
         if name == called or not is_known:
@@ -59,7 +59,18 @@ def commands(called: str = "") -> typer.Typer:
     return app
 
 
-def _nothing() -> None: ...
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"strongroom {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def _imported(module: str, name: str) -> Any:

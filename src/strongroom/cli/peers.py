@@ -12,7 +12,7 @@ import typer
 from strongroom.admin import peers as administration
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.access import scope_terms
-from strongroom.archive.peers import Peer, parse_address, parse_rights
+from strongroom.archive.peers import PEER_RIGHTS, Peer, parse_address, parse_rights
 from strongroom.cli import new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, ScopeOption, home_of, time_text
 from strongroom.cli.progress import printable
@@ -26,9 +26,7 @@ group = new_group("Application entities that may connect.")
 def add(
     aet: Annotated[str, typer.Argument(help="AE title of the peer.")],
     home: HomeOption = None,
-    allow: Annotated[
-        str | None, typer.Option(help="Rights, of echo,store,find,get,move,commit,delete; echo for a new peer.")
-    ] = None,
+    allow: Annotated[str | None, typer.Option(help=f"Rights, of {','.join(PEER_RIGHTS)}; echo for a new peer.")] = None,
     address: Annotated[
         str | None, typer.Option(help='HOST:PORT of its TLS listener; makes it a C-MOVE destination, "" no longer.')
     ] = None,

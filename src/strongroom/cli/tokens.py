@@ -13,7 +13,7 @@ from strongroom.admin import tokens as administration
 from strongroom.admin.tokens import DEFAULT_DAYS, NewToken
 from strongroom.app import LOCAL_LOG, Archive
 from strongroom.archive.access import scope_terms
-from strongroom.archive.tokens import Token, parse_token_rights, rights_in_words
+from strongroom.archive.tokens import RIGHTS, Token, parse_token_rights, rights_in_words
 from strongroom.cli import new_group
 from strongroom.cli.options import Format, FormatOption, HomeOption, ScopeOption, home_of, minute_text, time_text
 from strongroom.cli.progress import printable
@@ -27,7 +27,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the token: it stands 
 def add(
     name: NameArgument,
     home: HomeOption = None,
-    allow: Annotated[str, typer.Option(help="What it may do, of search,read,store,delete.")] = "search,read",
+    allow: Annotated[str, typer.Option(help=f"What it may do, of {','.join(RIGHTS)}.")] = "search,read",
     days: Annotated[int, typer.Option(help="How long it is good, at most 365.")] = DEFAULT_DAYS,
     scope: ScopeOption = None,
 ) -> None:

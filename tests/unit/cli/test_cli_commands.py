@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from harness.archives import clean_environment
+from strongroom import __version__
 from strongroom.cli.commands import COMMANDS, GROUPS, commands
 
 ALONE = """
@@ -43,6 +44,12 @@ def test_no_name_and_an_unknown_one_have_all_commands() -> None:
 def test_a_command_alone_is_what_it_is_among_all(name: str) -> None:
     assert names_of(name) == [name]
     assert help_of(name, name) == help_of("", name)
+
+
+def test_the_version_is_printed_whatever_else_is_there() -> None:
+    for called in ("", "--version", "serve"):
+        shown = CliRunner().invoke(commands(called), ["--version"])
+        assert (shown.exit_code, shown.output) == (0, f"strongroom {__version__}\n")
 
 
 def imported_for(name: str) -> set[str]:

@@ -9,7 +9,10 @@ import pytest
 
 from harness.archives import new_home
 from harness.shell import Shell, shell
+from strongroom.archive.peers import PEER_RIGHTS
+from strongroom.archive.tokens import RIGHTS
 from strongroom.config import Home
+from strongroom.types import Right
 
 GOOD, COULD_NOT_RUN = 0, 2
 
@@ -67,6 +70,24 @@ def test_what_a_token_cannot_be_makes_none(run: Shell, home: Home, words: tuple[
     assert ran.code == COULD_NOT_RUN
     assert "strongroom_" not in ran.out
     assert "no tokens" in run("token", "list", "--home", home.root).out
+
+
+@pytest.mark.parametrize(
+    ("words", "rights"), [(("peer", "add"), PEER_RIGHTS), (("token", "add"), tuple(RIGHTS))], ids=["peer", "token"]
+)
+def test_help_and_error_name_the_same_rights(
+    run: Shell, home: Home, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], rights: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert f"of {','.join(rights)}" in run(*words, "--help").out
+    assert ", ".join(rights) in run(*words, "--home", home.root, "X", "--allow", "nothing").err
+    assert run(*words, "--home", home.root, "X", "--allow", ",".join(rights)).code == GOOD
+
+
+@pytest.mark.parametrize("right", sorted(set(Right) - set(PEER_RIGHTS)))
+def test_no_machine_gets_a_right_for_people(run: Shell, home: Home, right: str) -> None:
+    assert run("peer", "add", "--home", home.root, "CT1", "--allow", right).code == COULD_NOT_RUN
+    assert run("token", "add", "--home", home.root, "viewer", "--allow", right).code == COULD_NOT_RUN
 
 
 def test_a_peer_has_a_scope_until_it_is_lifted(run: Shell, home: Home) -> None:
