@@ -13,13 +13,14 @@ from conformance_web import overview_rows, web_configuration, web_services, web_
 from strongroom import __version__
 from strongroom.archive import refusals
 from strongroom.archive.constraint import NUMBER_VRS, WILDCARD_VRS
+from strongroom.archive.ingest import Verdict
 from strongroom.archive.keys import ANSWERED, ATTRIBUTES, COLUMN_OF, COMPUTED, UNIQUE_KEYS, Attribute
 from strongroom.archive.model import Level
 from strongroom.config import Config, DicomSection, HttpsSection, LimitsSection
 from strongroom.dicom import text
 from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UID_NAMES
 from strongroom.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from strongroom.dimse.status import STATUS_TABLE
+from strongroom.dimse.status import STATUS_TABLE, Status
 from strongroom.dimse.status import Service as StatusService
 from strongroom.errors import Denied, LimitExceeded, MalformedDataset, Quarantined, Refused, StorageUnavailable
 from strongroom.net.services import (
@@ -183,9 +184,11 @@ def services() -> Iterator[str]:
     yield """#### 5.2.5 Storage
 
 As SCP: level 2 (full). The transfer syntax that is stored is the one that was negotiated; pixel data is not decoded.
-The same SOP Instance UID again: the first copy always stays. The same bytes, or the same content in another
-uncompressed transfer syntax, are answered with success; anything else with a failure of [7.3](#73-status-codes).
-Optional attributes are never discarded, no attribute is coerced, Digital Signatures stay valid.
+The same SOP Instance UID again: the first copy always stays, unchanged. The same bytes, or the same content in another
+lossless encoding, are answered with success. A copy that differs only in how it describes the patient or the request is
+answered with the warning B000 (coercion of data elements), for the archive describes them as before, and held in
+quarantine unless `screening.altered` is "refuse". Anything else is answered with a failure of [7.3](#73-status-codes).
+Optional attributes are never discarded, no attribute of what is stored is changed, Digital Signatures stay valid.
 
 As SCU, for the sub-operations of C-MOVE and C-GET: an object is sent in the transfer syntax that it is stored in; if
 the receiver does not take that, an uncompressed object is converted to Explicit or Implicit VR Little Endian. There is
@@ -370,7 +373,7 @@ with its binding before anything is sent. There is no association without TLS in
 
 #### 7.3.1 DIMSE services
 
-C-STORE, and Failure Reason of STOW-RS:
+C-STORE, and STOW-RS as Failure Reason (0008,1197), B000 as Warning Reason (0008,1196):
 """
     yield from table(("status", "reason in the Error Comment and in the trail"), _store_statuses())
     for label, service, codes in _SENT:
@@ -380,7 +383,11 @@ C-STORE, and Failure Reason of STOW-RS:
 
 
 def _store_statuses() -> Iterator[Row]:
-    yield "0000", "stored, or stored before (same bytes, or same content in another uncompressed transfer syntax)"
+    yield "0000", "stored, or stored before (same bytes, or same content in another lossless encoding)"
+    yield (
+        f"{Status.COERCION_OF_DATA_ELEMENTS:04X}",
+        f"`{Verdict.COERCED.value}`: stored before; the copy describes the patient or the request otherwise",
+    )
     for reason in refusals.REASONS:
         yield f"{refusals.store_status(Refused(reason)):04X}", f"`{reason}`"
     held = Quarantined(refusals.SCREENING, "Q1")

@@ -25,7 +25,7 @@ STORED: Final = {
     Verdict.RESENT.value: "Was there already, the same to the last bit.",
     Verdict.VARIANT.value: "Was there already in another encoding; the first one stays.",
     Verdict.RESTORED.value: "Was there and damaged; it is whole again.",
-    Verdict.COERCED.value: "Was there already with another description of the patient, which stays. Somebody was told.",
+    Verdict.COERCED.value: "Was there already with another description of the patient or the request, which stays.",
     Verdict.UNVERIFIED.value: "Stored and flagged: it came late, to a study that had come from elsewhere.",
 }
 """What became of a file, by the word in the answer to STOW-RS."""
