@@ -59,10 +59,10 @@ def make(home: Path) -> None:
     """Make the archive, a peer that may do everything, and import the samples."""
     for port in PORTS:
         require_free(port)
-    said = told("init", "--home", home) + told("peer", "add", "--home", home, PEER, "--allow", RIGHTS)
-    # What these would have others do next is done here.
-    kept = [line for line in said.splitlines() if not line.startswith("next ")]
-    print("\n".join(kept).replace(": move them to the peer", ""), flush=True)
+    # What these would have somebody do next is done here.
+    print(told("init", "--home", home).partition("\nnext ")[0])
+    peer = told("peer", "add", "--home", home, PEER, "--allow", RIGHTS)
+    print(peer.strip().replace(": move them to the peer", ""), flush=True)
     invite(home)
     # Some samples are broken on purpose: they are refused, and the exit status says so.
     print("importing the sample files of pydicom; some are broken on purpose and are refused ...", flush=True)
