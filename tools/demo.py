@@ -84,7 +84,8 @@ def require_free(port: int) -> None:
     except OSError as error:
         sys.exit(
             f"127.0.0.1:{port} cannot be listened on: {error.strerror}. Does another archive run? For one beside it:\n"
-            f"{COMMAND} init --home DIR, then `port` of [dicom] and [https] in DIR/config.toml, {COMMAND} serve --home DIR"
+            f"{COMMAND} init --home DIR, then `port` of [dicom] and [https] in DIR/config.toml,\n"
+            f"{COMMAND} serve --home DIR"
         )
 
 
