@@ -21,7 +21,7 @@ from strongroom.screen.findings import Report, Severity, in_order
 from strongroom.screen.limits import DEFAULT_LIMITS
 from strongroom.screen.report_json import finding_json
 from strongroom.screen.runs import ScreenMemory
-from strongroom.screen.screening import screen_preamble
+from strongroom.screen.screening import screen_header
 
 _STRICTNESS: Final = (Policy.ACCEPT, Policy.FLAG, Policy.QUARANTINE, Policy.REFUSE)
 
@@ -64,16 +64,16 @@ class House:
 class Screener:
     """The adapter of ``archive.door.Screening``: room ``screen``, the engines, and the policy of the house."""
 
-    def __init__(self, house: House, syntax: TransferSyntax, memory: ScreenMemory | None, preamble: bytes) -> None:
-        self._house, self._preamble = house, preamble
+    def __init__(self, house: House, syntax: TransferSyntax, memory: ScreenMemory | None, header: bytes) -> None:
+        self._house, self._header = house, header
         self._screening = house.engines.screening(DEFAULT_LIMITS, syntax, memory)
         self.feed: Callable[[bytes | memoryview], None] = self._screening.feed
 
     def finish(self) -> Screened:
         """Declare the end, and return what was found and what is to become of the object."""
         report = self._screening.finish()
-        if self._preamble:
-            report = replace(report, findings=in_order((*screen_preamble(self._preamble), *report.findings)))
+        if self._header:
+            report = replace(report, findings=in_order((*screen_header(self._header), *report.findings)))
         return self._house.judge(report)
 
     def close(self) -> None:
@@ -100,8 +100,8 @@ def door_of(config: Config, keys: Keys, quarantine: Quarantine, pool: Pixels) ->
 
 
 def _screen_of(house: House) -> Callable[[TransferSyntax, ScreeningMemory | None, bytes], Screening]:
-    def screen(syntax: TransferSyntax, memory: ScreeningMemory | None, preamble: bytes) -> Screening:
-        return Screener(house, syntax, memory if isinstance(memory, ScreenMemory) else None, preamble)
+    def screen(syntax: TransferSyntax, memory: ScreeningMemory | None, header: bytes) -> Screening:
+        return Screener(house, syntax, memory if isinstance(memory, ScreenMemory) else None, header)
 
     return screen
 

@@ -327,7 +327,7 @@ class Import:
             scan.feed(data_set)
             sop_class = parse_uid(scan.elements.get(SOP_CLASS_UID), "sop-class-uid")
             sop_uid = parse_uid(scan.elements.get(SOP_INSTANCE_UID), "sop-instance-uid")
-        return Arrival(sop_class, sop_uid, syntax, principal, Action.IMPORT, preamble=header.preamble)
+        return Arrival(sop_class, sop_uid, syntax, principal, Action.IMPORT, file_header=header.unusual)
 
     def _refused(self, ingest: Ingest | None, error: Exception) -> tuple[Fate, str]:
         if isinstance(error, Quarantined):  # and recorded with what is held

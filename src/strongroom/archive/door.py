@@ -60,7 +60,7 @@ class ScreeningMemory(Protocol):
 @dataclass(frozen=True, slots=True)
 class Door:
     """Who looks at what comes in. ``screen`` is None if nobody does, else it is given the transfer syntax, what earlier
-    objects have taught, and the preamble if the object comes in a file that has one. ``holds_altered`` says that
+    objects have taught, and the header of its file if that is unusual. ``holds_altered`` says that
     altered copies are held in the quarantine, and not only refused."""
 
     keys: Keys

@@ -97,8 +97,8 @@ class Arrival:
     memory: Memory | None = None
     is_released: bool = False
     """Two people have released it from the quarantine: what screening finds is known."""
-    preamble: bytes = field(default=b"", repr=False)
-    """Of the file that it comes in, b"" if that says nothing: looked at, and not kept."""
+    file_header: bytes = field(default=b"", repr=False)
+    """Of the file that it comes in, if it is unusual: looked at, and not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Ingest:
         self._scan = RunScan(memory.runs, syntax, WANTED, scan) if memory else HeaderScan(syntax, WANTED, scan)
         self._sha256 = hashlib.sha256()
         screen = None if arrival.is_released else ports.door.screen
-        self._screening = screen and screen(syntax, memory and memory.screening, arrival.preamble)
+        self._screening = screen and screen(syntax, memory and memory.screening, arrival.file_header)
         self._spotter = SignatureSpotter(syntax)
         self._size = 0
         self._early = bytearray()

@@ -33,6 +33,12 @@ _IMPLEMENTATION_UID: Final = 0x00020012
 _IMPLEMENTATION_VERSION: Final = 0x00020013
 _SOURCE_AET: Final = 0x00020016
 
+_USUAL: Final = frozenset({
+    _GROUP_LENGTH, _VERSION, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX, _IMPLEMENTATION_UID, _IMPLEMENTATION_VERSION,
+    _SOURCE_AET, 0x00020017, 0x00020018, 0x00020026, 0x00020027, 0x00020028,
+})  # fmt: skip
+_USUAL_BYTES: Final = 1024
+
 # Without a header a data set is recognised by how it has to begin: in one of these groups, with a short value.
 _FIRST_GROUPS: Final = frozenset({0x0008, 0x0010})
 _MAX_FIRST_VALUE_BYTES: Final = 1024
@@ -52,8 +58,9 @@ class FileHeader:
     implementation_version: str = ""
     source_aet: str = ""
     irregularities: tuple[str, ...] = ()
-    preamble: bytes = field(default=b"", repr=False)
-    """The 128 bytes before the prefix, b"" if they are missing or all zero."""
+    unusual: bytes = field(default=b"", repr=False)
+    """All of the header if more is in it than it is for: a preamble in use, elements that nobody has to read, or more
+    than `_USUAL_BYTES`; else b""."""
 
 
 def parse_file_header(head: bytes | memoryview) -> FileHeader:
@@ -68,9 +75,7 @@ def parse_file_header(head: bytes | memoryview) -> FileHeader:
     """
     raw = bytes(head[:MAX_HEADER_BYTES])
     irregularities: list[str] = []
-    preamble = b""
     if raw[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == _PREFIX:
-        preamble = raw[:_PREAMBLE_BYTES]
         start = _PREAMBLE_BYTES + 4
     elif raw[:4] == _PREFIX:
         start = 4
@@ -98,8 +103,12 @@ def parse_file_header(head: bytes | memoryview) -> FileHeader:
         implementation_version=_text(values, _IMPLEMENTATION_VERSION),
         source_aet=_text(values, _SOURCE_AET),
         irregularities=tuple(irregularities),
-        preamble=preamble if preamble.strip(b"\0") else b"",
+        unusual=raw[:end] if _is_unusual(raw, start, end, values) else b"",
     )
+
+
+def _is_unusual(raw: bytes, start: int, end: int, values: dict[int, bytes]) -> bool:
+    return end > _USUAL_BYTES or not values.keys() <= _USUAL or bool(raw[: max(0, start - len(_PREFIX))].strip(b"\0"))
 
 
 def _text(values: dict[int, bytes], tag: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -31,6 +32,7 @@ _PREAMBLE_BYTES: Final = 128
 _TRANSFER_SYNTAX: Final = 0x00020010
 _META_CLASS, _META_INSTANCE = 0x00020002, 0x00020003
 _FAR_HEADER_BYTES: Final = 512
+_OF_THE_HEADER: Final = ("SR-META-", "SR-STR-", "SR-PRE-002", "SR-PRE-003", "SR-PRE-004")
 _TIFF_TABLES_BYTES: Final = 1 << 18
 
 
@@ -291,15 +293,13 @@ def _guessed(head: bytes) -> TransferSyntax | None:
     return IMPLICIT_VR_LITTLE_ENDIAN if 0 < group < 0x0100 and length <= 1 << 16 else None
 
 
-def screen_preamble(preamble: bytes, limits: ScreenLimits = DEFAULT_LIMITS) -> tuple[Finding, ...]:
-    """Return what is found in the 128 bytes before the prefix of a file of which only the data set is kept.
+def screen_header(header: bytes, limits: ScreenLimits = DEFAULT_LIMITS) -> tuple[Finding, ...]:
+    """Return what is hidden in preamble and File Meta Information of a file of which only the data set is kept.
 
-    Of a TIFF header nothing is said: the pictures that it leads to are not kept with it (PS3.10 7.1).
+    Nothing is said of how well they are made, nor of a TIFF header, whose pictures are not kept either (PS3.10 7.1).
     """
-    if tiff.parse_header(preamble) is not None:
-        return ()
-    found = screen_bytes(preamble + b"DICM", limits).findings
-    return tuple(finding for finding in found if finding.place.path == PREAMBLE)
+    found = [each for each in screen_bytes(header, limits).findings if not each.rule.id.startswith(_OF_THE_HEADER)]
+    return tuple([replace(each, what=f"{each.what}; in front of the data set, and not kept with it") for each in found])
 
 
 def screen_bytes(

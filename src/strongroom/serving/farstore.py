@@ -74,7 +74,7 @@ class _Begun(msgspec.Struct, frozen=True, array_like=True):
     principal: Principal
     action: str
     study_uid: str
-    preamble: bytes
+    file_header: bytes
 
 
 class _Became(msgspec.Struct, frozen=True, array_like=True):
@@ -146,10 +146,10 @@ class FarIngest:
         self._store, self._arrival = store, arrival
         self._passed_on_bytes = 0
         self._is_committing = False
-        syntax, principal = arrival.transfer_syntax.uid, arrival.principal
         begun = _Begun(
-            arrival.sop_class, arrival.sop_uid, syntax, principal, arrival.action, arrival.study_uid, arrival.preamble
-        )
+            arrival.sop_class, arrival.sop_uid, arrival.transfer_syntax.uid, arrival.principal, arrival.action,
+            arrival.study_uid, arrival.file_header,
+        )  # fmt: skip
         self._link: socket.socket | None = link
         self._say(BEGIN, _encode(begun))
 
@@ -428,7 +428,7 @@ class _Taking:
                 Action(begun.action),
                 begun.study_uid,
                 self._memory,
-                preamble=begun.preamble,
+                file_header=begun.file_header,
             )
         )
 

@@ -64,7 +64,7 @@ class Services:
 
     ``run_storing`` is ``run_blocking`` on threads of its own, so that a slow disk, or many who store, keep no reader
     waiting. ``run_pixels`` is it for whoever needs a pixel worker, and waits for one: it raises Busy when too many do.
-    ``go_on_pixels`` is it for what is left of an answer that has begun, for which nobody is too busy.
+    ``go_on_pixels`` is it for what is left of an answer that has begun, for which its queue is never too long.
     ``index_is_remote`` says that a look into the index is a round trip over a network, which no event loop waits for.
     ``run_sign_in`` is it for who signs in: a passcode takes its time to check, and Busy is raised when too many wait.
     ``proof_max_age_us`` is how long it counts that somebody has proved who he is.

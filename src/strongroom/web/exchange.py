@@ -61,6 +61,9 @@ class Wire(Protocol):
     async def pour(self, make: Make, run_blocking: RunBlocking) -> bool:
         """Send some of what ``make`` gives; whether that was all. Raises what it raises."""
 
+    def is_all_sent(self) -> bool:
+        """Whether the system has all that was poured."""
+
     def take_more(self) -> None:
         """Read on: the body's buffer is empty."""
 
@@ -216,7 +219,7 @@ class Exchange:
             return pieces
 
         await self._wire.drained()
-        while not (await self._wire.pour(framed, run_blocking) or is_over):
+        while not (await self._wire.pour(framed, run_blocking) or (is_over and self._wire.is_all_sent())):
             await self._wire.drained()
         self.complete = True
 

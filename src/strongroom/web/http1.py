@@ -210,6 +210,10 @@ class Connection(asyncio.Protocol):
         """Send some of what is made on a thread; whether that was all."""
         return await self._transport.pour(make, run_blocking)
 
+    def is_all_sent(self) -> bool:
+        """Whether the system has all that was poured."""
+        return self._transport.is_all_sent()
+
     def take_more(self) -> None:
         """Read on."""
         if not self._is_reading and not self._is_closing:

@@ -116,8 +116,8 @@ class Door:
     memories: list[Memory] = field(default_factory=list)
     """Of instances that are settled: each is used by one at a time."""
 
-    def open(self, sop_class: str, sop_uid: str, transfer_syntax: str, preamble: bytes = b"") -> Incoming:
-        """Begin to take an instance in; ``preamble`` is that of its file. Raises Denied, Refused."""
+    def open(self, sop_class: str, sop_uid: str, transfer_syntax: str, file_header: bytes = b"") -> Incoming:
+        """Begin to take an instance in; see `Arrival` for ``file_header``. Raises Denied, Refused."""
         require(self.principal, Right.STORE)
         if sop_class not in self.storage_classes:
             raise Refused("sop-class-not-supported")
@@ -129,7 +129,7 @@ class Door:
         return self.new_ingest(
             Arrival(
                 classified, named, syntax, self.principal,
-                study_uid=self.study_uid, memory=memory, preamble=preamble,
+                study_uid=self.study_uid, memory=memory, file_header=file_header,
             )
         )  # fmt: skip
 
@@ -215,7 +215,7 @@ class DicomStream:
         data_set = data[header.data_set_offset :]
         sop_class, sop_uid = _identity(header, data_set)
         self._fate.sop_class, self._fate.sop_uid = sop_class, sop_uid
-        self._ingest = self._door.open(sop_class, sop_uid, header.transfer_syntax, header.preamble)
+        self._ingest = self._door.open(sop_class, sop_uid, header.transfer_syntax, header.unusual)
         self._ingest.write(data_set)
 
 

@@ -161,6 +161,7 @@ class TlsTransport(asyncio.Transport):
         self._is_over = False
         self._is_lent = False
         self._is_wanted_back = False
+        self._is_all_sent = True
         self._failure: OSError | None = None
         self._room_bytes = MAX_OVERHEAD_BYTES  # for what comes before more content does
         self._unsent: deque[memoryview] = deque()
@@ -307,13 +308,14 @@ class TlsTransport(asyncio.Transport):
         if self._is_reading:
             self._loop.remove_reader(self._descriptor)
         self._is_lent, self._is_wanted_back = True, False
-        loan = _Loan(self._loop)
+        loan, cancelled = _Loan(self._loop), None
         try:
             pouring = asyncio.ensure_future(run_blocking(loan.use, self._pour_some, make))
             cancelled = await self._settled(pouring)
         finally:
             if not loan.is_withdrawn():
-                await self._settled(loan.ended)
+                self._is_wanted_back = True
+                cancelled = await self._settled(loan.ended) or cancelled
             self._take_back()
         if cancelled is not None:
             if not pouring.cancelled():
@@ -357,6 +359,7 @@ class TlsTransport(asyncio.Transport):
     def _take_back(self) -> None:
         """The thread has ended: go on where it stopped."""
         self._is_lent = False
+        self._is_all_sent = not (self._unsent or self._encrypted or self._line.outgoing.pending)
         if self._is_over:
             self._close_down(self._failure)
             return
@@ -368,6 +371,10 @@ class TlsTransport(asyncio.Transport):
         self._flush()
         if self._is_blocked:
             self._pause()
+
+    def is_all_sent(self) -> bool:
+        """Whether the socket had taken everything when `pour` ended."""
+        return self._is_all_sent
 
     def taken_bytes(self) -> int:
         """Bytes that the client's system has acknowledged so far, those of TLS included."""

@@ -20,6 +20,7 @@ class HastyWire:
     def __init__(self, whole_bytes: int) -> None:
         self.sent = b""
         self.whole_bytes = whole_bytes
+        self.is_sent = True
         self.is_broken = self.is_completed = False
 
     def write(self, data: bytes | memoryview) -> None:
@@ -33,6 +34,9 @@ class HastyWire:
         made = make()
         self.sent += b"".join(made or ())
         return made is None
+
+    def is_all_sent(self) -> bool:
+        return self.is_sent
 
     def take_more(self) -> None:
         pass
@@ -105,3 +109,10 @@ def test_an_answer_that_is_not_as_long_as_it_says_is_cut(pieces: list[bytes], ca
     assert not answered(wire, pouring(pieces, LENGTH)).complete
     assert wire.is_broken
     assert "not as long as" in caplog.text
+
+
+def test_a_client_that_goes_before_the_last_bytes_have_left_has_not_been_answered() -> None:
+    wire = HastyWire(3000)
+    wire.is_sent = False
+    assert not answered(wire, pouring(PIECES, LENGTH)).complete
+    assert wire.is_broken
