@@ -71,14 +71,14 @@ def identify(peer: Peer | None, presented: Presented, address: str, user: str = 
         known = presented.subject == peer.subject and presented.issued_by(peer.certificate)
     if not known:
         raise Denied("certificate-not-of-peer")
-    return Principal(peer.aet, presented.fingerprint, user, address, peer.rights & _OF_MACHINES, peer.scope)
+    return Principal(peer.aet, presented.fingerprint, user, address, peer.rights & OF_MACHINES, peer.scope)
 
 
 PEER_RIGHTS: Final = (
     Right.ECHO, Right.STORE, Right.FIND, Right.GET, Right.MOVE, Right.COMMIT, Right.DELETE, Right.METRICS,
 )  # fmt: skip
 """What can be granted to a machine."""
-_OF_MACHINES: Final = frozenset(PEER_RIGHTS)
+OF_MACHINES: Final = frozenset(PEER_RIGHTS)
 """A peer of an earlier version may have others."""
 
 

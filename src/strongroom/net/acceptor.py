@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from strongroom.archive.access import narrowed_to_person
-from strongroom.archive.peers import Peer, Presented, identify
+from strongroom.archive.peers import OF_MACHINES, Peer, Presented, identify
 from strongroom.archive.people import Person
 from strongroom.archive.query import ExtendedNegotiation, Model
 from strongroom.errors import Denied, Throttled
@@ -20,6 +20,7 @@ from strongroom.ul import (
     APPLICATION_CONTEXT,
     AssociateAnswer,
     AssociateRequest,
+    ContextOutcome,
     RejectResult,
     RejectSource,
     UserIdentityType,
@@ -44,11 +45,18 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An association to accept: who the peer is, what was negotiated."""
+    """An association to accept: who the peer is, what was negotiated, and SOP classes that it was refused for it lacks
+    the right."""
 
     principal: Principal
     answer: AssociateAnswer
     extended: dict[Uid, ExtendedNegotiation]
+    no_right: tuple[Uid, ...] = ()
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether a presentation context is accepted."""
+        return any(each.outcome is ContextOutcome.ACCEPTANCE for each in self.answer.contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,9 @@ class Gate:
         identity = request.user.user_identity
         response = b"" if principal.user and identity and identity.positive_response_requested else None
         user = replace(answer.user, extended=items, user_identity_response=response)
-        return Admission(principal, replace(answer, user=user), extended)
+        refused = {each.context_id for each in answer.contexts if each.outcome is ContextOutcome.USER_REJECTION}
+        no_right = {each.abstract_syntax for each in request.contexts if each.context_id in refused}
+        return Admission(principal, replace(answer, user=user), extended, tuple(sorted(no_right)))
 
     def _identify(self, peer: Peer | None, request: AssociateRequest, caller: Caller) -> Principal:
         if caller.presented is not None:
@@ -99,7 +109,7 @@ class Gate:
         elif peer is None or peer.aet != caller.plaintext_peer or peer.revoked_us:
             raise Denied("not-the-plaintext-peer")
         else:
-            principal = Principal(peer.aet, "", "", caller.address, peer.rights, peer.scope)
+            principal = Principal(peer.aet, "", "", caller.address, peer.rights & OF_MACHINES, peer.scope)
         person = self._person(request, principal, encrypted=caller.presented is not None)
         if peer is not None and peer.require_user and person is None:
             raise Denied("user-required")

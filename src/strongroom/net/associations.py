@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # the type alone: only net.tls may use the module
 log = logging.getLogger(__name__)
 
 MAX_CALLING_CHARS = 16
+MAX_NAMED_CLASSES = 16
+"""SOP classes that one record says a peer lacks the right to."""
 LAST_MOMENT_S = 5.0
 """For what was closed to say in the trail that it was."""
 HANDSHAKE, ASSOCIATION = "dicom-handshake", "dicom-association"
@@ -252,6 +254,11 @@ class Associations:
         session: Session | None = None
         try:
             principal = decision.principal
+            if decision.no_right:
+                details["no_right"] = decision.no_right[:MAX_NAMED_CLASSES]
+                if not decision.is_of_use:
+                    refused: dict[str, Detail] = {"reason": "no-right", **details}
+                    self._services.record(Event(Action.ASSOCIATION, Outcome.REFUSED, principal, refused))
             self._services.record(Event(Action.ASSOCIATION, Outcome.SUCCESS, principal, {"phase": "begin", **details}))
             connection.association.accept(decision.answer)
             session = Session(connection, self._services, self._limits.channel, principal)

@@ -274,6 +274,7 @@ def test_a_resumed_session_does_not_outlive_its_certificate(
     with RawPeer(archive.port, context=context) as first:
         assert isinstance(first.sock, ssl.SSLSocket)
         session = first.sock.session
+        first.associate(Asks("ALL"))  # so that the other side has ended its handshake too, and remembers the session
         monkeypatch.setattr("strongroom.net.associations.time", lambda: later)
         with RawPeer(archive.port, context=context, session=session) as second:
             assert isinstance(second.sock, ssl.SSLSocket)
@@ -360,6 +361,26 @@ def test_a_class_without_the_right_is_refused_by_the_user_not_unknown(archive: R
     assert results("STORE")[:6] == [1, 0, 1, 1, 1, 1]
     assert results("FIND")[:6] == [1, 1, 0, 1, 1, 1]
     assert results("NOTHING")[:6] == [1, 1, 1, 1, 1, 1]
+
+
+def test_what_a_peer_lacks_the_right_to_is_recorded(archive: RunningArchive) -> None:
+    archive.add_peer("ECHOES", "echo")
+    since = len(archive.served_events())
+    accepted(archive, Asks("ECHOES", contexts=[(VERIFICATION, (IMPLICIT,)), (STUDY_ROOT_FIND, (EXPLICIT,))]))
+    begun = archive.wait_for_event(lambda event: event.details.get("phase") == "begin", since)
+    assert (begun.outcome, begun.details["no_right"]) == (Outcome.SUCCESS, (STUDY_ROOT_FIND,))
+    assert not [event for event in archive.served_events(since) if event.outcome is Outcome.REFUSED]
+
+
+def test_a_peer_that_gets_nothing_of_what_it_asks_for_is_refused_in_the_trail(archive: RunningArchive) -> None:
+    """And so in the log, which says why: its association is accepted, and of no use."""
+    archive.add_peer("ECHOES", "echo")
+    since = len(archive.served_events())
+    contexts = [(CT_IMAGE_STORAGE, (EXPLICIT,)), (STUDY_ROOT_FIND, (EXPLICIT,)), ("1.2.3.4", (EXPLICIT,))]
+    accepted(archive, Asks("ECHOES", contexts=contexts))
+    refused = archive.wait_for_refusal("no-right", since)
+    assert (refused.action, refused.principal.aet) == (Action.ASSOCIATION, "ECHOES")
+    assert set(refused.details["no_right"]) == {CT_IMAGE_STORAGE, STUDY_ROOT_FIND}
 
 
 def test_rights_that_change_count_for_the_next_association(archive: RunningArchive) -> None:
