@@ -44,6 +44,8 @@ GRANTS = [
     {"value": "it", "roles": ["administrator"]},
     {"value": "watch", "roles": ["auditor"]},
 ]
+ACCOUNT = re.compile(r"https://[^/?]+/account$")
+"""The page, and none that leads there: /sign-in?next=/account."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def test_somebody_of_the_provider_comes_to_where_he_wanted_to_go(house: House, p
     seen.wait_for_url("**/studies?modality=CT")
     expect(seen.locator("header nav")).to_contain_text("hospital:jdoe")
     seen.get_by_role("link", name="hospital:jdoe").click()
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(ACCOUNT)
     kept(seen, "oidc-account")
     signed_in = house.events(Action.SIGN_IN, "hospital:jdoe")[-1]
     assert (signed_in.outcome, signed_in.details["shown"]) == (Outcome.SUCCESS, ("provider",))
@@ -135,7 +137,7 @@ def test_somebody_of_the_provider_comes_to_where_he_wanted_to_go(house: House, p
     )  # fmt: skip
     again = page()
     come_in(again, house, "jdoe")
-    again.wait_for_url("**/account")
+    again.wait_for_url(ACCOUNT)
     assert len(house.events(Action.USER_CHANGE, "hospital:jdoe")) == 1, "nothing has changed, and that is no change"
 
 
@@ -158,7 +160,7 @@ def test_an_administrator_shows_a_second_factor_here_unless_he_has_there(house: 
 
     other = page()
     come_in(other, house, "chief")
-    other.wait_for_url("**/account")
+    other.wait_for_url(ACCOUNT)
     assert "administer" in other.locator("main").inner_text()
     for name, vouched in (("boss", [False, False]), ("chief", [True])):
         found = house.events(Action.AUTHENTICATION, f"hospital:{name}")
@@ -198,7 +200,7 @@ def test_who_has_to_prove_who_he_is_does_so_there_and_not_by_a_session_that_he_h
 ) -> None:
     seen = page()
     come_in(seen, house, "deputy")
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(ACCOUNT)
     origin = f"https://localhost:{house.archive.https_port}"
     seen.goto(f"{origin}/second-factor")
     seen.wait_for_url(re.compile("/account/prove"))
@@ -227,7 +229,7 @@ def test_roles_are_taken_anew_and_taken_away(house: House, page: Open) -> None:
     house.provider.know({**MEMBERS, "s-5": replace(MEMBERS["s-5"], groups=["watch"])})
     second = page()
     come_in(second, house, "mover")
-    second.wait_for_url("**/account")
+    second.wait_for_url(ACCOUNT)
     assert "read the trail" in second.locator("main").inner_text()
     first.reload()
     assert "Forbidden" in first.content() or first.locator("h1").inner_text() != "Studies"
@@ -249,7 +251,7 @@ def test_roles_are_taken_anew_and_taken_away(house: House, page: Open) -> None:
 def test_a_local_account_of_the_same_name_is_somebody_else(house: House, page: Open) -> None:
     seen = page()
     come_in(seen, house, "admin")
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(ACCOUNT)
     expect(seen.locator("h1")).to_contain_text("hospital:admin")
     assert "administer" not in seen.locator("main").inner_text()
     house.provider.know({**MEMBERS, "s-7b": Member("jdoe", ["watch"], password="another")})
@@ -259,7 +261,7 @@ def test_a_local_account_of_the_same_name_is_somebody_else(house: House, page: O
     namesake.get_by_label("Name").fill("jdoe")
     namesake.get_by_label("Password").fill("another")
     namesake.get_by_role("button", name="Let me in").click()
-    namesake.wait_for_url("**/account")
+    namesake.wait_for_url(ACCOUNT)
     assert re.fullmatch("hospital:jdoe~[0-9a-f]{8}", namesake.locator("h1").inner_text())
     house.provider.know(MEMBERS)
 
@@ -270,7 +272,7 @@ def test_an_account_that_was_linked_keeps_what_the_operator_gave_it(house: House
         identities.link(archive, "veteran", NAME, "s-6")
     seen = page()
     come_in(seen, house, "old hand")
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(ACCOUNT)
     expect(seen.locator("h1")).to_contain_text("veteran")
     assert "You may read the trail" in seen.locator("main").inner_text()
     with looked_into(house.archive) as archive:
@@ -282,7 +284,7 @@ def test_an_account_that_was_linked_keeps_what_the_operator_gave_it(house: House
 def test_a_disabled_account_stays_so_whatever_the_provider_says(house: House, page: Open) -> None:
     seen = page()
     come_in(seen, house, "jdoe")
-    seen.wait_for_url("**/account")
+    seen.wait_for_url(ACCOUNT)
     with looked_into(house.archive) as archive:
         users.disable(archive, "hospital:jdoe")
     come_in(page_ := page(), house, "jdoe")
