@@ -85,23 +85,25 @@ def end_of_association(home: Home) -> Event:
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_store_in_the_middle_is_finished(tmp_path: Path, workers: int) -> None:
     home = prepared(tmp_path, LONG_S, workers)
-    dataset = SAMPLE.dataset
+    sample = Sample(1, pixel_bytes=2_000_000)  # so much that half of it leaves before the rest is there
+    dataset = sample.dataset
     with archives.serving(home) as running:
 
         def pieces() -> Iterator[bytes]:
             yield dataset[: len(dataset) // 2]
+            threading.Event().wait(0.3)  # until then the other side may still take the association for idle
             terminate(running)
             yield dataset[len(dataset) // 2 :]
 
         with associated(running) as connection:
-            response = connection.store(CT_IMAGE_STORAGE, SAMPLE.sop_uid, EXPLICIT_VR_LITTLE_ENDIAN, pieces())
+            response = connection.store(CT_IMAGE_STORAGE, sample.sop_uid, EXPLICIT_VR_LITTLE_ENDIAN, pieces())
             assert response.status == SUCCESS
             with pytest.raises(StrongroomError):  # and nothing more is taken
                 connection.store(CT_IMAGE_STORAGE, Sample(2).sop_uid, EXPLICIT_VR_LITTLE_ENDIAN, [Sample(2).dataset])
         assert ended(running) == 0
         assert "Traceback" not in running.output
     with opened(home) as archive:
-        assert stored_digest(archive, SAMPLE.sop_uid) == SAMPLE.sha256
+        assert stored_digest(archive, sample.sop_uid) == sample.sha256
         assert stored_digest(archive, Sample(2).sop_uid) is None
     end = end_of_association(home)
     assert (end.details["end"], end.details["stored"]) == ("service-stop", 1)
