@@ -207,7 +207,14 @@ def test_whoever_would_pour_behind_what_is_not_taken_yet_waits_for_it() -> None:
     assert got == sent[0]
 
 
-def test_a_thread_that_is_not_to_be_had_ends_its_answer_and_comes_too_late_afterwards() -> None:
+def read_until_cut(line: ssl.SSLSocket) -> None:
+    """A client whose connection is ended, however."""
+    with suppress(OSError):
+        line.read()
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True], ids=["future", "coroutine"])
+def test_a_thread_that_is_not_to_be_had_ends_its_answer_and_comes_too_late_afterwards(is_coroutine: bool) -> None:
     late: list[Callable[[], object]] = []
     made_late: list[bytes] = []
 
@@ -215,22 +222,21 @@ def test_a_thread_that_is_not_to_be_had_ends_its_answer_and_comes_too_late_after
         late.append(lambda: work(*arguments))  # as a pool keeps what it has no thread for
         raise RuntimeError("can't start new thread")
 
+    async def nobody_later(work: Callable[..., object], *arguments: object) -> object:
+        return nobody(work, *arguments)
+
     def make() -> list[bytes]:
         made_late.append(CONTENT)
         return [CONTENT]
 
     async def send(made: TlsTransport, protocol: Recorded) -> None:
         with pytest.raises(RuntimeError):
-            await made.pour(make, nobody)
+            await made.pour(make, nobody_later if is_coroutine else nobody)
         assert late[0]() is False
         made.abort()
         await protocol.lost.wait()
 
-    def read(line: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            line.read()
-
-    connected(read, send)
+    connected(read_until_cut, send)
     assert made_late == []
 
 
@@ -262,36 +268,9 @@ def test_a_pool_that_has_no_thread_says_so_while_another_of_its_threads_begins()
             await pouring
         assert made._line.socket.fileno() < 0
 
-    def read(line: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            line.read()
-
     pouring: asyncio.Future[bool]
-    connected(read, send)
+    connected(read_until_cut, send)
     assert seen == [False, False]
-
-
-def test_a_coroutine_that_finds_no_thread_leaves_none_that_comes_later() -> None:
-    late: list[Callable[[], object]] = []
-    made_late: list[bytes] = []
-
-    async def nobody(work: Callable[..., object], *arguments: object) -> bool:
-        late.append(lambda: work(*arguments))
-        raise RuntimeError("can't start new thread")
-
-    async def send(made: TlsTransport, protocol: Recorded) -> None:
-        with pytest.raises(RuntimeError):
-            await made.pour(lambda: made_late.append(b"x"), nobody)
-        assert late[0]() is False
-        made.abort()
-        await protocol.lost.wait()
-
-    def read(line: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            line.read()
-
-    connected(read, send)
-    assert made_late == []
 
 
 def test_a_connection_that_is_ended_while_a_thread_sends_is_closed_once_that_has_come_back() -> None:
@@ -351,12 +330,8 @@ def test_whoever_is_cancelled_waits_for_the_thread_that_sends_for_him() -> None:
             await pouring
         made.abort()
 
-    def read(line: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            line.read()
-
     pouring: asyncio.Future[bool]
-    connected(read, send)
+    connected(read_until_cut, send)
     assert seen == [False]
 
 
