@@ -34,6 +34,8 @@ from harness.wire import (
 )
 from strongroom.app import Archive
 from strongroom.archive.model import Action, Event, Outcome
+from strongroom.dicom.dictionary import STORAGE_SOP_CLASSES
+from strongroom.net.associations import MAX_NAMED_CLASSES
 from strongroom.net.certificates import issue, new_authority
 from strongroom.store.accounts import hash_passcode
 
@@ -381,6 +383,14 @@ def test_a_peer_that_gets_nothing_of_what_it_asks_for_is_refused_in_the_trail(ar
     refused = archive.wait_for_refusal("no-right", since)
     assert (refused.action, refused.principal.aet) == (Action.ASSOCIATION, "ECHOES")
     assert set(refused.details["no_right"]) == {CT_IMAGE_STORAGE, STUDY_ROOT_FIND}
+
+
+def test_a_record_names_few_of_many_classes_that_a_peer_lacks_the_right_to(archive: RunningArchive) -> None:
+    archive.add_peer("ECHOES", "echo")
+    since = len(archive.served_events())
+    classes = sorted(STORAGE_SOP_CLASSES)[: MAX_NAMED_CLASSES + 4]
+    accepted(archive, Asks("ECHOES", contexts=[(each, (EXPLICIT,)) for each in classes]))
+    assert archive.wait_for_refusal("no-right", since).details["no_right"] == tuple(classes[:MAX_NAMED_CLASSES])
 
 
 def test_rights_that_change_count_for_the_next_association(archive: RunningArchive) -> None:
